@@ -1,0 +1,3 @@
+//! Floor 2, configuration: `nauth.toml` as written → resolved → checked.
+
+pub mod settings;

@@ -1,0 +1,77 @@
+//! What tokens say.
+
+use serde::{Deserialize, Serialize};
+
+/// The claims of an access token (DECISIONS D3), in the order they are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// The user.
+    pub sub: String,
+    /// The user's address.
+    pub email: String,
+    /// Whether the address is proven.
+    #[serde(rename = "emailVerified")]
+    pub email_verified: bool,
+    /// The user's name, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Always `access`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The session, as a decimal string.
+    #[serde(rename = "sessionId")]
+    pub session_id: String,
+    /// The family of refresh tokens the session runs on.
+    #[serde(rename = "tokenFamily")]
+    pub token_family: String,
+    /// Issued at, seconds.
+    pub iat: i64,
+    /// Expires at, seconds.
+    pub exp: i64,
+    /// Issuer.
+    pub iss: String,
+    /// Audience.
+    pub aud: Vec<String>,
+    /// The user's roles, sorted.
+    pub roles: Vec<String>,
+    /// How the user proved who they are.
+    pub amr: Vec<String>,
+    /// Assurance level.
+    pub acr: String,
+    /// When the user proved who they are, seconds.
+    #[serde(rename = "authTime")]
+    pub auth_time: i64,
+    /// The generation of refresh token it was issued beside.
+    #[serde(rename = "gen")]
+    pub generation: i64,
+    /// The user's authentication epoch.
+    pub epoch: i64,
+    /// The version of what is said here about the user.
+    pub cv: i64,
+    /// The installation's epoch; an older one means "refresh".
+    pub ge: i64,
+}
+
+/// The claims of a refresh token, in the order they are written. All of them stand in the
+/// session's row, so the same row always gives the same token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshClaims {
+    /// The user.
+    pub sub: String,
+    /// Always `refresh`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The session, as a decimal string.
+    #[serde(rename = "sessionId")]
+    pub session_id: String,
+    /// The family.
+    #[serde(rename = "tokenFamily")]
+    pub token_family: String,
+    /// Which rotation it belongs to.
+    #[serde(rename = "gen")]
+    pub generation: i64,
+    /// When that rotation was, seconds.
+    pub iat: i64,
+    /// Expires at, seconds.
+    pub exp: i64,
+}

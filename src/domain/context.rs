@@ -1,0 +1,60 @@
+//! Who asks: plain data about one request, built at the edge and passed to every use case.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What is known about the client of one request. Carries no HTTP type.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The client's address: the socket's peer, or what a trusted proxy says of it.
+    pub ip: IpAddr,
+    /// `User-Agent`, cut to 512 bytes.
+    pub user_agent: Option<Arc<str>>,
+    /// The token that names a trusted device, from its cookie or header.
+    pub device_token: Option<Arc<str>>,
+    /// Identifies the request in logs, errors and towards the upstream.
+    pub request_id: Arc<str>,
+}
+
+impl RequestContext {
+    /// The address cut to what one subscriber usually holds: an IPv4 address, an IPv6 /64.
+    #[must_use]
+    pub fn address_prefix(&self) -> IpAddr {
+        address_prefix(self.ip)
+    }
+
+    /// Whether both asked from the same address prefix or with the same user agent.
+    #[must_use]
+    pub fn resembles(&self, prefix: &str, user_agent: &str) -> bool {
+        self.address_prefix().to_string() == prefix || self.user_agent.as_deref().unwrap_or("") == user_agent
+    }
+
+    /// A context for what the program does by itself or on the operator's command.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { ip: IpAddr::from([127, 0, 0, 1]), user_agent: None, device_token: None, request_id: Arc::from("local") }
+    }
+}
+
+/// An IPv4 address as it is, an IPv6 address cut to /64, an IPv4-mapped one as IPv4.
+#[must_use]
+pub fn address_prefix(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_cut_to_the_subscriber() {
+        let cases =
+            [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::")];
+        for (ip, prefix) in cases {
+            assert_eq!(address_prefix(ip.parse().unwrap()).to_string(), prefix);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Everything worth remembering that can happen, as one closed list.
+//!
+//! A use case says *what happened* once; the audit trail, the metrics and whatever comes later each
+//! decide in one exhaustive match what to make of it.
+
+use crate::domain::challenge::StepKind;
+use crate::domain::contact::Email;
+use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::session::EndReason;
+use crate::domain::user::Role;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An account was made.
+    AccountCreated {
+        /// Whose.
+        user: UserId,
+        /// Who made it.
+        by: Actor,
+    },
+    /// An unfinished account gave way to a new signup for its address.
+    SignupReplaced {
+        /// The account that is gone.
+        user: UserId,
+    },
+    /// A login brought tokens.
+    LoginSucceeded {
+        /// Whose.
+        user: UserId,
+        /// The new session.
+        session: SessionId,
+    },
+    /// A login was refused.
+    LoginFailed {
+        /// Whose, when the identifier is somebody's.
+        user: Option<UserId>,
+        /// Why.
+        reason: LoginFailure,
+    },
+    /// A challenge was put to a user.
+    ChallengeCreated {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        challenge: ChallengeId,
+        /// What is asked.
+        step: StepKind,
+    },
+    /// A challenge was answered.
+    ChallengeCompleted {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        challenge: ChallengeId,
+        /// What was asked.
+        step: StepKind,
+    },
+    /// A challenge got a wrong answer.
+    ChallengeFailed {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        challenge: ChallengeId,
+        /// What was asked.
+        step: StepKind,
+    },
+    /// A verification mail was put into the outbox.
+    EmailVerificationRequested {
+        /// Whose.
+        user: UserId,
+        /// Where to.
+        email: Email,
+    },
+    /// An address was proven.
+    EmailVerified {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        email: Email,
+    },
+    /// A refresh token was rotated. Counted, not audited: there are too many.
+    SessionRefreshed {
+        /// Whose.
+        user: UserId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// A session ended on purpose.
+    SessionEnded {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        session: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Every session of a user ended.
+    AllSessionsEnded {
+        /// Whose.
+        user: UserId,
+        /// How many there were.
+        count: u64,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A refresh token was used after its successor was in use.
+    TokenReuseDetected {
+        /// Whose.
+        user: UserId,
+        /// The session, now revoked.
+        session: SessionId,
+    },
+    /// The previous refresh token came from another client than the one that holds the current one.
+    ForeignRefresh {
+        /// Whose.
+        user: UserId,
+        /// Which session.
+        session: SessionId,
+        /// Whether it was answered (the current one had not been seen yet).
+        answered: bool,
+    },
+    /// Cookies of more than one session came in one request.
+    CredentialConflict {
+        /// The user of the first one.
+        user: Option<UserId>,
+    },
+    /// A password was set.
+    PasswordChanged {
+        /// Whose.
+        user: UserId,
+        /// By whom.
+        by: Actor,
+    },
+    /// An account was disabled.
+    AccountDisabled {
+        /// Whose.
+        user: UserId,
+        /// Why, in the operator's words.
+        reason: String,
+        /// By whom.
+        by: Actor,
+    },
+    /// An account was enabled again.
+    AccountEnabled {
+        /// Whose.
+        user: UserId,
+        /// By whom.
+        by: Actor,
+    },
+    /// A role was granted.
+    RoleGranted {
+        /// To whom.
+        user: UserId,
+        /// Which one.
+        role: Role,
+        /// By whom.
+        by: Actor,
+    },
+    /// A role was taken away.
+    RoleRevoked {
+        /// From whom.
+        user: UserId,
+        /// Which one.
+        role: Role,
+        /// By whom.
+        by: Actor,
+    },
+}
+
+/// Who did it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// The user themselves.
+    Owner,
+    /// An operator at the command line.
+    Operator,
+}
+
+impl Actor {
+    /// The name stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "user",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginFailure {
+    /// Nobody has this identifier.
+    UnknownUser,
+    /// The password is wrong.
+    WrongPassword,
+    /// The account is disabled.
+    AccountLocked,
+    /// This kind of identifier is not accepted.
+    IdentifierKind,
+}
+
+impl LoginFailure {
+    /// The name stored and counted.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::WrongPassword => "wrong_password",
+            Self::AccountLocked => "account_locked",
+            Self::IdentifierKind => "identifier_kind",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Floor 1, the domain: what nauth talks about. Pure: no async, no IO, no wire of any dialect.
+
+pub mod challenge;
+pub mod claims;
+pub mod clock;
+pub mod contact;
+pub mod context;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod secret;
+pub mod session;
+pub mod user;

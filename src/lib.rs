@@ -1,0 +1,40 @@
+//! nauth: the auth gateway in front of the backends you already have.
+//!
+//! One process, one file. It answers the auth API under `/auth/*` itself and proxies every other
+//! request, with the user's identity in headers no client can forge.
+//!
+//! # Floors
+//!
+//! A module imports only from floors below its own; `tests/architecture.rs` enforces it.
+//!
+//! | floor | modules | |
+//! |---|---|---|
+//! | 7 | [`cli`], [`app`] | the program: commands, and the one place where the world is built |
+//! | 6 | [`gateway`], [`api`] | the edges: who talks to us (the gateway may use the API) |
+//! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
+//! | 4 | [`events`], [`revocation`], [`tokens`], [`mail`], [`password_hash`], [`sealing`] | engines |
+//! | 3 | [`store`], [`transient`] | state |
+//! | 2 | [`config`], [`metrics`], [`logging`] | what the operator sets and sees |
+//! | 1 | [`domain`] | what it is all about; pure |
+//!
+//! # Where to start reading
+//!
+//! `domain/challenge.rs` → `auth/login.rs` → `api/nauth/login.rs` → `gateway/mod.rs` → `app.rs`.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod domain;
+pub mod events;
+pub mod gateway;
+pub mod logging;
+pub mod mail;
+pub mod metrics;
+pub mod password_hash;
+pub mod revocation;
+pub mod sealing;
+pub mod store;
+pub mod tokens;
+pub mod transient;

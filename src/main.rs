@@ -1,0 +1,3 @@
+//! The `nauth` binary.
+
+fn main() {}
