@@ -1,1 +1,156 @@
-//! (being written)
+//! Floor 5, the use cases: what nauth does, in words that know no HTTP.
+//!
+//! Every verb takes plain input and the [`RequestContext`] of who asks, and answers an outcome or
+//! an [`Error`]. The dialects above only translate.
+
+use crate::domain::challenge::{Challenge, Step};
+use crate::domain::clock::Time;
+use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::secret::Secret;
+use crate::domain::session::{Delivery, Session};
+use crate::domain::user::User;
+use crate::tokens::AccessToken;
+
+use std::sync::Arc;
+
+/// What signup asks for.
+#[derive(Debug, Clone)]
+pub struct Signup {
+    /// The address, normalised.
+    pub email: Email,
+    /// Not trimmed; the policy is checked here.
+    pub password: Secret<String>,
+    /// The user name, normalised.
+    pub username: Option<Username>,
+    /// 1 to 100 characters, trimmed.
+    pub first_name: Option<String>,
+    /// 1 to 100 characters, trimmed.
+    pub last_name: Option<String>,
+    /// A JSON object, as text.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// IANA time zone.
+    pub timezone: Option<String>,
+    /// BCP 47 tag.
+    pub locale: Option<String>,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// What login asks for.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// What was typed.
+    pub identifier: Identifier,
+    /// Not trimmed.
+    pub password: Secret<String>,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// The client as its dialect and delivery describe it; remembered with the session.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// `nauth`, for now the only dialect.
+    pub dialect: &'static str,
+    /// How the tokens go to the client.
+    pub delivery: Delivery,
+}
+
+/// An answer to a challenge.
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// Which challenge.
+    pub challenge: ChallengeId,
+    /// The answer. Its kind must be the challenge's.
+    pub answer: Answer,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// The answers a challenge can get, by the step they belong to.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// To [`Step::VerifyEmail`]: the code from the mail.
+    EmailCode(Secret<String>),
+}
+
+/// What every way in ends with.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The user is in.
+    Authenticated(Box<Grant>),
+    /// Something is left to prove.
+    Challenged(Box<Challenged>),
+}
+
+/// A session and its fresh tokens.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Who.
+    pub user: User,
+    /// The session, as it is after this.
+    pub session: Session,
+    /// What goes to the client.
+    pub tokens: TokenPair,
+    /// The access token as the gateway would read it back.
+    pub access: Arc<AccessToken>,
+}
+
+/// The two tokens of a session, as text.
+#[derive(Debug, Clone)]
+pub struct TokenPair {
+    /// The access token.
+    pub access: Secret<String>,
+    /// Its `exp`.
+    pub access_expires_at: Time,
+    /// The refresh token.
+    pub refresh: Secret<String>,
+    /// Its `exp`.
+    pub refresh_expires_at: Time,
+}
+
+/// A challenge put to a client.
+#[derive(Debug, Clone)]
+pub struct Challenged {
+    /// Whose it is.
+    pub user: UserId,
+    /// The challenge.
+    pub challenge: Challenge,
+    /// What is asked.
+    pub step: Step,
+}
+
+/// Where a resent code went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resent {
+    /// Masked unless `security.mask_sensitive` is off.
+    pub destination: String,
+}
+
+/// Who calls the auth API, from an access token checked against the database.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The user as stored now.
+    pub user: User,
+    /// The session as stored now.
+    pub session: Session,
+}
+
+/// One entry of the list of sessions.
+#[derive(Debug, Clone)]
+pub struct ListedSession {
+    /// The session.
+    pub session: Session,
+    /// Whether it is the caller's own.
+    pub is_current: bool,
+}
+
+/// A session named by a credential, whatever else is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedSession {
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub session: SessionId,
+}

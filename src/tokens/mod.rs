@@ -1,1 +1,29 @@
-//! (being written)
+//! Floor 4, tokens: made and checked by the CPU alone, no database.
+
+use crate::domain::claims::AccessClaims;
+use crate::domain::clock::Time;
+use crate::domain::id::{SessionId, UserId};
+
+use std::sync::Arc;
+
+/// An access token whose signature, issuer and audience are good, taken apart once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    /// What it says.
+    pub claims: AccessClaims,
+    /// `claims.sub`, parsed.
+    pub user: UserId,
+    /// `claims.session_id`, parsed.
+    pub session: SessionId,
+    /// `claims.exp`, without leeway.
+    pub expires_at: Time,
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenError {
+    /// Not one of our tokens: malformed, badly signed, another purpose, issuer, audience or key.
+    Invalid,
+    /// Ours, good once, past its `exp` and the leeway.
+    Expired(Arc<AccessToken>),
+}
