@@ -154,3 +154,54 @@ pub struct NamedSession {
     /// Which.
     pub session: SessionId,
 }
+
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::tokens::Verifier;
+
+/// Stub until the use cases land.
+#[derive(Debug, Clone)]
+pub struct Auth(Arc<Verifier>);
+
+#[expect(clippy::unused_async, missing_docs, reason = "stub")]
+impl Auth {
+    pub fn stub() -> Self {
+        Self(Arc::new(Verifier))
+    }
+    pub async fn signup(&self, _input: Signup, _ctx: &RequestContext) -> Result<Outcome, Error> {
+        Err(Error::SignupDisabled)
+    }
+    pub async fn login(&self, _input: Login, _ctx: &RequestContext) -> Result<Outcome, Error> {
+        Err(Error::InvalidCredentials)
+    }
+    pub async fn respond(&self, _input: Respond, _ctx: &RequestContext) -> Result<Outcome, Error> {
+        Err(Error::ChallengeInvalid)
+    }
+    pub async fn resend(&self, _challenge: ChallengeId, _ctx: &RequestContext) -> Result<Resent, Error> {
+        Err(Error::ChallengeInvalid)
+    }
+    pub async fn refresh(&self, _token: &str, _delivery: Delivery, _ctx: &RequestContext) -> Result<Grant, Error> {
+        Err(Error::TokenExpired)
+    }
+    pub async fn logout(&self, _sessions: &[NamedSession], _ctx: &RequestContext) -> Result<(), Error> {
+        Ok(())
+    }
+    pub async fn logout_all(&self, _user: UserId, _ctx: &RequestContext) -> Result<u64, Error> {
+        Ok(0)
+    }
+    pub async fn authenticate(&self, _token: &str) -> Result<Caller, Error> {
+        Err(Error::TokenInvalid("Invalid token"))
+    }
+    pub async fn sessions(&self, _caller: &Caller) -> Result<Vec<ListedSession>, Error> {
+        Ok(vec![])
+    }
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.0
+    }
+    pub fn csrf_token(&self, _session: SessionId) -> String {
+        String::new()
+    }
+    pub fn csrf_matches(&self, _session: SessionId, _token: &str) -> bool {
+        false
+    }
+}

@@ -27,3 +27,38 @@ pub enum TokenError {
     /// Ours, good once, past its `exp` and the leeway.
     Expired(Arc<AccessToken>),
 }
+
+/// Stub until the engine lands.
+#[derive(Debug)]
+pub struct Verifier;
+
+/// Stub until the engine lands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedRefresh {
+    /// What it says.
+    pub claims: crate::domain::claims::RefreshClaims,
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub session: SessionId,
+}
+
+/// Stub until the engine lands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefreshError {
+    /// Not ours.
+    Invalid,
+    /// Late.
+    Expired(VerifiedRefresh),
+}
+
+impl Verifier {
+    /// Stub.
+    pub fn verify(&self, _token: &str) -> Result<Arc<AccessToken>, TokenError> {
+        Err(TokenError::Invalid)
+    }
+    /// Stub.
+    pub fn verify_refresh(&self, _token: &str) -> Result<VerifiedRefresh, RefreshError> {
+        Err(RefreshError::Invalid)
+    }
+}
