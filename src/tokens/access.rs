@@ -195,3 +195,34 @@ impl AccessMinter {
         (Secret::new(text), Arc::new(token))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A token of a random session and user with this epoch, claims version and installation epoch.
+    pub(crate) fn token(epoch: i64, cv: i64, ge: i64) -> AccessToken {
+        AccessToken::new(AccessClaims {
+            sub: UserId::random().to_string(),
+            email: "ada@example.com".to_owned(),
+            email_verified: true,
+            username: None,
+            kind: "access".to_owned(),
+            session_id: SessionId::random().to_string(),
+            token_family: "ab".repeat(32),
+            iat: 1_000,
+            exp: 1_900,
+            iss: "http://localhost:8080".to_owned(),
+            aud: vec!["http://localhost:8080".to_owned()],
+            roles: vec!["user".to_owned()],
+            amr: vec!["pwd".to_owned()],
+            acr: "aal1".to_owned(),
+            auth_time: 1_000,
+            generation: 1,
+            epoch,
+            cv,
+            ge,
+        })
+        .expect("ids that were just written can be read")
+    }
+}
