@@ -145,9 +145,9 @@ impl Events {
     }
 
     /// Says that something happened that changed nothing. Never waits; what does not fit is counted.
-    pub fn record(&self, event: Event, ctx: &RequestContext) {
-        observe::observe(&event, &self.parts.metrics);
-        if let Some(row) = audit::row(&event) {
+    pub fn record(&self, event: &Event, ctx: &RequestContext) {
+        observe::observe(event, &self.parts.metrics);
+        if let Some(row) = audit::row(event) {
             self.parts.recorder.push(row, ctx, self.parts.clock.now(), &self.parts.metrics);
         }
     }

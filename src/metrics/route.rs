@@ -59,7 +59,7 @@ impl RouteMetrics {
         request_bytes: u64,
         response_bytes: u64,
     ) {
-        let metrics = &self.methods[(method as usize)];
+        let metrics = &self.methods[method as usize];
         metrics.requests.inc(status, |code| {
             self.series.http_requests.with_label_values(&[self.name.as_str(), method.as_str(), code])
         });
