@@ -1,18 +1,129 @@
 //! Floor 5, the use cases: what nauth does, in words that know no HTTP.
 //!
-//! Every verb takes plain input and the [`RequestContext`] of who asks, and answers an outcome or
-//! an [`Error`]. The dialects above only translate.
+//! Every verb takes plain input and the [`RequestContext`](crate::domain::context::RequestContext) of who asks, and answers an outcome or
+//! an [`Error`](crate::domain::error::Error). The dialects above only translate.
 
+mod challenge;
+mod code;
+mod entry;
+mod jobs;
+mod login;
+pub mod operator;
+mod refresh;
+mod session;
+mod sight;
+mod signup;
+
+use std::sync::Arc;
+
+use crate::config::settings::{self, Settings};
 use crate::domain::challenge::{Challenge, Step};
-use crate::domain::clock::Time;
+use crate::domain::clock::{Clock, Time};
 use crate::domain::contact::{Email, Identifier, Username};
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::secret::Secret;
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::User;
-use crate::tokens::AccessToken;
+use crate::events::Events;
+use crate::password_hash::Hasher;
+use crate::revocation::Revocations;
+use crate::store::Store;
+use crate::tokens::keys::Purpose;
+use crate::tokens::{AccessMinter, AccessToken, AccessVerifier, KeyRing, RefreshTokens};
+use crate::transient::Transient;
 
-use std::sync::Arc;
+pub use jobs::purge;
+pub use sight::Sightings;
+
+/// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    settings: Arc<Settings>,
+    parts: Arc<Parts>,
+    access: Arc<AccessVerifier>,
+    minter: Arc<AccessMinter>,
+    refresh_tokens: Arc<RefreshTokens>,
+}
+
+/// What the use cases stand on. Survives a reload.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Counters.
+    pub transient: Arc<dyn Transient>,
+    /// Commits changes.
+    pub events: Events,
+    /// Hashes passwords.
+    pub hasher: arc_swap::ArcSwap<Hasher>,
+    /// Every key.
+    pub keys: KeyRing,
+    /// What tokens are measured against.
+    pub revocations: Arc<Revocations>,
+    /// Notes the first sight of a generation.
+    pub sightings: Sightings,
+    /// Counts.
+    pub metrics: crate::metrics::Metrics,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Auth {
+    /// The use cases under these settings.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, parts: Arc<Parts>) -> Self {
+        let (keys, clock) = (&parts.keys, parts.clock.clone());
+        let access = AccessVerifier::new(keys.purpose(Purpose::Access), &settings.jwt, clock.clone());
+        let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
+        let refresh_tokens = RefreshTokens::new(keys.purpose(Purpose::Refresh), settings.jwt.leeway, clock);
+        Self {
+            settings,
+            parts,
+            access: Arc::new(access),
+            minter: Arc::new(minter),
+            refresh_tokens: Arc::new(refresh_tokens),
+        }
+    }
+
+    /// Verifies access tokens.
+    #[must_use]
+    pub fn access(&self) -> &AccessVerifier {
+        &self.access
+    }
+
+    /// Verifies refresh tokens.
+    #[must_use]
+    pub fn refresh_tokens(&self) -> &RefreshTokens {
+        &self.refresh_tokens
+    }
+
+    /// What tokens are measured against.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.parts.revocations
+    }
+
+    /// The settings it runs under.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.parts.clock
+    }
+
+    fn now(&self) -> Time {
+        self.parts.clock.now()
+    }
+
+    fn policy(&self) -> crate::domain::challenge::Policy {
+        let verify_email = self.settings.signup.verification_method == settings::VerificationMethod::Email;
+        crate::domain::challenge::Policy { verify_email }
+    }
+}
 
 /// What signup asks for.
 #[derive(Debug, Clone)]
@@ -146,7 +257,7 @@ pub struct ListedSession {
     pub is_current: bool,
 }
 
-/// A session named by a credential, whatever else is wrong with it.
+/// A session named by a credential with a good signature, expired or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedSession {
     /// Whose.

@@ -147,14 +147,13 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
-    /// Removes the password, names and metadata of an account whose completing client did not set them.
-    pub async fn wipe_unproven(&mut self, id: UserId, now: Time) -> Result<(), StoreError> {
-        sql("UPDATE nauth_users SET password_hash = NULL, username = NULL, first_name = NULL, last_name = NULL, \
-             metadata = '{}', timezone = NULL, locale = NULL, auth_epoch = auth_epoch + 1, updated_at = ? WHERE id = ?")
-        .bind(now)
-        .bind(id)
-        .execute(&mut self.on)
-        .await?;
+    /// Marks the account complete, unless it is.
+    pub async fn complete(&mut self, id: UserId, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET completed_at = ? WHERE id = ? AND completed_at IS NULL")
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
         Ok(())
     }
 
@@ -173,20 +172,15 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
-    /// Sets the password and raises the epoch; answers the new epoch.
-    pub async fn set_password(
-        &mut self,
-        id: UserId,
-        hash: &Secret<String>,
-        now: Time,
-    ) -> Result<Option<i64>, StoreError> {
-        sql("UPDATE nauth_users SET password_hash = ?, auth_epoch = auth_epoch + 1, updated_at = ? WHERE id = ?")
+    /// Sets the password. The caller raises the epoch in the same transaction.
+    pub async fn set_password(&mut self, id: UserId, hash: &Secret<String>, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET password_hash = ?, updated_at = ? WHERE id = ?")
             .bind(hash.expose().as_str())
             .bind(now)
             .bind(id)
             .execute(&mut self.on)
             .await?;
-        self.epoch(id).await
+        Ok(())
     }
 
     /// Raises the epoch: every session and token of the user is void. Answers the new epoch.
