@@ -1,0 +1,24 @@
+//! The built binary, driven from outside: what a client, a browser, an attacker and an operator meet.
+//!
+//! Every test starts its own nauth in its own directory on its own ports, so they run side by side.
+//! Nothing here knows how nauth is made; `support` holds the process, an upstream that tells what it
+//! received, and a client that can send any bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
+mod support;
+
+mod browser;
+mod cli;
+mod durability;
+mod examples;
+mod flow;
+mod hostile;
+mod management;
+mod paths;
+mod readme;
+mod refresh;
+mod reload;
+mod smtp;
+mod spoofing;
+mod streams;

@@ -1,0 +1,122 @@
+//! A `nauth.toml` for a test: small defaults, keys set by their dotted name, routes as TOML.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::Echo;
+
+/// The settings of one nauth.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Section → key → value as TOML.
+    sections: BTreeMap<String, BTreeMap<String, String>>,
+    upstreams: Vec<String>,
+    routes: Vec<String>,
+}
+
+impl Config {
+    /// In front of the built-in page that shows what an upstream receives.
+    pub(crate) fn whoami() -> Self {
+        Self::in_front_of_target("whoami:")
+    }
+
+    /// In front of an upstream that tells what it received.
+    pub(crate) fn in_front_of(echo: &Echo) -> Self {
+        Self::in_front_of_target(&echo.url())
+    }
+
+    /// In front of one target.
+    pub(crate) fn in_front_of_target(target: &str) -> Self {
+        Self { sections: BTreeMap::new(), upstreams: Vec::new(), routes: Vec::new() }
+            .target(target)
+            .set("email.provider", "console")
+            .set("log.format", "text")
+    }
+
+    /// The one upstream goes to `target` from here on.
+    pub(crate) fn target(self, target: &str) -> Self {
+        self.targets(&[target])
+    }
+
+    /// The one upstream has these targets from here on.
+    pub(crate) fn targets(mut self, targets: &[&str]) -> Self {
+        self.upstreams = vec![format!("name = \"app\"\ntargets = {}", toml(&Value::from(targets.to_vec())))];
+        self
+    }
+
+    /// Accounts need no verification: one signup brings tokens.
+    pub(crate) fn without_verification(self) -> Self {
+        self.set("signup.verification_method", "none")
+    }
+
+    /// Sets `section.key`; the last word of a name counts.
+    pub(crate) fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), toml(&value.into()));
+        self
+    }
+
+    /// Sets `section.key` unless it is set.
+    pub(crate) fn set_default(self, name: &str, value: impl Into<Value>) -> Self {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        let is_set = self.sections.get(section).is_some_and(|keys| keys.contains_key(key));
+        if is_set { self } else { self.set(name, value) }
+    }
+
+    /// Adds one of `[[routes]]`, given as its TOML lines; the upstream is filled in.
+    pub(crate) fn route(mut self, lines: &str) -> Self {
+        self.routes.push(lines.to_owned());
+        self
+    }
+
+    /// The file. Without a route of its own, everything is behind one that requires a login.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for (section, keys) in &self.sections {
+            if !section.is_empty() {
+                writeln!(text, "[{section}]").unwrap();
+            }
+            for (key, value) in keys {
+                writeln!(text, "{key} = {value}").unwrap();
+            }
+            text.push('\n');
+        }
+        for upstream in &self.upstreams {
+            writeln!(text, "[[upstreams]]\n{upstream}\n").unwrap();
+        }
+        let everything = ["path = \"/\"\naccess = \"required\"".to_owned()];
+        let routes = if self.routes.is_empty() { &everything[..] } else { &self.routes[..] };
+        for route in routes {
+            writeln!(text, "[[routes]]\nupstream = \"app\"\n{}\n", route.trim()).unwrap();
+        }
+        text
+    }
+}
+
+/// A JSON value as TOML writes it: only tables differ.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(keys) => {
+            let pairs: Vec<String> = keys.iter().map(|(key, value)| format!("{key} = {}", toml(value))).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        Value::Array(items) => format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        scalar => scalar.to_string(),
+    }
+}
+
+#[test]
+fn a_config_reads_back_as_the_toml_it_stands_for() {
+    let text = Config::whoami()
+        .set("jwt.access_ttl", "2s")
+        .set("signup.email_verification.send_limit", serde_json::json!({ "max": 2, "window": "1h" }))
+        .to_toml();
+
+    let read: toml::Table = text.parse().unwrap();
+    assert_eq!(read["jwt"]["access_ttl"].as_str(), Some("2s"));
+    assert_eq!(read["signup"]["email_verification"]["send_limit"]["max"].as_integer(), Some(2));
+    assert_eq!(read["upstreams"][0]["targets"][0].as_str(), Some("whoami:"));
+    assert_eq!(read["routes"][0]["access"].as_str(), Some("required"));
+}

@@ -1,0 +1,44 @@
+//! What the suites stand on.
+
+mod account;
+mod browser;
+mod config;
+mod echo;
+mod nauth;
+mod wire;
+
+pub(crate) use account::{Account, PASSWORD};
+pub(crate) use browser::{Browser, Form};
+pub(crate) use config::Config;
+pub(crate) use echo::{Echo, Seen};
+pub(crate) use nauth::{Finished, Nauth, free_port};
+pub(crate) use wire::{Answer, Connection, Request, send_raw};
+
+use std::time::{Duration, Instant};
+
+/// Asks until `probe` has an answer; `None` when `within` has passed without one.
+///
+/// The programs under test have their own clocks and disks, so the suites wait for what they can
+/// see and never for an amount of time.
+pub(crate) async fn eventually<T>(within: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = probe().await {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Short for [`Duration::from_secs`].
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Short for [`Duration::from_millis`].
+pub(crate) const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
