@@ -25,11 +25,11 @@ impl Api {
     /// telling whether its cookies are any good.
     pub(crate) async fn caller(&self, asked: &Asked, rule: CsrfRule) -> Result<Caller, Refusal> {
         let cookies = match self.presented(asked)? {
-            Presented::Bearer(token) => return Ok(self.auth.authenticate(&token).await?),
+            Presented::Bearer(token) => return Ok(self.auth.authenticate(&token, &asked.ctx).await?),
             Presented::Cookies(cookies) => cookies,
         };
         let submitted = self.submitted_csrf_token(asked, rule)?;
-        let caller = self.auth.authenticate(self.access_token(&cookies)?).await?;
+        let caller = self.auth.authenticate(self.access_token(&cookies)?, &asked.ctx).await?;
         let is_forged = submitted.is_some_and(|token| !self.auth.csrf_matches(caller.session.id, token));
         if is_forged { Err(Error::CsrfInvalid.into()) } else { Ok(caller) }
     }

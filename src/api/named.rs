@@ -5,7 +5,7 @@
 
 use crate::auth::NamedSession;
 use crate::domain::error::Error;
-use crate::tokens::{RefreshError, TokenError, VerifiedRefresh, Verifier};
+use crate::tokens::{RefreshToken, RefreshTokenError, TokenError, Verifier};
 
 /// What one token turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,11 +49,11 @@ pub fn access(verifier: &Verifier, token: &str) -> Reading {
 /// Reads a refresh token.
 #[must_use]
 pub fn refresh(verifier: &Verifier, token: &str) -> Reading {
-    let named = |token: &VerifiedRefresh| NamedSession { user: token.user, session: token.session };
+    let named = |token: &RefreshToken| NamedSession { user: token.user, session: token.session };
     match verifier.verify_refresh(token) {
         Ok(token) => Reading::Good(named(&token)),
-        Err(RefreshError::Expired(token)) => Reading::Expired(named(&token)),
-        Err(RefreshError::Invalid) => Reading::Bad,
+        Err(RefreshTokenError::Expired(token)) => Reading::Expired(named(&token)),
+        Err(RefreshTokenError::Invalid) => Reading::Bad,
     }
 }
 

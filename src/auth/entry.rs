@@ -150,7 +150,7 @@ impl Auth {
             generation: 1,
             rotated_at: now,
             refresh_expires_at: self.refresh_expiry(client.delivery, expires_at, now),
-            refresh_kid: self.refresh_tokens.active_kid().to_owned(),
+            refresh_kid: self.refresh_tokens().active_kid().to_owned(),
             seen: None,
             auth_epoch: user.auth_epoch,
             latest_exp: self.minter.expiry(expires_at, now),
@@ -182,7 +182,7 @@ impl Auth {
     pub(super) fn grant(&self, user: User, session: Session, now: Time) -> Result<Grant, Error> {
         let expires_at = self.minter.expiry(session.expires_at, now);
         let refresh = self
-            .refresh_tokens
+            .refresh_tokens()
             .of(&session)
             .ok_or(Error::SessionNotFound("the key of this session is not in use any more"))?;
         let global_epoch = self.parts.revocations.global_epoch();

@@ -29,7 +29,7 @@ use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
 use crate::store::Store;
 use crate::tokens::keys::Purpose;
-use crate::tokens::{AccessMinter, AccessToken, AccessVerifier, KeyRing, RefreshTokens};
+use crate::tokens::{AccessMinter, AccessToken, KeyRing, RefreshTokens, Verifier};
 use crate::transient::Transient;
 
 pub use jobs::purge;
@@ -40,9 +40,8 @@ pub use sight::Sightings;
 pub struct Auth {
     settings: Arc<Settings>,
     parts: Arc<Parts>,
-    access: Arc<AccessVerifier>,
+    verifier: Arc<Verifier>,
     minter: Arc<AccessMinter>,
-    refresh_tokens: Arc<RefreshTokens>,
 }
 
 /// What the use cases stand on. Survives a reload.
@@ -73,28 +72,19 @@ impl Auth {
     #[must_use]
     pub fn new(settings: Arc<Settings>, parts: Arc<Parts>) -> Self {
         let (keys, clock) = (&parts.keys, parts.clock.clone());
-        let access = AccessVerifier::new(keys.purpose(Purpose::Access), &settings.jwt, clock.clone());
+        let verifier = Verifier::new(keys, &settings.jwt, &clock);
         let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
-        let refresh_tokens = RefreshTokens::new(keys.purpose(Purpose::Refresh), settings.jwt.leeway, clock);
-        Self {
-            settings,
-            parts,
-            access: Arc::new(access),
-            minter: Arc::new(minter),
-            refresh_tokens: Arc::new(refresh_tokens),
-        }
+        Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter) }
     }
 
-    /// Verifies access tokens.
+    /// Verifies tokens.
     #[must_use]
-    pub fn access(&self) -> &AccessVerifier {
-        &self.access
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
     }
 
-    /// Verifies refresh tokens.
-    #[must_use]
-    pub fn refresh_tokens(&self) -> &RefreshTokens {
-        &self.refresh_tokens
+    fn refresh_tokens(&self) -> &RefreshTokens {
+        self.verifier.refresh_tokens()
     }
 
     /// What tokens are measured against.
@@ -264,55 +254,4 @@ pub struct NamedSession {
     pub user: UserId,
     /// Which.
     pub session: SessionId,
-}
-
-use crate::domain::context::RequestContext;
-use crate::domain::error::Error;
-use crate::tokens::Verifier;
-
-/// Stub until the use cases land.
-#[derive(Debug, Clone)]
-pub struct Auth(Arc<Verifier>);
-
-#[expect(clippy::unused_async, missing_docs, reason = "stub")]
-impl Auth {
-    pub fn stub() -> Self {
-        Self(Arc::new(Verifier))
-    }
-    pub async fn signup(&self, _input: Signup, _ctx: &RequestContext) -> Result<Outcome, Error> {
-        Err(Error::SignupDisabled)
-    }
-    pub async fn login(&self, _input: Login, _ctx: &RequestContext) -> Result<Outcome, Error> {
-        Err(Error::InvalidCredentials)
-    }
-    pub async fn respond(&self, _input: Respond, _ctx: &RequestContext) -> Result<Outcome, Error> {
-        Err(Error::ChallengeInvalid)
-    }
-    pub async fn resend(&self, _challenge: ChallengeId, _ctx: &RequestContext) -> Result<Resent, Error> {
-        Err(Error::ChallengeInvalid)
-    }
-    pub async fn refresh(&self, _token: &str, _delivery: Delivery, _ctx: &RequestContext) -> Result<Grant, Error> {
-        Err(Error::TokenExpired)
-    }
-    pub async fn logout(&self, _sessions: &[NamedSession], _ctx: &RequestContext) -> Result<(), Error> {
-        Ok(())
-    }
-    pub async fn logout_all(&self, _user: UserId, _ctx: &RequestContext) -> Result<u64, Error> {
-        Ok(0)
-    }
-    pub async fn authenticate(&self, _token: &str) -> Result<Caller, Error> {
-        Err(Error::TokenInvalid("Invalid token"))
-    }
-    pub async fn sessions(&self, _caller: &Caller) -> Result<Vec<ListedSession>, Error> {
-        Ok(vec![])
-    }
-    pub fn verifier(&self) -> &Arc<Verifier> {
-        &self.0
-    }
-    pub fn csrf_token(&self, _session: SessionId) -> String {
-        String::new()
-    }
-    pub fn csrf_matches(&self, _session: SessionId, _token: &str) -> bool {
-        false
-    }
 }

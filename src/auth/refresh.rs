@@ -33,7 +33,7 @@ impl Auth {
     /// - [`Error::Unavailable`] when the database cannot serve; the token stays good.
     pub async fn refresh(&self, token: &str, delivery: Delivery, ctx: &RequestContext) -> Result<Grant, Error> {
         let begun = std::time::Instant::now();
-        let presented = self.refresh_tokens.verify(token).map_err(|error| match error {
+        let presented = self.verifier.verify_refresh(token).map_err(|error| match error {
             RefreshTokenError::Invalid => Error::TokenInvalid("Invalid refresh token"),
             RefreshTokenError::Expired(_) => Error::TokenInvalid("Refresh token has expired"),
         })?;
@@ -100,7 +100,7 @@ impl Auth {
             to: presented.claims.generation + 1,
             at: now,
             refresh_expires_at: self.refresh_expiry(delivery, session.expires_at, now),
-            refresh_kid: self.refresh_tokens.active_kid().to_owned(),
+            refresh_kid: self.refresh_tokens().active_kid().to_owned(),
             access_exp: self.minter.expiry(session.expires_at, now),
         };
         if !self.parts.store.sessions().rotate(session.id, &rotation).await? {

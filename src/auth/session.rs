@@ -19,7 +19,7 @@ impl Auth {
     /// Who calls the auth API, as the database has it now. Claims that have gone stale are no
     /// matter here: the row is read.
     pub async fn authenticate(&self, token: &str, ctx: &RequestContext) -> Result<Caller, Error> {
-        let token = self.access.verify(token).map_err(|error| match error {
+        let token = self.verifier.verify(token).map_err(|error| match error {
             TokenError::Invalid => Error::TokenInvalid("Invalid token"),
             TokenError::Expired(_) => Error::TokenExpired,
         })?;

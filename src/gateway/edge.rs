@@ -136,7 +136,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         }
     }
 
-    /// Lets everything end: no new connections, idle ones close, WebSockets are told, requests in
+    /// Lets everything end: no new connections, idle ones close, `WebSocket`s are told, requests in
     /// flight have `grace` to finish. Answers once nothing is open.
     pub async fn drain(&self, grace: Duration) {
         self.stop.send_replace(true);

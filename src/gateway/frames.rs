@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_boundary_is_after_a_whole_frame_only() {
         let long = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();
-        let huge = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0][..], &[7; 65536]].concat();
+        let huge = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0][..], &vec![7; 65536]].concat();
         let cases: [(&[u8], bool); 9] = [
             (b"", true),
             (b"\x81", false),

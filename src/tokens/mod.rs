@@ -6,6 +6,10 @@ pub mod refresh;
 
 use std::sync::Arc;
 
+use crate::config::settings::Jwt;
+use crate::domain::clock::Clock;
+use crate::tokens::keys::Purpose;
+
 pub use access::{AccessMinter, AccessToken, AccessVerifier};
 pub use keys::{FixedKeys, KeyError, KeyRing, MasterKeys};
 pub use refresh::{RefreshToken, RefreshTokenError, RefreshTokens};
@@ -19,14 +23,47 @@ pub enum TokenError {
     Expired(Arc<AccessToken>),
 }
 
+/// Verifies both kinds of tokens, each with the keys of its own purpose only.
+#[derive(Debug)]
+pub struct Verifier {
+    access: AccessVerifier,
+    refresh: RefreshTokens,
+}
+
+impl Verifier {
+    /// A verifier for these keys and settings.
+    #[must_use]
+    pub fn new(keys: &KeyRing, jwt: &Jwt, clock: &Clock) -> Self {
+        Self {
+            access: AccessVerifier::new(keys.purpose(Purpose::Access), jwt, clock.clone()),
+            refresh: RefreshTokens::new(keys.purpose(Purpose::Refresh), jwt.leeway, clock.clone()),
+        }
+    }
+
+    /// See [`AccessVerifier::verify`].
+    pub fn verify(&self, token: &str) -> Result<Arc<AccessToken>, TokenError> {
+        self.access.verify(token)
+    }
+
+    /// See [`RefreshTokens::verify`].
+    pub fn verify_refresh(&self, token: &str) -> Result<RefreshToken, RefreshTokenError> {
+        self.refresh.verify(token)
+    }
+
+    /// Makes refresh tokens.
+    #[must_use]
+    pub fn refresh_tokens(&self) -> &RefreshTokens {
+        &self.refresh
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::keys::Purpose;
     use super::*;
-    use crate::config::settings::{HmacAlgorithm, Jwt};
-    use crate::domain::clock::{Clock, Time};
+    use crate::config::settings::HmacAlgorithm;
+    use crate::domain::clock::Time;
     use crate::domain::id::SessionId;
     use crate::domain::session::{Delivery, Session};
     use crate::domain::user::tests_support::ada;

@@ -49,18 +49,14 @@ pub fn render(error: &Error, path: &str, now: Time) -> Rendered {
 /// Tells the operator about an error whose cause no client is told. Called once for each answer.
 pub fn report(error: &Error, request_id: &str) {
     match error {
-        Error::Internal(source) => tracing::error!(request.id = request_id, error = %chain(source.as_ref()), "a bug"),
+        Error::Internal(source) => {
+            tracing::error!(request.id = request_id, error = %crate::logging::chain(source.as_ref()), "a bug");
+        }
         Error::Unavailable(source) => {
-            tracing::warn!(request.id = request_id, error = %chain(source.as_ref()), "temporarily unavailable");
+            tracing::warn!(request.id = request_id, error = %crate::logging::chain(source.as_ref()), "temporarily unavailable");
         }
         _ => {}
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 /// The status and the code clients switch on.
@@ -103,9 +99,12 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ChallengeExhausted => (StatusCode::BAD_REQUEST, "CHALLENGE_MAX_ATTEMPTS"),
         Error::CodeInvalid => (StatusCode::BAD_REQUEST, "VERIFY_CODE_INVALID"),
         Error::CodeExpired => (StatusCode::BAD_REQUEST, "VERIFY_CODE_EXPIRED"),
+        Error::CodeExhausted => (StatusCode::BAD_REQUEST, "VERIFY_TOO_MANY_ATTEMPTS"),
 
-        Error::RateLimited { limit: Limit::EmailSend, .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EMAIL"),
-        Error::RateLimited { limit: Limit::Resend, .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_RESEND"),
+        Error::RateLimited { limit: Limit::EmailSend { .. }, .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EMAIL")
+        }
+        Error::RateLimited { limit: Limit::Resend { .. }, .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_RESEND"),
 
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
@@ -117,7 +116,7 @@ fn message(error: &Error) -> Cow<'_, str> {
     match error {
         Error::AccountLocked { reason, .. } if !reason.is_empty() => reason.into(),
         Error::AccountLocked { .. } => "Account is locked".into(),
-        Error::RateLimited { limit: Limit::Resend, retry_after } => {
+        Error::RateLimited { limit: Limit::Resend { .. }, retry_after } => {
             format!("Please wait {} seconds before requesting another code", whole_seconds(*retry_after)).into()
         }
         Error::Internal(_) => "Internal server error".into(),
@@ -142,8 +141,18 @@ fn details(error: &Error) -> Option<Value> {
         })),
         Error::Forbidden(denial) => Some(json!({ "reason": denial.as_str() })),
         Error::WeakPassword(errors) => Some(json!({ "errors": errors })),
-        Error::RateLimited { retry_after, .. } => Some(json!({ "retryAfter": whole_seconds(*retry_after) })),
+        Error::RateLimited { limit, retry_after } => Some(limit_details(*limit, *retry_after)),
         _ => None,
+    }
+}
+
+fn limit_details(limit: Limit, retry_after: Duration) -> Value {
+    let retry_after = whole_seconds(retry_after);
+    match limit {
+        Limit::EmailSend { count, max } => {
+            json!({ "retryAfter": retry_after, "currentCount": count, "maxAttempts": max })
+        }
+        Limit::Resend { delay } => json!({ "retryAfter": retry_after, "resendDelay": whole_seconds(delay) }),
     }
 }
 
@@ -264,9 +273,14 @@ mod tests {
             (Error::ChallengeExhausted, 400, "CHALLENGE_MAX_ATTEMPTS", "Too many attempts; start again"),
             (Error::CodeInvalid, 400, "VERIFY_CODE_INVALID", "Invalid or expired verification code"),
             (Error::CodeExpired, 400, "VERIFY_CODE_EXPIRED", "The verification code has expired"),
-            (wait(1, Limit::EmailSend), 429, "RATE_LIMIT_EMAIL", "Too many verification e-mails; try again later"),
             (
-                wait(41_500, Limit::Resend),
+                wait(1, Limit::EmailSend { count: 4, max: 3 }),
+                429,
+                "RATE_LIMIT_EMAIL",
+                "Too many verification e-mails; try again later",
+            ),
+            (
+                wait(41_500, Limit::Resend { delay: Duration::from_mins(1) }),
                 429,
                 "RATE_LIMIT_RESEND",
                 "Please wait 42 seconds before requesting another code",
@@ -311,7 +325,10 @@ mod tests {
             ),
             (Error::Forbidden(Denial::CrossSite), json!({"reason": "cross_site"})),
             (Error::WeakPassword(vec!["too short".to_owned()]), json!({"errors": ["too short"]})),
-            (wait(1_001, Limit::EmailSend), json!({"retryAfter": 2})),
+            (
+                wait(1_001, Limit::EmailSend { count: 4, max: 3 }),
+                json!({"retryAfter": 2, "currentCount": 4, "maxAttempts": 3}),
+            ),
         ];
         for (error, details) in cases {
             assert_eq!(body(&error)["details"], details, "{error:?}");
@@ -322,7 +339,10 @@ mod tests {
     fn headers_tell_when_to_come_back_and_with_what() {
         let www = header::WWW_AUTHENTICATE;
 
-        assert_eq!(header_of(&wait(0, Limit::Resend), &header::RETRY_AFTER).as_deref(), Some("1"));
+        assert_eq!(
+            header_of(&wait(0, Limit::Resend { delay: Duration::from_mins(1) }), &header::RETRY_AFTER).as_deref(),
+            Some("1")
+        );
         assert_eq!(header_of(&Error::Unavailable("x".into()), &header::RETRY_AFTER).as_deref(), Some("2"));
         assert_eq!(header_of(&Error::NotFound, &header::RETRY_AFTER), None);
         assert_eq!(header_of(&Error::MethodNotAllowed("GET,HEAD".into()), &header::ALLOW).as_deref(), Some("GET,HEAD"));

@@ -455,10 +455,10 @@ async fn a_download_of_an_ended_session_does_not_end_cleanly() {
 #[tokio::test]
 async fn a_bearer_stream_ends_with_its_token() {
     let now = Clock::system().now();
-    let until = Some(now + Duration::from_secs(60));
+    let until = Some(now + Duration::from_mins(1));
     let running = start_for(limits(), Some(Holder { until, ..ada() })).await;
     let _client = websocket(running.at).await;
 
     assert_eq!(running.edge.connections().recheck(now, |_| true), 0);
-    assert_eq!(running.edge.connections().recheck(now + Duration::from_secs(60), |_| true), 1);
+    assert_eq!(running.edge.connections().recheck(now + Duration::from_mins(1), |_| true), 1);
 }
