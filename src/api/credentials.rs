@@ -112,7 +112,8 @@ mod tests {
         use DeliveryMethod::{Cookies, Hybrid, Json};
         let bearer = ("authorization", "Bearer aaa");
         let cookie = ("cookie", "nauth_access_token=bbb");
-        let cases: Vec<(DeliveryMethod, Vec<(&str, &str)>, &str)> = vec![
+        type Headers = Vec<(&'static str, &'static str)>;
+        let cases: Vec<(DeliveryMethod, Headers, &str)> = vec![
             (Hybrid, vec![bearer], "bearer"),
             (Hybrid, vec![cookie], "cookies"),
             (Hybrid, vec![bearer, cookie], "bearer"),
