@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn the_method_decides_which_credential_counts() {
         use DeliveryMethod::{Cookies, Hybrid, Json};
+        type Headers = Vec<(&'static str, &'static str)>;
         let bearer = ("authorization", "Bearer aaa");
         let cookie = ("cookie", "nauth_access_token=bbb");
-        type Headers = Vec<(&'static str, &'static str)>;
         let cases: Vec<(DeliveryMethod, Headers, &str)> = vec![
             (Hybrid, vec![bearer], "bearer"),
             (Hybrid, vec![cookie], "cookies"),
