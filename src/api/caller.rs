@@ -29,7 +29,7 @@ impl Api {
             Presented::Cookies(cookies) => cookies,
         };
         let submitted = self.submitted_csrf_token(asked, rule)?;
-        let caller = self.auth.authenticate(self.access_token(&cookies)?, &asked.ctx).await?;
+        let caller = self.auth.authenticate(self.access_token(asked, &cookies)?, &asked.ctx).await?;
         let is_forged = submitted.is_some_and(|token| !self.auth.csrf_matches(caller.session.id, token));
         if is_forged { Err(Error::CsrfInvalid.into()) } else { Ok(caller) }
     }
@@ -47,9 +47,24 @@ impl Api {
         (access, refresh)
     }
 
-    fn access_token<'a>(&self, cookies: &'a SessionCookies) -> Result<&'a str, Error> {
+    /// The position of a good token among `candidates`. Cookies that disagree are written down.
+    pub(crate) fn agreed(
+        &self,
+        asked: &Asked,
+        candidates: &[Reading],
+        beside: &[Reading],
+    ) -> Result<Option<usize>, Error> {
+        let agreed = named::agreed(candidates, beside);
+        if agreed.is_err() {
+            let first = candidates.iter().chain(beside).find_map(|reading| reading.good());
+            self.auth.note_conflict(first, &asked.ctx);
+        }
+        agreed
+    }
+
+    fn access_token<'a>(&self, asked: &Asked, cookies: &'a SessionCookies) -> Result<&'a str, Error> {
         let (access, refresh) = self.readings(cookies);
-        match named::agreed(&access, &refresh)? {
+        match self.agreed(asked, &access, &refresh)? {
             Some(position) => Ok(&cookies.access[position]),
             None => Err(named::reason(&access)),
         }

@@ -8,9 +8,9 @@ use crate::api::Api;
 use crate::api::answer::{self, Refusal};
 use crate::api::context::Asked;
 use crate::api::credentials::SessionCookies;
+use crate::api::delivery;
 use crate::api::dialect::Dialect;
 use crate::api::evidence::{self, Verdict};
-use crate::api::{delivery, named};
 use crate::auth::{Client, Grant, Outcome};
 use crate::config::settings::{DeliveryMethod, SameSite};
 use crate::domain::error::{Denial, Error};
@@ -63,7 +63,7 @@ impl Api {
         let first = cookies.refresh.first().ok_or_else(missing)?;
         self.admit_cookie_change(asked)?;
         let (access, refresh) = self.readings(&cookies);
-        let token = named::agreed(&refresh, &access)?.map_or(first, |position| &cookies.refresh[position]);
+        let token = self.agreed(asked, &refresh, &access)?.map_or(first, |position| &cookies.refresh[position]);
         match self.auth.refresh(token, Delivery::Cookies, &asked.ctx).await {
             Ok(grant) => Ok(self.cookies_for(asked, &grant)),
             Err(error) if has_ended_the_session(&error) => Err(Refusal::clearing(error)),
@@ -92,7 +92,7 @@ impl Api {
     /// The cookies of a grant, after those that would stand in their way.
     fn cookies_for(&self, asked: &Asked, grant: &Grant) -> Vec<HeaderValue> {
         let csrf_token = self.auth.csrf_token(grant.session.id);
-        let set = delivery::set_cookies(&self.settings, grant, &csrf_token, self.clock.now());
+        let set = delivery::set_cookies(&self.settings, grant, &csrf_token, self.auth.clock().now());
         let shadows = delivery::clear_shadows(&self.settings, &SessionCookies::of(&asked.headers, &self.names));
         shadows.into_iter().chain(set).collect()
     }

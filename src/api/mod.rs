@@ -37,7 +37,6 @@ use crate::api::dialect::{CookieNames, Dialect};
 use crate::api::nauth::Nauth;
 use crate::auth::Auth;
 use crate::config::settings::Settings;
-use crate::domain::clock::Clock;
 use crate::domain::error::{Denial, Error};
 
 /// What every handler works with. Cheap to clone.
@@ -51,8 +50,6 @@ pub struct Inner {
     pub settings: Arc<Settings>,
     /// The use cases.
     pub auth: Auth,
-    /// The time.
-    pub clock: Clock,
     /// Our cookies.
     pub names: CookieNames,
 }
@@ -73,15 +70,16 @@ pub struct AuthApi {
 }
 
 impl AuthApi {
-    /// Mounts the API as `settings` say.
+    /// Mounts the API as the settings of `auth` say.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, auth: Auth, clock: Clock) -> Self {
+    pub fn new(auth: Auth) -> Self {
+        let settings = Arc::clone(auth.settings());
         let names = Nauth::cookie_names(&settings);
         let router = Router::new()
             .nest(&settings.api.prefix, Nauth::routes(&settings))
             .fallback(async || Refusal::from(Error::NotFound))
             .method_not_allowed_fallback(async || Refusal::from(Error::MethodNotAllowed(String::new())));
-        let api = Api(Arc::new(Inner { settings, auth, clock, names }));
+        let api = Api(Arc::new(Inner { settings, auth, names }));
         Self { router: router.with_state(api.clone()), api }
     }
 
@@ -112,7 +110,7 @@ impl AuthApi {
     /// Writes a refusal, and tells the operator when it is not the client's fault.
     fn rendered(&self, facts: &Facts, refusal: &Refusal) -> Response {
         nauth::error::report(&refusal.error, &facts.request_id);
-        let rendered = Nauth::error(&refusal.error, &facts.path, self.api.clock.now());
+        let rendered = Nauth::error(&refusal.error, &facts.path, self.api.auth.clock().now());
         let mut response = Response::new(Body::from(rendered.body));
         *response.status_mut() = rendered.status;
         response.headers_mut().extend(rendered.headers);

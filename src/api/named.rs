@@ -28,7 +28,9 @@ impl Reading {
         }
     }
 
-    fn good(self) -> Option<NamedSession> {
+    /// The session named by a token that is ours and in time.
+    #[must_use]
+    pub fn good(self) -> Option<NamedSession> {
         match self {
             Self::Good(named) => Some(named),
             Self::Expired(_) | Self::Bad => None,
