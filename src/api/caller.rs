@@ -76,3 +76,42 @@ impl Api {
         if is_needed { csrf::submitted(&self.settings, &asked.headers).map(Some) } else { Ok(None) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::tests_support::{ORIGIN, TestApi, credentials, post, settings};
+
+    #[tokio::test]
+    async fn a_change_by_cookie_needs_the_csrf_token_of_its_session() {
+        let api = TestApi::start(settings()).await;
+        api.ada().await;
+        let login = async || {
+            let answer = api.send(post("/auth/login", &[("origin", ORIGIN)], &credentials("identifier"))).await;
+            ["nauth_access_token", "nauth_csrf_token"].map(|name| answer.cookie(name).unwrap().to_owned())
+        };
+        let ([access, token], [_, foreign]) = (login().await, login().await);
+        let held = format!("nauth_access_token={access}; nauth_csrf_token={token}");
+        let planted = format!("nauth_access_token={access}; nauth_csrf_token={foreign}");
+        let bare = format!("nauth_access_token={access}");
+        let cases = [
+            (&held, Some(&token), ORIGIN, "ok"),
+            (&held, None, ORIGIN, "CSRF token missing"),
+            (&bare, Some(&token), ORIGIN, "CSRF token missing"),
+            (&held, Some(&foreign), ORIGIN, "CSRF token invalid"),
+            (&planted, Some(&foreign), ORIGIN, "CSRF token invalid"),
+            (&held, None, "http://spa.local", "ok"),
+            (&held, None, "https://evil.example", "CSRF token missing"),
+        ];
+        for (cookies, submitted, origin, expected) in cases {
+            let mut lines = vec![("cookie", cookies.as_str()), ("origin", origin)];
+            lines.extend(submitted.map(|token| ("x-csrf-token", token.as_str())));
+            let (inner, asked) = api.asked(post("/auth/change", &lines, &json!({}))).await;
+            let found = inner.caller(&asked, CsrfRule::Token).await;
+            let found = found.map_or_else(|refusal| refusal.error.to_string(), |_| "ok".to_owned());
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+}

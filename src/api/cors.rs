@@ -71,3 +71,43 @@ fn listed_origin<'a>(security: &Security, headers: &'a HeaderMap) -> Option<&'a 
     let origin = headers.get(header::ORIGIN)?;
     security.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then_some(origin)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::settings;
+
+    #[test]
+    fn only_a_browsers_question_for_another_method_is_a_preflight() {
+        type Lines<'a> = &'a [(&'a str, &'a str)];
+        let security = settings().security;
+        let asks = ("access-control-request-method", "POST");
+        let cases: [(Method, Lines<'_>, &str); 5] = [
+            (Method::OPTIONS, &[("origin", "http://spa.local"), asks], "listed"),
+            (Method::OPTIONS, &[("origin", "http://spa.local.evil.example"), asks], "unlisted"),
+            (Method::OPTIONS, &[("origin", "http://spa.local")], "not"),
+            (Method::OPTIONS, &[asks], "not"),
+            (Method::POST, &[("origin", "http://spa.local"), asks], "not"),
+        ];
+        for (method, lines, expected) in cases {
+            let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            let found = match preflight(&security, &method, &headers) {
+                Preflight::Not => "not",
+                Preflight::Listed(_) => "listed",
+                Preflight::Unlisted => "unlisted",
+            };
+            assert_eq!(found, expected, "{method} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_listed_origin_is_named_never_a_star() {
+        let origin = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("http://spa.local"))]);
+
+        let answer: HeaderMap = answer_headers(&settings().security, &origin).into_iter().collect();
+
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_ORIGIN], "http://spa.local");
+        assert_eq!(answer[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        assert_eq!(answer[header::VARY], "Origin");
+    }
+}

@@ -71,11 +71,11 @@ pub fn presented(headers: &HeaderMap, names: &CookieNames, method: DeliveryMetho
     }
 }
 
-/// The bearer token of a request. Other schemes are none of ours.
+/// The bearer token of a request, empty when none follows the scheme. Other schemes are none of ours.
 #[must_use]
 pub fn bearer(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once(' ')?;
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = value.split_once([' ', '\t']).unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn only_bearer_tokens_are_read_from_authorization() {
-        let cases = [("bearer abc", Some("abc")), ("Bearer  abc ", Some("abc")), ("Basic abc", None), ("Bearer", None)];
+        let cases =
+            [("bearer abc", Some("abc")), ("Bearer  abc ", Some("abc")), ("Basic abc", None), ("Bearer", Some(""))];
         for (value, expected) in cases {
             assert_eq!(bearer(&headers(&[("authorization", value)])).as_deref(), expected, "{value}");
         }

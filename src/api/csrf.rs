@@ -48,3 +48,26 @@ fn is_listed(settings: &Settings, headers: &HeaderMap, own_origin: &str) -> bool
         origin != own_origin && settings.delivery.web_origins.iter().any(|listed| listed == origin)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::{ORIGIN, settings};
+
+    #[test]
+    fn only_changes_on_paths_not_excluded_need_a_token() {
+        let settings = settings();
+        let cases = [
+            (Method::GET, "/auth/profile", false),
+            (Method::HEAD, "/auth/profile", false),
+            (Method::PUT, "/auth/profile", true),
+            (Method::DELETE, "/auth/sessions/1", true),
+            (Method::POST, "/auth/hooks", false),
+            (Method::POST, "/auth/hooks/one", false),
+            (Method::POST, "/auth/hooksy", true),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(is_needed(&settings, &method, path, &HeaderMap::new(), ORIGIN), expected, "{method} {path}");
+        }
+    }
+}

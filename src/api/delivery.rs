@@ -147,3 +147,84 @@ fn set_cookie(name: &str, value: &str, flags: &CookieFlags, reader: Reader, life
     });
     HeaderValue::from_str(&text).expect("tokens and checked settings are visible ASCII")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::{ORIGIN, settings};
+
+    #[test]
+    fn newcomers_are_judged_by_origin_then_by_signs_of_a_browser() {
+        type Lines = &'static [(&'static str, &'static str)];
+        use HybridDefault::Auto;
+        const FETCH: (&str, &str) = ("sec-fetch-site", "same-origin");
+        let cases: [(DeliveryMethod, HybridDefault, Lines, Delivery); 12] = [
+            (DeliveryMethod::Cookies, Auto, &[], Delivery::Cookies),
+            (DeliveryMethod::Json, Auto, &[("origin", ORIGIN)], Delivery::Json),
+            (DeliveryMethod::Hybrid, Auto, &[], Delivery::Json),
+            (DeliveryMethod::Hybrid, Auto, &[("origin", ORIGIN)], Delivery::Cookies),
+            (DeliveryMethod::Hybrid, Auto, &[("origin", "http://spa.local")], Delivery::Cookies),
+            (DeliveryMethod::Hybrid, Auto, &[("origin", "capacitor://localhost")], Delivery::Json),
+            (DeliveryMethod::Hybrid, Auto, &[("origin", "capacitor://localhost"), FETCH], Delivery::Json),
+            (DeliveryMethod::Hybrid, Auto, &[("origin", "https://else.example")], Delivery::Cookies),
+            (DeliveryMethod::Hybrid, Auto, &[FETCH], Delivery::Cookies),
+            (DeliveryMethod::Hybrid, HybridDefault::Cookies, &[], Delivery::Cookies),
+            (DeliveryMethod::Hybrid, HybridDefault::Json, &[FETCH], Delivery::Json),
+            (DeliveryMethod::Hybrid, HybridDefault::Json, &[("origin", ORIGIN)], Delivery::Cookies),
+        ];
+        for (method, hybrid_default, lines, expected) in cases {
+            let mut settings = settings();
+            (settings.delivery.method, settings.delivery.hybrid_default) = (method, hybrid_default);
+            let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            assert_eq!(for_newcomer(&settings, &headers), expected, "{method:?} {hybrid_default:?} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_carry_every_flag() {
+        let flags = CookieFlags {
+            secure: true,
+            same_site: SameSite::None,
+            path: "/app".to_owned(),
+            domain: Some("example.com".to_owned()),
+            priority: CookiePriority::Low,
+        };
+
+        let token = set_cookie("nauth_access_token", "a.b.c", &flags, Reader::Server, Duration::from_mins(1));
+        let readable = set_cookie("csrf", "x", &settings().security.csrf.cookie, Reader::Script, Duration::ZERO);
+
+        assert_eq!(
+            token,
+            "nauth_access_token=a.b.c; Path=/app; Max-Age=60; Domain=example.com; HttpOnly; Secure; SameSite=None; Priority=Low"
+        );
+        assert_eq!(
+            readable,
+            "csrf=x; Path=/; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; SameSite=Strict; Priority=High"
+        );
+    }
+
+    #[test]
+    fn cookies_are_cleared_with_the_domain_and_without() {
+        let mut settings = settings();
+        assert_eq!(clear_cookies(&settings).len(), 3);
+
+        settings.delivery.cookie.domain = Some("example.com".to_owned());
+        settings.security.csrf.cookie.domain = Some("example.com".to_owned());
+        let cleared = clear_cookies(&settings);
+
+        assert_eq!(cleared.len(), 6);
+        let with_domain = cleared.iter().filter(|line| line.to_str().unwrap().contains("; Domain=example.com"));
+        assert_eq!(with_domain.count(), 3);
+    }
+
+    #[test]
+    fn new_cookies_come_after_the_ones_in_their_way_are_gone() {
+        let mut settings = settings();
+        let twice = SessionCookies { access: vec!["a".to_owned(), "b".to_owned()], refresh: vec![] };
+        assert!(clear_shadows(&settings, &twice).is_empty(), "without a domain nothing can be named");
+
+        settings.delivery.cookie.domain = Some("example.com".to_owned());
+        assert_eq!(clear_shadows(&settings, &twice).len(), 2);
+        assert!(clear_shadows(&settings, &SessionCookies::default()).is_empty());
+    }
+}

@@ -40,3 +40,34 @@ pub fn is_prefetch(headers: &HeaderMap) -> bool {
         purpose.is_some_and(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_ours_by_fetch_metadata_origin_or_referer() {
+        use Verdict::{Foreign, Ours, Silent};
+        const OWN: &str = "http://localhost:8080";
+        let cross = ("sec-fetch-site", "cross-site");
+        let cases: [(&[(&str, &str)], Verdict); 13] = [
+            (&[], Silent),
+            (&[("sec-fetch-site", "same-origin")], Ours),
+            (&[("sec-fetch-site", "none")], Ours),
+            (&[("sec-fetch-site", "same-site")], Foreign),
+            (&[cross], Foreign),
+            (&[cross, ("origin", "http://spa.local")], Ours),
+            (&[cross, ("origin", "https://evil.example")], Foreign),
+            (&[("origin", OWN)], Ours),
+            (&[("origin", "https://localhost:8080")], Foreign),
+            (&[("origin", "null"), ("referer", "http://localhost:8080/")], Foreign),
+            (&[("referer", "http://localhost:8080/account")], Ours),
+            (&[("referer", "http://localhost:80801/")], Foreign),
+            (&[("referer", "https://evil.example/http://localhost:8080/")], Foreign),
+        ];
+        for (lines, expected) in cases {
+            let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+            assert_eq!(judge(&headers, OWN, &["http://spa.local".to_owned()]), expected, "{lines:?}");
+        }
+    }
+}

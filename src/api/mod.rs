@@ -20,6 +20,10 @@ mod leaving;
 pub mod named;
 pub mod nauth;
 pub mod ops;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod tests_support;
 
 use std::sync::Arc;
 
@@ -27,7 +31,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use tower::ServiceExt;
 
 use crate::api::answer::Refusal;
@@ -85,7 +89,7 @@ impl AuthApi {
 
     /// Answers one request. Its extensions must hold an [`Arrival`].
     pub async fn answer(&self, request: Request<Bytes>) -> http::Response<Bytes> {
-        let asked = request.headers().clone();
+        let (asked, is_head) = (request.headers().clone(), request.method() == Method::HEAD);
         let response = match cors::preflight(&self.api.settings.security, request.method(), &asked) {
             Preflight::Not => self.route(request).await,
             Preflight::Listed(headers) => return no_content(headers),
@@ -94,7 +98,11 @@ impl AuthApi {
                 self.rendered(&request_facts(&request), &refusal)
             }
         };
-        into_bytes(self.finished(response, &asked)).await
+        let mut response = into_bytes(self.finished(response, &asked)).await;
+        if is_head {
+            response.body_mut().clear();
+        }
+        response
     }
 
     async fn route(&self, request: Request<Bytes>) -> Response {

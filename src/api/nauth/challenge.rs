@@ -8,7 +8,8 @@ use crate::api::Api;
 use crate::api::answer::{self, Refusal};
 use crate::api::context::Asked;
 use crate::api::dialect::Dialect;
-use crate::api::nauth::{Nauth, wire};
+use crate::api::nauth::Nauth;
+use crate::api::nauth::wire::{request, response};
 
 /// Answers a challenge with tokens or the next challenge.
 pub(super) async fn respond(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
@@ -20,8 +21,8 @@ pub(super) async fn respond(State(api): State<Api>, asked: Asked) -> Result<Resp
 
 /// Sends the code of a challenge again and tells where to.
 pub(super) async fn resend(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
-    let challenge = wire::resend(&asked.json()?)?;
+    let challenge = request::resend(&asked.json()?)?;
     let resent = api.auth.resend(challenge, &asked.ctx).await?;
-    let body = wire::ResendResponse { destination: resent.destination };
+    let body = response::ResendResponse { destination: resent.destination };
     Ok(answer::json(StatusCode::OK, &body, vec![]))
 }

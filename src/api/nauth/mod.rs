@@ -17,6 +17,7 @@ use crate::api::Api;
 use crate::api::delivery;
 use crate::api::dialect::{CookieNames, Dialect, Rendered};
 use crate::api::json::Object;
+use crate::api::nauth::wire::{request, response};
 use crate::auth::{Client, Login, Outcome, Respond, Signup};
 use crate::config::settings::{ApiGroup, Settings};
 use crate::domain::clock::Time;
@@ -63,20 +64,20 @@ impl Dialect for Nauth {
     }
 
     fn decode_signup(body: &Object, client: Client) -> Result<Signup, Error> {
-        wire::signup(body, client)
+        request::signup(body, client)
     }
 
     fn decode_login(body: &Object, client: Client) -> Result<Login, Error> {
-        wire::login(body, client)
+        request::login(body, client)
     }
 
     fn decode_respond(body: &Object, client: Client) -> Result<Respond, Error> {
-        wire::respond(body, client)
+        request::respond(body, client)
     }
 
     fn encode(outcome: &Outcome, delivery: Delivery, settings: &Settings) -> serde_json::Value {
-        let response = wire::AuthResponse::of(outcome, delivery, settings);
-        serde_json::to_value(response).expect("strings, numbers and booleans always serialise")
+        let answer = response::AuthResponse::of(outcome, delivery, settings);
+        serde_json::to_value(answer).expect("strings, numbers and booleans always serialise")
     }
 
     fn error(error: &Error, path: &str, now: Time) -> Rendered {

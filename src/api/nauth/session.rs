@@ -8,14 +8,14 @@ use crate::api::Api;
 use crate::api::answer::{self, Refusal};
 use crate::api::caller::CsrfRule;
 use crate::api::context::Asked;
-use crate::api::nauth::wire;
+use crate::api::nauth::wire::{request, response};
 use crate::domain::error::Error;
 
 /// Rotates the refresh token. One in the body wins over the cookie and is answered in the body.
 pub(super) async fn refresh(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
-    if let Some(token) = wire::refresh(&asked.json()?)? {
+    if let Some(token) = request::refresh(&asked.json()?)? {
         let grant = api.refresh_json(token.expose(), &asked).await?;
-        return Ok(answer::json(StatusCode::OK, &wire::Tokens::of(&grant), vec![]));
+        return Ok(answer::json(StatusCode::OK, &response::Tokens::of(&grant), vec![]));
     }
     let cookies = api.refresh_cookies(&asked).await?;
     Ok(answer::json(StatusCode::OK, &serde_json::json!({}), cookies))
@@ -25,7 +25,7 @@ pub(super) async fn refresh(State(api): State<Api>, asked: Asked) -> Result<Resp
 pub(super) async fn logout(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let leaving = api.leaving(&asked)?;
     api.auth.logout(&leaving.sessions, &asked.ctx).await?;
-    Ok(answer::json(StatusCode::OK, &wire::Success::DONE, leaving.cookies))
+    Ok(answer::json(StatusCode::OK, &response::Success::DONE, leaving.cookies))
 }
 
 /// `HEAD /logout`: nothing to see, nothing to end.
@@ -38,7 +38,7 @@ pub(super) async fn logout_all(State(api): State<Api>, asked: Asked) -> Result<R
     api.admit_leaving(&asked)?;
     let caller = api.caller(&asked, CsrfRule::Judged).await?;
     let revoked_count = api.auth.logout_all(caller.user.id, &asked.ctx).await?;
-    let body = wire::Revoked { revoked_count };
+    let body = response::Revoked { revoked_count };
     Ok(answer::json(StatusCode::OK, &body, api.cookies_left_behind(&asked)))
 }
 
@@ -46,6 +46,6 @@ pub(super) async fn logout_all(State(api): State<Api>, asked: Asked) -> Result<R
 pub(super) async fn list(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let caller = api.caller(&asked, CsrfRule::Token).await?;
     let listed = api.auth.sessions(&caller).await?;
-    let sessions = listed.iter().map(wire::Session::of).collect();
-    Ok(answer::json(StatusCode::OK, &wire::Sessions { sessions }, vec![]))
+    let sessions = listed.iter().map(response::Session::of).collect();
+    Ok(answer::json(StatusCode::OK, &response::Sessions { sessions }, vec![]))
 }

@@ -1,0 +1,297 @@
+//! What requests must look like.
+//!
+//! Unknown properties are ignored; everything that is wrong with a body is told at once. Lengths are in characters.
+
+use uuid::{Uuid, Variant};
+
+use crate::api::json::Object;
+use crate::api::nauth::fields::{Fields, Problems};
+use crate::auth;
+use crate::auth::{Answer, Client};
+use crate::domain::challenge::StepKind;
+use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::error::Error;
+use crate::domain::id::ChallengeId;
+use crate::domain::secret::Secret;
+
+/// Longest password read, in characters. What makes a good one is the policy's business.
+const MAX_PASSWORD: usize = 1024;
+/// Longest identifier, in characters.
+const MAX_IDENTIFIER: usize = 255;
+/// Longest given or family name, in characters.
+const MAX_NAME: usize = 100;
+
+/// Reads `POST /signup`.
+pub(crate) fn signup(body: &Object, client: Client) -> Result<auth::Signup, Error> {
+    let mut fields = Fields::of(body);
+    let email = fields.required("email", email);
+    let password = fields.required("password", password);
+    let username = fields.optional("username", username);
+    let first_name = fields.optional("firstName", name);
+    let last_name = fields.optional("lastName", name);
+    let metadata = fields.optional_object("metadata");
+    let timezone = fields.optional("timezone", timezone);
+    let locale = fields.optional("locale", locale);
+    let (Some(email), Some(password), true) = (email, password, fields.are_good()) else {
+        return Err(fields.into_error());
+    };
+    Ok(auth::Signup { email, password, username, first_name, last_name, metadata, timezone, locale, client })
+}
+
+/// Reads `POST /login`.
+pub(crate) fn login(body: &Object, client: Client) -> Result<auth::Login, Error> {
+    let mut fields = Fields::of(body);
+    let identifier = fields.required("identifier", identifier);
+    let password = fields.required("password", password);
+    let (Some(identifier), Some(password)) = (identifier, password) else {
+        return Err(fields.into_error());
+    };
+    Ok(auth::Login { identifier, password, client })
+}
+
+/// Reads `POST /respond-challenge`.
+pub(crate) fn respond(body: &Object, client: Client) -> Result<auth::Respond, Error> {
+    let mut fields = Fields::of(body);
+    let challenge = fields.required("session", challenge_id);
+    let kind = fields.required("type", step_kind);
+    let answer = kind.and_then(|kind| match kind {
+        StepKind::VerifyEmail => fields.required("code", code).map(Answer::EmailCode),
+    });
+    let (Some(challenge), Some(answer)) = (challenge, answer) else {
+        return Err(fields.into_error());
+    };
+    Ok(auth::Respond { challenge, answer, client })
+}
+
+/// Reads `POST /challenge/resend`.
+pub(crate) fn resend(body: &Object) -> Result<ChallengeId, Error> {
+    let mut fields = Fields::of(body);
+    fields.required("session", challenge_id).ok_or_else(|| fields.into_error())
+}
+
+/// Reads `POST /refresh`. An empty token is none: older clients send one beside their cookies.
+pub(crate) fn refresh(body: &Object) -> Result<Option<Secret<String>>, Error> {
+    let mut fields = Fields::of(body);
+    let token = fields.optional("refreshToken", |text| Ok(text.trim().to_owned()));
+    if !fields.are_good() {
+        return Err(fields.into_error());
+    }
+    Ok(token.filter(|token| !token.is_empty()).map(Secret::new))
+}
+
+// Rules. Each answers the value, or every sentence that is true of a bad one.
+
+fn email(text: &str) -> Result<Email, Problems> {
+    text.parse().map_err(|_| vec!["must be an email address of at most 255 characters".to_owned()])
+}
+
+fn username(text: &str) -> Result<Username, Problems> {
+    text.parse().map_err(|_| vec!["must be 3 to 255 of a-z, 0-9, _ and -".to_owned()])
+}
+
+fn password(text: &str) -> Result<Secret<String>, Problems> {
+    within(text, MAX_PASSWORD).map(|text| Secret::new(text.to_owned()))
+}
+
+fn identifier(text: &str) -> Result<Identifier, Problems> {
+    within(text.trim(), MAX_IDENTIFIER).map(Identifier::read)
+}
+
+fn name(text: &str) -> Result<String, Problems> {
+    let text = within(text.trim(), MAX_NAME)?;
+    if text.chars().any(char::is_control) {
+        return Err(vec!["must not contain control characters".to_owned()]);
+    }
+    Ok(text.to_owned())
+}
+
+/// The shape of an IANA time zone; whether it exists is for whoever formats times with it.
+fn timezone(text: &str) -> Result<String, Problems> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+');
+    if (1..=64).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(vec!["must be an IANA time zone".to_owned()])
+}
+
+/// The shape of a BCP 47 tag.
+fn locale(text: &str) -> Result<String, Problems> {
+    let is_subtag = |part: &str| (1..=8).contains(&part.len()) && part.chars().all(|c| c.is_ascii_alphanumeric());
+    if text.len() <= 35 && text.split('-').all(is_subtag) {
+        return Ok(text.to_owned());
+    }
+    Err(vec!["must be a BCP 47 language tag".to_owned()])
+}
+
+/// UUID version 4, the only one this wire hands out.
+fn challenge_id(text: &str) -> Result<ChallengeId, Problems> {
+    let wrong = || vec!["must be a UUID".to_owned()];
+    let text = text.trim().to_ascii_lowercase();
+    let uuid = Uuid::try_parse(&text).map_err(|_| wrong())?;
+    let is_v4 = uuid.get_version_num() == 4 && uuid.get_variant() == Variant::RFC4122;
+    // Only the hyphenated form: the others a parser takes are no form this wire writes.
+    if !is_v4 || text.len() != 36 {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+fn step_kind(text: &str) -> Result<StepKind, Problems> {
+    StepKind::from_name(text).ok_or_else(|| vec!["must be one of the following values: VERIFY_EMAIL".to_owned()])
+}
+
+fn code(text: &str) -> Result<Secret<String>, Problems> {
+    let text = text.trim();
+    let mut problems = Problems::new();
+    if !(4..=10).contains(&text.chars().count()) {
+        problems.push("must be 4 to 10 characters long".to_owned());
+    }
+    if !text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        problems.push("must contain only letters and digits".to_owned());
+    }
+    if problems.is_empty() { Ok(Secret::new(text.to_owned())) } else { Err(problems) }
+}
+
+fn within(text: &str, max: usize) -> Result<&str, Problems> {
+    let length = text.chars().count();
+    if (1..=max).contains(&length) {
+        return Ok(text);
+    }
+    Err(vec![format!("must be 1 to {max} characters long")])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::session::Delivery;
+
+    const CLIENT: Client = Client { dialect: "nauth", delivery: Delivery::Json };
+    const SESSION: &str = "0b6f7c1a-9f7d-4c53-8f0e-3f1d6d8f5a11";
+
+    fn object(body: &Value) -> Object {
+        body.as_object().unwrap().clone()
+    }
+
+    /// The names of the fields a reader complains about.
+    fn complaints<T>(read: Result<T, Error>) -> Vec<String> {
+        match read {
+            Ok(_) => vec![],
+            Err(Error::Validation(problems)) => problems.into_iter().map(|problem| problem.field).collect(),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn signup_with(field: &str, value: &Value) -> Vec<String> {
+        let mut body = json!({"email": "ada@example.com", "password": "x"});
+        body[field] = value.clone();
+        complaints(signup(&object(&body), CLIENT))
+    }
+
+    #[test]
+    fn a_signup_is_normalised_and_what_is_unknown_is_ignored() {
+        let body = json!({
+            "email": " Ada@Example.COM ", "password": " spaces count ", "username": " Ada_L ", "firstName": " Ada ",
+            "lastName": null, "metadata": {"a": [1]}, "timezone": "Europe/Berlin", "locale": "de-DE",
+            "recaptchaToken": 7, "isAdmin": true,
+        });
+
+        let signup = signup(&object(&body), CLIENT).unwrap();
+
+        assert_eq!(signup.email.as_str(), "ada@example.com");
+        assert_eq!(signup.password.expose(), " spaces count ");
+        assert_eq!(signup.username.unwrap().as_str(), "ada_l");
+        assert_eq!((signup.first_name.as_deref(), signup.last_name), (Some("Ada"), None));
+        assert_eq!(signup.metadata.unwrap()["a"], json!([1]));
+        assert_eq!((signup.timezone.as_deref(), signup.locale.as_deref()), (Some("Europe/Berlin"), Some("de-DE")));
+    }
+
+    #[test]
+    fn each_field_has_its_limits() {
+        let good = [
+            ("password", json!("x".repeat(1024))),
+            ("firstName", json!("ä".repeat(100))),
+            ("username", json!("abc")),
+            ("metadata", json!({})),
+        ];
+        let bad = [
+            ("email", json!("ada")),
+            ("email", json!(7)),
+            ("email", json!(null)),
+            ("password", json!("")),
+            ("password", json!("x".repeat(1025))),
+            ("password", json!(["x"])),
+            ("username", json!("ab")),
+            ("username", json!("a b c")),
+            ("firstName", json!("  ")),
+            ("firstName", json!("ä".repeat(101))),
+            ("lastName", json!("a\u{0}b")),
+            ("metadata", json!([])),
+            ("metadata", json!("{}")),
+            ("timezone", json!("Europe Berlin")),
+            ("locale", json!("de_DE")),
+            ("locale", json!("")),
+        ];
+        for (field, value) in good {
+            assert!(signup_with(field, &value).is_empty(), "{field} {value}");
+        }
+        for (field, value) in bad {
+            assert_eq!(signup_with(field, &value), [field], "{value}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        assert_eq!(complaints(signup(&Object::new(), CLIENT)), ["email", "password"]);
+        assert_eq!(complaints(login(&Object::new(), CLIENT)), ["identifier", "password"]);
+        assert_eq!(complaints(respond(&Object::new(), CLIENT)), ["session", "type"]);
+        let body = json!({"session": "x", "type": "VERIFY_EMAIL", "code": "-"});
+        assert_eq!(complaints(respond(&object(&body), CLIENT)), ["session", "code", "code"]);
+    }
+
+    #[test]
+    fn an_identifier_is_at_most_255_characters() {
+        for (length, expected) in [(255, 0), (256, 1)] {
+            let body = json!({"identifier": "x".repeat(length), "password": "x"});
+            assert_eq!(complaints(login(&object(&body), CLIENT)).len(), expected, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_is_named_by_a_uuid_of_version_4() {
+        let good = [SESSION.to_owned(), format!("  {} ", SESSION.to_uppercase())];
+        let bad = ["0b6f7c1a-9f7d-1c53-8f0e-3f1d6d8f5a11", "0b6f7c1a9f7d4c538f0e3f1d6d8f5a11", "7", ""];
+        for session in good {
+            assert_eq!(resend(&object(&json!({"session": session}))).unwrap().to_string(), SESSION);
+        }
+        for session in bad {
+            assert_eq!(complaints(resend(&object(&json!({"session": session})))), ["session"], "{session}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_4_to_10_letters_and_digits() {
+        for (code, expected) in
+            [("123456", 0), (" 1234 ", 0), ("ABcd123456", 0), ("123", 1), ("12345678901", 1), ("12-456", 1), ("", 1)]
+        {
+            let body = json!({"session": SESSION, "type": "VERIFY_EMAIL", "code": code});
+            assert_eq!(complaints(respond(&object(&body), CLIENT)).len(), expected, "{code}");
+        }
+        for kind in ["MFA_REQUIRED", "verify_email", ""] {
+            let body = json!({"session": SESSION, "type": kind, "code": "123456"});
+            assert_eq!(complaints(respond(&object(&body), CLIENT)), ["type"], "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_empty_refresh_token_is_none() {
+        let read = |body: Value| refresh(&object(&body)).map(|token| token.map(|token| token.expose().clone()));
+
+        assert_eq!(read(json!({})).unwrap(), None);
+        assert_eq!(read(json!({"refreshToken": ""})).unwrap(), None);
+        assert_eq!(read(json!({"refreshToken": null})).unwrap(), None);
+        assert_eq!(read(json!({"refreshToken": " a.b.c "})).unwrap().as_deref(), Some("a.b.c"));
+        assert_eq!(complaints(read(json!({"refreshToken": 1}))), ["refreshToken"]);
+    }
+}
