@@ -1,1 +1,257 @@
-//! (being written)
+//! Floor 5, the use cases: what nauth does, in words that know no HTTP.
+//!
+//! Every verb takes plain input and the [`RequestContext`](crate::domain::context::RequestContext) of who asks, and answers an outcome or
+//! an [`Error`](crate::domain::error::Error). The dialects above only translate.
+
+mod challenge;
+mod code;
+mod entry;
+mod jobs;
+mod login;
+pub mod operator;
+mod refresh;
+mod session;
+mod sight;
+mod signup;
+
+use std::sync::Arc;
+
+use crate::config::settings::{self, Settings};
+use crate::domain::challenge::{Challenge, Step};
+use crate::domain::clock::{Clock, Time};
+use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::secret::Secret;
+use crate::domain::session::{Delivery, Session};
+use crate::domain::user::User;
+use crate::events::Events;
+use crate::password_hash::Hasher;
+use crate::revocation::Revocations;
+use crate::store::Store;
+use crate::tokens::keys::Purpose;
+use crate::tokens::{AccessMinter, AccessToken, KeyRing, RefreshTokens, Verifier};
+use crate::transient::Transient;
+
+pub use jobs::purge;
+pub use sight::Sightings;
+
+/// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    settings: Arc<Settings>,
+    parts: Arc<Parts>,
+    verifier: Arc<Verifier>,
+    minter: Arc<AccessMinter>,
+}
+
+/// What the use cases stand on. Survives a reload.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Counters.
+    pub transient: Arc<dyn Transient>,
+    /// Commits changes.
+    pub events: Events,
+    /// Hashes passwords.
+    pub hasher: arc_swap::ArcSwap<Hasher>,
+    /// Every key.
+    pub keys: KeyRing,
+    /// What tokens are measured against.
+    pub revocations: Arc<Revocations>,
+    /// Notes the first sight of a generation.
+    pub sightings: Sightings,
+    /// Counts.
+    pub metrics: crate::metrics::Metrics,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Auth {
+    /// The use cases under these settings.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, parts: Arc<Parts>) -> Self {
+        let (keys, clock) = (&parts.keys, parts.clock.clone());
+        let verifier = Verifier::new(keys, &settings.jwt, &clock);
+        let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
+        Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter) }
+    }
+
+    /// Verifies tokens.
+    #[must_use]
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.verifier
+    }
+
+    fn refresh_tokens(&self) -> &RefreshTokens {
+        self.verifier.refresh_tokens()
+    }
+
+    /// What tokens are measured against.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.parts.revocations
+    }
+
+    /// The settings it runs under.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.parts.clock
+    }
+
+    fn now(&self) -> Time {
+        self.parts.clock.now()
+    }
+
+    fn policy(&self) -> crate::domain::challenge::Policy {
+        let verify_email = self.settings.signup.verification_method == settings::VerificationMethod::Email;
+        crate::domain::challenge::Policy { verify_email }
+    }
+}
+
+/// What signup asks for.
+#[derive(Debug, Clone)]
+pub struct Signup {
+    /// The address, normalised.
+    pub email: Email,
+    /// Not trimmed; the policy is checked here.
+    pub password: Secret<String>,
+    /// The user name, normalised.
+    pub username: Option<Username>,
+    /// 1 to 100 characters, trimmed.
+    pub first_name: Option<String>,
+    /// 1 to 100 characters, trimmed.
+    pub last_name: Option<String>,
+    /// A JSON object, as text.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// IANA time zone.
+    pub timezone: Option<String>,
+    /// BCP 47 tag.
+    pub locale: Option<String>,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// What login asks for.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// What was typed.
+    pub identifier: Identifier,
+    /// Not trimmed.
+    pub password: Secret<String>,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// The client as its dialect and delivery describe it; remembered with the session.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// `nauth`, for now the only dialect.
+    pub dialect: &'static str,
+    /// How the tokens go to the client.
+    pub delivery: Delivery,
+}
+
+/// An answer to a challenge.
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// Which challenge.
+    pub challenge: ChallengeId,
+    /// The answer. Its kind must be the challenge's.
+    pub answer: Answer,
+    /// How the tokens will go to the client.
+    pub client: Client,
+}
+
+/// The answers a challenge can get, by the step they belong to.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// To [`Step::VerifyEmail`]: the code from the mail.
+    EmailCode(Secret<String>),
+}
+
+/// What every way in ends with.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The user is in.
+    Authenticated(Box<Grant>),
+    /// Something is left to prove.
+    Challenged(Box<Challenged>),
+}
+
+/// A session and its fresh tokens.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Who.
+    pub user: User,
+    /// The session, as it is after this.
+    pub session: Session,
+    /// What goes to the client.
+    pub tokens: TokenPair,
+    /// The access token as the gateway would read it back.
+    pub access: Arc<AccessToken>,
+}
+
+/// The two tokens of a session, as text.
+#[derive(Debug, Clone)]
+pub struct TokenPair {
+    /// The access token.
+    pub access: Secret<String>,
+    /// Its `exp`.
+    pub access_expires_at: Time,
+    /// The refresh token.
+    pub refresh: Secret<String>,
+    /// Its `exp`.
+    pub refresh_expires_at: Time,
+}
+
+/// A challenge put to a client.
+#[derive(Debug, Clone)]
+pub struct Challenged {
+    /// Whose it is.
+    pub user: UserId,
+    /// The challenge.
+    pub challenge: Challenge,
+    /// What is asked.
+    pub step: Step,
+}
+
+/// Where a resent code went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resent {
+    /// Masked unless `security.mask_sensitive` is off.
+    pub destination: String,
+}
+
+/// Who calls the auth API, from an access token checked against the database.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The user as stored now.
+    pub user: User,
+    /// The session as stored now.
+    pub session: Session,
+}
+
+/// One entry of the list of sessions.
+#[derive(Debug, Clone)]
+pub struct ListedSession {
+    /// The session.
+    pub session: Session,
+    /// Whether it is the caller's own.
+    pub is_current: bool,
+}
+
+/// A session named by a credential with a good signature, expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedSession {
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub session: SessionId,
+}

@@ -133,6 +133,9 @@ pub enum Error {
     /// The code was right once.
     #[error("the verification code has expired")]
     CodeExpired,
+    /// Too many wrong codes for the code that was sent; a new one helps.
+    #[error("too many verification attempts; request a new code")]
+    CodeExhausted,
 
     // Limits.
     /// Too often.
@@ -225,9 +228,17 @@ impl Denial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// Verification mails to one address in a window.
-    EmailSend,
+    EmailSend {
+        /// How many were asked for.
+        count: u64,
+        /// How many are allowed.
+        max: u64,
+    },
     /// A resend too soon after the last mail.
-    Resend,
+    Resend {
+        /// The shortest time between two mails.
+        delay: Duration,
+    },
 }
 
 impl Limit {
@@ -235,8 +246,8 @@ impl Limit {
     #[must_use]
     pub fn message(self) -> &'static str {
         match self {
-            Self::EmailSend => "too many verification e-mails; try again later",
-            Self::Resend => "please wait before requesting another code",
+            Self::EmailSend { .. } => "too many verification e-mails; try again later",
+            Self::Resend { .. } => "please wait before requesting another code",
         }
     }
 }

@@ -1,1 +1,163 @@
-//! (being written)
+//! Floor 4, events: what happened is said once and heard by many.
+//!
+//! A use case makes its change in a [`Change`]: a transaction that also collects events, messages
+//! and revocations. [`Events::commit`] writes the audit rows, the sealed messages and, last, the
+//! revocations into the same transaction, commits, and only then tells metrics, the log, the
+//! revocation set and the mail dispatcher. What changes nothing is [`Events::record`]ed through a
+//! bounded queue, so an attack cannot turn the audit table into the bottleneck.
+
+mod audit;
+mod observe;
+mod recorder;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::domain::clock::{Clock, Time};
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::Event;
+use crate::domain::id::random_number;
+use crate::mail::{Message, Renderer};
+use crate::metrics::Metrics;
+use crate::revocation::Revocations;
+use crate::sealing::{OUTBOX, Sealer};
+use crate::store::revocations::Revocation;
+use crate::store::{Store, StoreError, Tx};
+
+pub use recorder::Recorder;
+
+/// Added to the life of the longest-lived token a revocation speaks of, beside the leeway.
+const REVOCATION_MARGIN: Duration = Duration::from_mins(1);
+
+/// Where changes are committed. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Events {
+    parts: Arc<Parts>,
+}
+
+/// What [`Events`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Learns of revocations at once.
+    pub revocations: Arc<Revocations>,
+    /// Seals messages.
+    pub sealer: Arc<Sealer>,
+    /// Turns messages into text.
+    pub renderer: Arc<Renderer>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Takes events without a change.
+    pub recorder: Recorder,
+    /// Woken when there is something to deliver.
+    pub outbox: Arc<Notify>,
+    /// `jwt.leeway`
+    pub leeway: Duration,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// A transaction and what it is about.
+#[derive(Debug)]
+pub struct Change {
+    tx: Tx,
+    events: Vec<Event>,
+    messages: Vec<(Message, Time)>,
+    revocations: Vec<(Revocation, Time)>,
+}
+
+impl Change {
+    /// Says that something happened.
+    pub fn record(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Sends a message once the change is durable; after `expires_at` it is not worth sending.
+    pub fn send(&mut self, message: Message, expires_at: Time) {
+        self.messages.push((message, expires_at));
+    }
+
+    /// Revokes tokens, the latest of which expires at `latest_exp`.
+    pub fn revoke(&mut self, revocation: Revocation, latest_exp: Time) {
+        self.revocations.push((revocation, latest_exp));
+    }
+}
+
+impl Deref for Change {
+    type Target = Tx;
+
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for Change {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+impl Events {
+    /// Events on these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    /// Starts a change.
+    pub async fn begin(&self) -> Result<Change, StoreError> {
+        let tx = self.parts.store.begin().await?;
+        Ok(Change { tx, events: Vec::new(), messages: Vec::new(), revocations: Vec::new() })
+    }
+
+    /// Makes a change durable and tells everybody.
+    pub async fn commit(&self, change: Change, ctx: &RequestContext) -> Result<(), Error> {
+        let Change { mut tx, events, messages, revocations } = change;
+        let now = self.parts.clock.now();
+        for row in events.iter().filter_map(audit::row) {
+            audit::insert(&mut tx, &row, ctx, now).await?;
+        }
+        for (message, expires_at) in &messages {
+            self.enqueue(&mut tx, message, now, *expires_at).await?;
+        }
+        let mut revoked = Vec::new();
+        if !revocations.is_empty() {
+            let keep = self.parts.leeway + REVOCATION_MARGIN;
+            let entries: Vec<_> = revocations.iter().map(|(what, exp)| (*what, (*exp).max(now) + keep)).collect();
+            // Last of all, so that numbers become visible in the order of the commits.
+            revoked = tx.revocations().append(&entries, now).await?;
+        }
+        tx.commit().await?;
+
+        self.parts.revocations.apply(&revoked);
+        for event in &events {
+            observe::observe(event, &self.parts.metrics);
+        }
+        if !messages.is_empty() {
+            self.parts.outbox.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Says that something happened that changed nothing. Never waits; what does not fit is counted.
+    pub fn record(&self, event: &Event, ctx: &RequestContext) {
+        observe::observe(event, &self.parts.metrics);
+        if let Some(row) = audit::row(event) {
+            self.parts.recorder.push(row, ctx, self.parts.clock.now(), &self.parts.metrics);
+        }
+    }
+
+    async fn enqueue(&self, tx: &mut Tx, message: &Message, now: Time, expires_at: Time) -> Result<(), Error> {
+        let rendered = self.parts.renderer.render(message).map_err(|error| Error::Internal(Box::new(error)))?;
+        let body = serde_json::to_vec(&rendered).map_err(|error| Error::Internal(Box::new(error)))?;
+        let id = random_number();
+        let sealed = self.parts.sealer.seal(OUTBOX, id, &body);
+        tx.outbox().insert(id, message.kind().as_str(), &sealed, now, expires_at).await?;
+        Ok(())
+    }
+}

@@ -1,1 +1,77 @@
-//! (being written)
+//! Floor 3, the store: SQL, one struct for each kind of row.
+//!
+//! The same struct serves outside and inside a transaction: `store.users()` reads from the pool,
+//! `tx.users()` reads and writes in the transaction.
+
+pub mod audit;
+pub mod challenges;
+pub mod db;
+pub mod keys;
+pub mod migrations;
+pub mod one_time_secrets;
+pub mod outbox;
+pub mod revocations;
+pub mod sessions;
+pub mod users;
+
+pub use db::{Db, On, StoreError, Tx};
+
+/// The database as the use cases see it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Db,
+}
+
+impl Store {
+    /// A store on an open database.
+    #[must_use]
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Starts a transaction.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        self.db.begin().await
+    }
+
+    /// The database underneath.
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident: $module:ident::$table:ident;)*) => {
+        impl Store {
+            $($(#[$doc])* #[must_use] pub fn $name(&self) -> $module::$table<'_> {
+                $module::$table::on(On::Db(&self.db))
+            })*
+        }
+
+        impl Tx {
+            $($(#[$doc])* #[must_use] pub fn $name(&mut self) -> $module::$table<'_> {
+                $module::$table::on(On::Tx(self))
+            })*
+        }
+    };
+}
+
+tables! {
+    /// Users and their roles.
+    users: users::Users;
+    /// Sessions.
+    sessions: sessions::Sessions;
+    /// Challenges.
+    challenges: challenges::Challenges;
+    /// Codes and whatever else works once.
+    one_time_secrets: one_time_secrets::OneTimeSecrets;
+    /// Messages on their way.
+    outbox: outbox::Outbox;
+    /// What was revoked, in commit order.
+    revocations: revocations::Revocations;
+    /// Signing keys and the check values of master keys.
+    keys: keys::Keys;
+    /// The audit trail.
+    audit: audit::Audit;
+}

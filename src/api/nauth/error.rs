@@ -1,0 +1,360 @@
+//! How the native wire says no: one closed list in, one body out.
+//!
+//! The gateway answers with the same body for what it refuses itself, so a client has one error
+//! format to read, wherever the refusal comes from.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::api::dialect::Rendered;
+use crate::domain::clock::Time;
+use crate::domain::error::{Error, FieldError, Limit};
+
+/// When it is worth coming back after "temporarily unavailable".
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
+
+/// The body of every refusal.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    status_code: u16,
+    code: &'static str,
+    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Value>,
+    timestamp: String,
+    path: &'a str,
+}
+
+/// Writes `error` as the answer to a request for `path` (without its query, which may hold secrets).
+#[must_use]
+pub fn render(error: &Error, path: &str, now: Time) -> Rendered {
+    let (status, code) = status_and_code(error);
+    let body = Body {
+        status_code: status.as_u16(),
+        code,
+        message: message(error),
+        details: details(error),
+        timestamp: now.to_string(),
+        path,
+    };
+    let body = serde_json::to_string(&body).expect("strings and numbers always serialise");
+    Rendered { status, headers: headers(error, status), body }
+}
+
+/// Tells the operator about an error whose cause no client is told. Called once for each answer.
+pub fn report(error: &Error, request_id: &str) {
+    match error {
+        Error::Internal(source) => {
+            tracing::error!(request.id = request_id, error = %crate::logging::chain(source.as_ref()), "a bug");
+        }
+        Error::Unavailable(source) => {
+            tracing::warn!(request.id = request_id, error = %crate::logging::chain(source.as_ref()), "temporarily unavailable");
+        }
+        _ => {}
+    }
+}
+
+/// The status and the code clients switch on.
+fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
+    match error {
+        Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
+        Error::Validation(_) | Error::InvalidInput(_) => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
+        Error::NotFound => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        Error::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
+        Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
+        Error::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
+        Error::Misdirected(_) => (StatusCode::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST"),
+        Error::HeaderTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADER_TOO_LARGE"),
+        Error::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT"),
+        Error::BadGateway => (StatusCode::BAD_GATEWAY, "BAD_GATEWAY"),
+        Error::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "GATEWAY_TIMEOUT"),
+
+        Error::InvalidCredentials => (StatusCode::UNAUTHORIZED, "AUTH_INVALID_CREDENTIALS"),
+        Error::AccountLocked { .. } => (StatusCode::FORBIDDEN, "AUTH_ACCOUNT_LOCKED"),
+        Error::TokenMissing | Error::TokenInvalid(_) | Error::TokenExpired | Error::CredentialConflict => {
+            (StatusCode::UNAUTHORIZED, "AUTH_TOKEN_INVALID")
+        }
+        Error::SessionNotFound(_) => (StatusCode::UNAUTHORIZED, "AUTH_SESSION_NOT_FOUND"),
+        Error::SessionExpired => (StatusCode::UNAUTHORIZED, "AUTH_SESSION_EXPIRED"),
+        Error::TokenReused => (StatusCode::UNAUTHORIZED, "AUTH_TOKEN_REUSE_DETECTED"),
+        Error::BearerNotAllowed => (StatusCode::UNAUTHORIZED, "AUTH_BEARER_NOT_ALLOWED"),
+        Error::CookiesNotAllowed => (StatusCode::UNAUTHORIZED, "AUTH_COOKIES_NOT_ALLOWED"),
+        Error::CsrfMissing => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_MISSING"),
+        Error::CsrfInvalid => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_INVALID"),
+        Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+
+        Error::SignupDisabled => (StatusCode::FORBIDDEN, "SIGNUP_DISABLED"),
+        Error::EmailTaken => (StatusCode::CONFLICT, "SIGNUP_EMAIL_EXISTS"),
+        Error::UsernameTaken => (StatusCode::CONFLICT, "SIGNUP_USERNAME_EXISTS"),
+        Error::WeakPassword(_) => (StatusCode::BAD_REQUEST, "SIGNUP_WEAK_PASSWORD"),
+
+        Error::ChallengeInvalid => (StatusCode::BAD_REQUEST, "CHALLENGE_INVALID"),
+        Error::ChallengeExpired => (StatusCode::BAD_REQUEST, "CHALLENGE_EXPIRED"),
+        Error::ChallengeCompleted => (StatusCode::BAD_REQUEST, "CHALLENGE_ALREADY_COMPLETED"),
+        Error::ChallengeExhausted => (StatusCode::BAD_REQUEST, "CHALLENGE_MAX_ATTEMPTS"),
+        Error::CodeInvalid => (StatusCode::BAD_REQUEST, "VERIFY_CODE_INVALID"),
+        Error::CodeExpired => (StatusCode::BAD_REQUEST, "VERIFY_CODE_EXPIRED"),
+        Error::CodeExhausted => (StatusCode::BAD_REQUEST, "VERIFY_TOO_MANY_ATTEMPTS"),
+
+        Error::RateLimited { limit: Limit::EmailSend { .. }, .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EMAIL")
+        }
+        Error::RateLimited { limit: Limit::Resend { .. }, .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_RESEND"),
+
+        Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+    }
+}
+
+/// The sentence for people. The wire's begin with a capital letter.
+fn message(error: &Error) -> Cow<'_, str> {
+    match error {
+        Error::AccountLocked { reason, .. } if !reason.is_empty() => reason.into(),
+        Error::AccountLocked { .. } => "Account is locked".into(),
+        Error::RateLimited { limit: Limit::Resend { .. }, retry_after } => {
+            format!("Please wait {} seconds before requesting another code", whole_seconds(*retry_after)).into()
+        }
+        Error::Internal(_) => "Internal server error".into(),
+        other => capitalised(&other.to_string()).into(),
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// What a program needs beyond the code.
+fn details(error: &Error) -> Option<Value> {
+    match error {
+        Error::Validation(problems) => Some(json!({ "validationErrors": by_field(problems) })),
+        Error::AccountLocked { reason, since } => Some(json!({
+            "lockReason": reason,
+            "lockedAt": since.to_string(),
+            "lockedUntil": null,
+            "isPermanent": true,
+        })),
+        Error::Forbidden(denial) => Some(json!({ "reason": denial.as_str() })),
+        Error::WeakPassword(errors) => Some(json!({ "errors": errors })),
+        Error::RateLimited { limit, retry_after } => Some(limit_details(*limit, *retry_after)),
+        _ => None,
+    }
+}
+
+fn limit_details(limit: Limit, retry_after: Duration) -> Value {
+    let retry_after = whole_seconds(retry_after);
+    match limit {
+        Limit::EmailSend { count, max } => {
+            json!({ "retryAfter": retry_after, "currentCount": count, "maxAttempts": max })
+        }
+        Limit::Resend { delay } => json!({ "retryAfter": retry_after, "resendDelay": whole_seconds(delay) }),
+    }
+}
+
+/// `{field: [sentence, …]}`.
+fn by_field(problems: &[FieldError]) -> serde_json::Map<String, Value> {
+    let mut fields = serde_json::Map::new();
+    for problem in problems {
+        let sentences = fields.entry(&problem.field).or_insert_with(|| json!([]));
+        sentences.as_array_mut().expect("inserted above as one").push(json!(problem.message));
+    }
+    fields
+}
+
+fn headers(error: &Error, status: StatusCode) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = vec![
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    if status == StatusCode::UNAUTHORIZED {
+        headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer_challenge(error))));
+    }
+    if let Some(wait) = retry_after(error) {
+        headers.push((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
+    }
+    if let Error::MethodNotAllowed(allowed) = error
+        && let Ok(allowed) = HeaderValue::from_str(allowed)
+    {
+        headers.push((header::ALLOW, allowed));
+    }
+    headers
+}
+
+/// RFC 6750, section 3: the error attribute only when a token was shown.
+fn bearer_challenge(error: &Error) -> &'static str {
+    match error {
+        Error::TokenInvalid(_)
+        | Error::TokenExpired
+        | Error::TokenReused
+        | Error::SessionNotFound(_)
+        | Error::SessionExpired
+        | Error::CredentialConflict => r#"Bearer error="invalid_token""#,
+        _ => "Bearer",
+    }
+}
+
+fn retry_after(error: &Error) -> Option<Duration> {
+    match error {
+        Error::RateLimited { retry_after, .. } => Some(*retry_after),
+        Error::Unavailable(_) => Some(UNAVAILABLE_RETRY),
+        _ => None,
+    }
+}
+
+/// Rounded up, so that a client that waits exactly so long is not refused again; at least 1.
+fn whole_seconds(span: Duration) -> u64 {
+    let started = u64::from(span.subsec_nanos() > 0);
+    span.as_secs().saturating_add(started).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::error::Denial;
+
+    fn wait(millis: u64, limit: Limit) -> Error {
+        Error::RateLimited { limit, retry_after: Duration::from_millis(millis) }
+    }
+
+    fn body(error: &Error) -> Value {
+        serde_json::from_str(&render(error, "/auth/login", Time::from_secs(0)).body).unwrap()
+    }
+
+    fn header_of(error: &Error, name: &HeaderName) -> Option<String> {
+        let rendered = render(error, "/", Time::from_secs(0));
+        let found = rendered.headers.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn every_error_has_its_status_code_and_sentence() {
+        let locked = |reason: &str| Error::AccountLocked { reason: reason.to_owned(), since: Time::from_secs(0) };
+        let cases: Vec<(Error, u16, &str, &str)> = vec![
+            (Error::BadRequest("no Host"), 400, "BAD_REQUEST", "No Host"),
+            (Error::Validation(vec![]), 400, "VALIDATION_FAILED", "Validation failed"),
+            (Error::InvalidInput("Malformed JSON".to_owned()), 400, "VALIDATION_FAILED", "Malformed JSON"),
+            (Error::NotFound, 404, "RESOURCE_NOT_FOUND", "Not found"),
+            (Error::MethodNotAllowed("GET".to_owned()), 405, "METHOD_NOT_ALLOWED", "Method not allowed"),
+            (Error::PayloadTooLarge, 413, "PAYLOAD_TOO_LARGE", "The body is too large"),
+            (Error::UnsupportedMediaType, 415, "UNSUPPORTED_MEDIA_TYPE", "Send application/json"),
+            (Error::Misdirected("not ours".to_owned()), 421, "MISDIRECTED_REQUEST", "Not ours"),
+            (Error::HeaderTooLarge, 431, "HEADER_TOO_LARGE", "The request header is too large"),
+            (Error::RequestTimeout, 408, "REQUEST_TIMEOUT", "The request did not arrive in time"),
+            (Error::BadGateway, 502, "BAD_GATEWAY", "The upstream cannot be reached"),
+            (Error::GatewayTimeout, 504, "GATEWAY_TIMEOUT", "The upstream did not answer in time"),
+            (Error::InvalidCredentials, 401, "AUTH_INVALID_CREDENTIALS", "Invalid credentials"),
+            (locked("unpaid"), 403, "AUTH_ACCOUNT_LOCKED", "unpaid"),
+            (locked(""), 403, "AUTH_ACCOUNT_LOCKED", "Account is locked"),
+            (Error::TokenMissing, 401, "AUTH_TOKEN_INVALID", "No token provided"),
+            (Error::TokenInvalid("Invalid token"), 401, "AUTH_TOKEN_INVALID", "Invalid token"),
+            (Error::TokenExpired, 401, "AUTH_TOKEN_INVALID", "Token has expired"),
+            (Error::SessionNotFound("Session not found"), 401, "AUTH_SESSION_NOT_FOUND", "Session not found"),
+            (Error::SessionExpired, 401, "AUTH_SESSION_EXPIRED", "Session has expired"),
+            (Error::TokenReused, 401, "AUTH_TOKEN_REUSE_DETECTED", "Refresh token has already been used"),
+            (Error::BearerNotAllowed, 401, "AUTH_BEARER_NOT_ALLOWED", "Bearer tokens are not accepted here"),
+            (Error::CookiesNotAllowed, 401, "AUTH_COOKIES_NOT_ALLOWED", "Cookies are not accepted here"),
+            (Error::CredentialConflict, 401, "AUTH_TOKEN_INVALID", "The cookies belong to more than one session"),
+            (Error::CsrfMissing, 401, "AUTH_CSRF_TOKEN_MISSING", "CSRF token missing"),
+            (Error::CsrfInvalid, 401, "AUTH_CSRF_TOKEN_INVALID", "CSRF token invalid"),
+            (Error::Forbidden(Denial::Role), 403, "FORBIDDEN", "A required role is missing"),
+            (Error::SignupDisabled, 403, "SIGNUP_DISABLED", "Signup is disabled"),
+            (Error::EmailTaken, 409, "SIGNUP_EMAIL_EXISTS", "Email already exists"),
+            (Error::UsernameTaken, 409, "SIGNUP_USERNAME_EXISTS", "Username already exists"),
+            (Error::WeakPassword(vec![]), 400, "SIGNUP_WEAK_PASSWORD", "Password does not meet the requirements"),
+            (Error::ChallengeInvalid, 400, "CHALLENGE_INVALID", "Invalid or expired challenge session"),
+            (Error::ChallengeExpired, 400, "CHALLENGE_EXPIRED", "The challenge has expired"),
+            (Error::ChallengeCompleted, 400, "CHALLENGE_ALREADY_COMPLETED", "The challenge was already completed"),
+            (Error::ChallengeExhausted, 400, "CHALLENGE_MAX_ATTEMPTS", "Too many attempts; start again"),
+            (Error::CodeInvalid, 400, "VERIFY_CODE_INVALID", "Invalid or expired verification code"),
+            (Error::CodeExpired, 400, "VERIFY_CODE_EXPIRED", "The verification code has expired"),
+            (
+                wait(1, Limit::EmailSend { count: 4, max: 3 }),
+                429,
+                "RATE_LIMIT_EMAIL",
+                "Too many verification e-mails; try again later",
+            ),
+            (
+                wait(41_500, Limit::Resend { delay: Duration::from_mins(1) }),
+                429,
+                "RATE_LIMIT_RESEND",
+                "Please wait 42 seconds before requesting another code",
+            ),
+            (Error::Unavailable("disk full".into()), 503, "SERVICE_UNAVAILABLE", "Temporarily unavailable"),
+            (Error::Internal("a secret path".into()), 500, "INTERNAL_ERROR", "Internal server error"),
+        ];
+        for (error, status, code, message) in cases {
+            let body = body(&error);
+            assert_eq!(render(&error, "/", Time::from_secs(0)).status.as_u16(), status, "{error:?}");
+            assert_eq!(body["statusCode"], status, "{error:?}");
+            assert_eq!(body["code"], code, "{error:?}");
+            assert_eq!(body["message"], message, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_body_says_when_and_where() {
+        let body = body(&Error::InvalidCredentials);
+
+        assert_eq!(body["timestamp"], "1970-01-01T00:00:00.000Z");
+        assert_eq!(body["path"], "/auth/login");
+        assert!(body.get("details").is_none());
+    }
+
+    #[test]
+    fn details_carry_what_programs_need() {
+        let validation = Error::Validation(vec![
+            FieldError::new("email", "email must be an email address"),
+            FieldError::new("code", "one"),
+            FieldError::new("code", "two"),
+        ]);
+        let locked = Error::AccountLocked { reason: "unpaid".to_owned(), since: Time::from_secs(0) };
+        let cases = [
+            (
+                validation,
+                json!({"validationErrors": {"email": ["email must be an email address"], "code": ["one", "two"]}}),
+            ),
+            (
+                locked,
+                json!({"lockReason": "unpaid", "lockedAt": "1970-01-01T00:00:00.000Z", "lockedUntil": null, "isPermanent": true}),
+            ),
+            (Error::Forbidden(Denial::CrossSite), json!({"reason": "cross_site"})),
+            (Error::WeakPassword(vec!["too short".to_owned()]), json!({"errors": ["too short"]})),
+            (
+                wait(1_001, Limit::EmailSend { count: 4, max: 3 }),
+                json!({"retryAfter": 2, "currentCount": 4, "maxAttempts": 3}),
+            ),
+        ];
+        for (error, details) in cases {
+            assert_eq!(body(&error)["details"], details, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn headers_tell_when_to_come_back_and_with_what() {
+        let www = header::WWW_AUTHENTICATE;
+
+        assert_eq!(
+            header_of(&wait(0, Limit::Resend { delay: Duration::from_mins(1) }), &header::RETRY_AFTER).as_deref(),
+            Some("1")
+        );
+        assert_eq!(header_of(&Error::Unavailable("x".into()), &header::RETRY_AFTER).as_deref(), Some("2"));
+        assert_eq!(header_of(&Error::NotFound, &header::RETRY_AFTER), None);
+        assert_eq!(header_of(&Error::MethodNotAllowed("GET,HEAD".into()), &header::ALLOW).as_deref(), Some("GET,HEAD"));
+        assert_eq!(header_of(&Error::TokenMissing, &www).as_deref(), Some("Bearer"));
+        assert_eq!(header_of(&Error::TokenExpired, &www).as_deref(), Some(r#"Bearer error="invalid_token""#));
+        assert_eq!(header_of(&Error::NotFound, &header::CACHE_CONTROL).as_deref(), Some("no-store"));
+    }
+
+    #[test]
+    fn causes_never_reach_the_wire() {
+        for error in [Error::Internal("secret".into()), Error::Unavailable("secret".into())] {
+            assert!(!render(&error, "/", Time::from_secs(0)).body.contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The native dialect: the wire of nauth-toolkit's clients.
+
+pub mod error;
+
+mod challenge;
+mod fields;
+mod login;
+mod profile;
+mod session;
+mod signup;
+mod wire;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::api::Api;
+use crate::api::delivery;
+use crate::api::dialect::{CookieNames, Dialect, Rendered};
+use crate::api::json::Object;
+use crate::auth::{Client, Login, Outcome, Respond, Signup};
+use crate::config::settings::{ApiGroup, Settings};
+use crate::domain::clock::Time;
+use crate::domain::error::Error;
+use crate::domain::session::Delivery;
+
+/// The native dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct Nauth;
+
+/// One route: the key `api.exclude` names it by, its group, its path below the prefix, its handlers.
+type Route = (&'static str, ApiGroup, &'static str, MethodRouter<Api>);
+
+/// Every route of this wire.
+fn all_routes() -> Vec<Route> {
+    use ApiGroup::{Core, Device, Profile};
+    vec![
+        ("signup", Core, "/signup", post(signup::signup)),
+        ("login", Core, "/login", post(login::login)),
+        ("respondChallenge", Core, "/respond-challenge", post(challenge::respond)),
+        ("resendCode", Core, "/challenge/resend", post(challenge::resend)),
+        ("refresh", Core, "/refresh", post(session::refresh)),
+        // A HEAD would be answered by GET's handler; what only asks must not log out.
+        ("logout", Core, "/logout", get(session::logout).post(session::logout).head(session::not_for_head)),
+        ("logoutAll", Core, "/logout/all", post(session::logout_all)),
+        ("profile", Profile, "/profile", get(profile::profile)),
+        ("sessions", Device, "/sessions", get(session::list)),
+    ]
+}
+
+impl Dialect for Nauth {
+    const NAME: &'static str = "nauth";
+
+    fn routes(settings: &Settings) -> Router<Api> {
+        let is_mounted = |key: &str, group: ApiGroup| {
+            settings.api.groups.contains(&group) && !settings.api.exclude.iter().any(|excluded| excluded == key)
+        };
+        let mounted = all_routes().into_iter().filter(|(key, group, ..)| is_mounted(key, *group));
+        mounted.fold(Router::new(), |router, (_, _, path, handlers)| router.route(path, handlers))
+    }
+
+    fn cookie_names(settings: &Settings) -> CookieNames {
+        delivery::cookie_names(settings)
+    }
+
+    fn decode_signup(body: &Object, client: Client) -> Result<Signup, Error> {
+        wire::signup(body, client)
+    }
+
+    fn decode_login(body: &Object, client: Client) -> Result<Login, Error> {
+        wire::login(body, client)
+    }
+
+    fn decode_respond(body: &Object, client: Client) -> Result<Respond, Error> {
+        wire::respond(body, client)
+    }
+
+    fn encode(outcome: &Outcome, delivery: Delivery, settings: &Settings) -> serde_json::Value {
+        let response = wire::AuthResponse::of(outcome, delivery, settings);
+        serde_json::to_value(response).expect("strings, numbers and booleans always serialise")
+    }
+
+    fn error(error: &Error, path: &str, now: Time) -> Rendered {
+        error::render(error, path, now)
+    }
+}

@@ -1,0 +1,160 @@
+//! What an operator does to accounts, at the command line beside a running server.
+//!
+//! The changes and their revocations stand in SQL; running nodes follow within a second.
+
+use crate::auth::Auth;
+use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::{Actor, Event};
+use crate::domain::id::{UserId, random_number};
+use crate::domain::secret::Secret;
+use crate::domain::session::EndReason;
+use crate::domain::user::{Lock, Role, User};
+use crate::events::Change;
+use crate::store::StoreError;
+use crate::store::revocations::Revocation;
+
+/// An account an operator makes: complete from the start.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// The address, taken as proven.
+    pub email: Email,
+    /// The name.
+    pub username: Option<Username>,
+    /// The password.
+    pub password: Secret<String>,
+    /// The roles; `signup.default_roles` when empty.
+    pub roles: Vec<Role>,
+}
+
+impl Auth {
+    /// Makes a complete account with a proven address.
+    pub async fn create_user(&self, new: NewUser) -> Result<User, Error> {
+        self.check_password(new.password.expose())?;
+        let ctx = RequestContext::local();
+        let hash = self.parts.hasher.load_full().hash(new.password, ctx.ip).await?;
+        let now = self.now();
+        let mut roles = if new.roles.is_empty() { self.settings.signup.default_roles.clone() } else { new.roles };
+        roles.sort();
+        roles.dedup();
+        let user = User {
+            id: UserId::random(),
+            number: random_number(),
+            email: new.email,
+            email_verified: true,
+            username: new.username,
+            first_name: None,
+            last_name: None,
+            password_hash: Some(hash),
+            lock: None,
+            auth_epoch: 1,
+            claims_version: 1,
+            completed_at: Some(now),
+            timezone: None,
+            locale: None,
+            metadata: "{}".to_owned(),
+            roles,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut change = self.parts.events.begin().await?;
+        if let Some(holder) = change.users().by_email(&user.email).await? {
+            if holder.completed_at.is_some() {
+                return Err(Error::EmailTaken);
+            }
+            change.users().delete(holder.id).await?;
+            change.record(Event::SignupReplaced { user: holder.id });
+        }
+        match change.users().insert(&user, Actor::Operator.as_str()).await {
+            Err(StoreError::Taken(_)) => return Err(Error::UsernameTaken),
+            other => other?,
+        }
+        change.record(Event::AccountCreated { user: user.id, by: Actor::Operator });
+        self.parts.events.commit(change, &ctx).await?;
+        Ok(user)
+    }
+
+    /// The user somebody means, by id, address or name.
+    pub async fn find_user(&self, text: &str) -> Result<User, Error> {
+        let found = match text.parse() {
+            Ok(id) => self.parts.store.users().by_id(id).await?,
+            Err(_) => self.parts.store.users().by_identifier(&Identifier::read(text)).await?,
+        };
+        found.ok_or(Error::NotFound)
+    }
+
+    /// Users in the order they signed up, after `after`, at most `limit`.
+    pub async fn list_users(&self, after: Option<&User>, limit: i64) -> Result<Vec<User>, Error> {
+        let after = after.map(|user| (user.created_at, user.id));
+        Ok(self.parts.store.users().page(after, limit).await?)
+    }
+
+    /// Sets a password and ends every session.
+    pub async fn set_password(&self, user: UserId, password: Secret<String>) -> Result<(), Error> {
+        self.check_password(password.expose())?;
+        let ctx = RequestContext::local();
+        let hash = self.parts.hasher.load_full().hash(password, ctx.ip).await?;
+        let mut change = self.parts.events.begin().await?;
+        self.end_all(&mut change, user, EndReason::PasswordChanged).await?;
+        change.users().set_password(user, &hash, self.now()).await?;
+        change.record(Event::PasswordChanged { user, by: Actor::Operator });
+        self.parts.events.commit(change, &ctx).await
+    }
+
+    /// Disables an account and ends every session; answers whether it was enabled.
+    pub async fn disable(&self, user: UserId, reason: String) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if !change.users().lock(user, &Lock { at: self.now(), reason: reason.clone() }).await? {
+            return Ok(false);
+        }
+        self.end_all(&mut change, user, EndReason::AccountDisabled).await?;
+        change.record(Event::AccountDisabled { user, reason, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(true)
+    }
+
+    /// Enables an account; answers whether it was disabled.
+    pub async fn enable(&self, user: UserId) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if !change.users().unlock(user, self.now()).await? {
+            return Ok(false);
+        }
+        change.record(Event::AccountEnabled { user, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(true)
+    }
+
+    /// Grants a role; answers whether it was missing.
+    pub async fn grant_role(&self, user: UserId, role: Role) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if !change.users().grant_role(user, &role, Actor::Operator.as_str(), self.now()).await? {
+            return Ok(false);
+        }
+        self.refresh_claims(&mut change, user).await?;
+        change.record(Event::RoleGranted { user, role, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(true)
+    }
+
+    /// Takes a role away; answers whether it was there.
+    pub async fn revoke_role(&self, user: UserId, role: Role) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if !change.users().revoke_role(user, &role).await? {
+            return Ok(false);
+        }
+        self.refresh_claims(&mut change, user).await?;
+        change.record(Event::RoleRevoked { user, role, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(true)
+    }
+
+    /// Makes every access token of the user that is about be refreshed.
+    async fn refresh_claims(&self, change: &mut Change, user: UserId) -> Result<(), Error> {
+        let version = change.users().raise_claims_version(user, self.now()).await?.ok_or(Error::NotFound)?;
+        if let Some(latest_exp) = change.sessions().latest_exp_of(user).await? {
+            change.revoke(Revocation::UserClaims(user, version), latest_exp);
+        }
+        Ok(())
+    }
+}

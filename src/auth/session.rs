@@ -1,0 +1,126 @@
+//! Sessions: who calls, which sessions they have, and how sessions end.
+
+use aws_lc_rs::hmac;
+
+use crate::auth::{Auth, Caller, ListedSession, NamedSession};
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::Event;
+use crate::domain::id::{SessionId, UserId};
+use crate::domain::session::EndReason;
+use crate::store::revocations::Revocation;
+use crate::tokens::TokenError;
+use crate::tokens::keys::{Purpose, hex};
+
+/// Random bytes in a CSRF token.
+const CSRF_RANDOM_BYTES: usize = 16;
+
+impl Auth {
+    /// Who calls the auth API, as the database has it now. Claims that have gone stale are no
+    /// matter here: the row is read.
+    pub async fn authenticate(&self, token: &str, ctx: &RequestContext) -> Result<Caller, Error> {
+        let token = self.verifier.verify(token).map_err(|error| match error {
+            TokenError::Invalid => Error::TokenInvalid("Invalid token"),
+            TokenError::Expired(_) => Error::TokenExpired,
+        })?;
+        let session = self.parts.store.sessions().by_id(token.session).await?;
+        let session =
+            session.filter(|session| session.user == token.user).ok_or(Error::SessionNotFound("Session not found"))?;
+        let user = self.parts.store.users().by_id(session.user).await?;
+        let user = user.ok_or(Error::SessionNotFound("Session not found"))?;
+        if session.revoked_at.is_some() || session.auth_epoch != user.auth_epoch || !user.is_active() {
+            return Err(Error::SessionNotFound("Session has been revoked"));
+        }
+        if session.expires_at <= self.now() {
+            return Err(Error::SessionExpired);
+        }
+        self.note_use(&token, || ctx.clone());
+        Ok(Caller { user, session })
+    }
+
+    /// The caller's sessions that live, latest first.
+    pub async fn sessions(&self, caller: &Caller) -> Result<Vec<ListedSession>, Error> {
+        let mut sessions = self.parts.store.sessions();
+        let live = sessions.live_of(caller.user.id, caller.user.auth_epoch, self.now()).await?;
+        Ok(live
+            .into_iter()
+            .map(|session| ListedSession { is_current: session.id == caller.session.id, session })
+            .collect())
+    }
+
+    /// Ends the sessions named. Ones that have ended already are no error.
+    pub async fn logout(&self, named: &[NamedSession], ctx: &RequestContext) -> Result<(), Error> {
+        let mut change = self.parts.events.begin().await?;
+        let mut ended = false;
+        for NamedSession { user, session: id } in named.iter().copied() {
+            let Some(session) = change.sessions().by_id(id).await?.filter(|session| session.user == user) else {
+                continue;
+            };
+            if change.sessions().revoke(id, EndReason::Logout, self.now()).await? {
+                ended = true;
+                change.revoke(Revocation::Session(id), session.latest_exp);
+                change.record(Event::SessionEnded { user, session: id, reason: EndReason::Logout });
+            }
+        }
+        if ended { self.parts.events.commit(change, ctx).await } else { Ok(()) }
+    }
+
+    /// Ends every session of a user; answers how many lived.
+    pub async fn logout_all(&self, user: UserId, ctx: &RequestContext) -> Result<u64, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let count = self.end_all(&mut change, user, EndReason::LogoutAll).await?;
+        self.parts.events.commit(change, ctx).await?;
+        Ok(count)
+    }
+
+    /// Ends every session of a user within a change, by raising the user's epoch.
+    pub(super) async fn end_all(
+        &self,
+        change: &mut crate::events::Change,
+        user: UserId,
+        reason: EndReason,
+    ) -> Result<u64, Error> {
+        let now = self.now();
+        let latest_exp = change.sessions().latest_exp_of(user).await?;
+        let epoch = change.users().raise_epoch(user, now).await?.ok_or(Error::NotFound)?;
+        let count = change.sessions().revoke_all(user, reason, now).await?;
+        if let Some(latest_exp) = latest_exp {
+            change.revoke(Revocation::UserEpoch(user, epoch), latest_exp);
+        }
+        change.record(Event::AllSessionsEnded { user, count, reason });
+        Ok(count)
+    }
+
+    /// Notes that one request carried cookies of more than one session.
+    pub fn note_conflict(&self, named: Option<NamedSession>, ctx: &RequestContext) {
+        self.parts.events.record(&Event::CredentialConflict { user: named.map(|named| named.user) }, ctx);
+    }
+
+    /// A CSRF token for this session: `<random>.<HMAC(session, random)>`, good as long as the session
+    /// (OWASP, signed double submit cookie).
+    #[must_use]
+    pub fn csrf_token(&self, session: SessionId) -> String {
+        let mut random = [0; CSRF_RANDOM_BYTES];
+        aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
+        let random = hex(&random);
+        let mac = hmac::sign(&self.csrf_key(), bound(session, &random).as_bytes());
+        format!("{random}.{}", hex(mac.as_ref()))
+    }
+
+    /// Whether this CSRF token was made for this session.
+    #[must_use]
+    pub fn csrf_matches(&self, session: SessionId, token: &str) -> bool {
+        let Some((random, mac)) = token.split_once('.') else { return false };
+        let expected = hmac::sign(&self.csrf_key(), bound(session, random).as_bytes());
+        let expected = hex(expected.as_ref());
+        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), mac.as_bytes()).is_ok()
+    }
+
+    fn csrf_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, self.parts.keys.purpose(Purpose::Csrf).active.bytes())
+    }
+}
+
+fn bound(session: SessionId, random: &str) -> String {
+    format!("{session}\0{random}")
+}

@@ -1,0 +1,73 @@
+//! What metrics and the log make of each event. The only place that counts things of business meaning.
+
+use tracing::{info, warn};
+
+use crate::domain::event::Event;
+use crate::domain::event::LoginFailure;
+use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult, Metrics};
+
+/// Counts and, for what an operator wants to see, logs.
+pub(super) fn observe(event: &Event, metrics: &Metrics) {
+    match event {
+        Event::AccountCreated { user, by } => {
+            metrics.auth_event(AuthEvent::Signup, AuthMethod::Password, AuthResult::Success, AuthError::None);
+            info!(user.id = %user, by = by.as_str(), "account created");
+        }
+        Event::LoginSucceeded { user, session } => {
+            metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Success, AuthError::None);
+            info!(user.id = %user, session.id = %session, "logged in");
+        }
+        Event::LoginFailed { user, reason } => {
+            let error = match reason {
+                LoginFailure::AccountLocked => AuthError::Locked,
+                LoginFailure::UnknownUser | LoginFailure::WrongPassword | LoginFailure::IdentifierKind => {
+                    AuthError::Credentials
+                }
+            };
+            metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, error);
+            let user = user.map(|id| id.to_string()).unwrap_or_default();
+            info!(user.id = %user, reason = reason.as_str(), "login refused");
+        }
+        Event::EmailVerified { user, .. } => {
+            metrics.auth_event(AuthEvent::EmailVerify, AuthMethod::EmailCode, AuthResult::Success, AuthError::None);
+            info!(user.id = %user, "e-mail address verified");
+        }
+        Event::ChallengeFailed { user, challenge, .. } => {
+            metrics.auth_event(AuthEvent::EmailVerify, AuthMethod::EmailCode, AuthResult::Failure, AuthError::Code);
+            info!(user.id = %user, challenge.id = %challenge, "challenge got a wrong answer");
+        }
+        Event::SessionEnded { user, session, reason } => {
+            metrics.auth_event(AuthEvent::Logout, AuthMethod::Session, AuthResult::Success, AuthError::None);
+            metrics.sessions_ended(*reason, 1);
+            info!(user.id = %user, session.id = %session, reason = reason.as_str(), "session ended");
+        }
+        Event::AllSessionsEnded { user, count, reason } => {
+            metrics.sessions_ended(*reason, *count);
+            info!(user.id = %user, count, reason = reason.as_str(), "all sessions ended");
+        }
+        Event::TokenReuseDetected { user, session } => {
+            warn!(user.id = %user, session.id = %session, "a used refresh token came back; its session is revoked");
+        }
+        Event::ForeignRefresh { user, session, answered } => {
+            warn!(user.id = %user, session.id = %session, answered, "a previous refresh token came from another client");
+        }
+        Event::CredentialConflict { user } => {
+            let user = user.map(|id| id.to_string()).unwrap_or_default();
+            warn!(user.id = %user, "one request carried cookies of more than one session");
+        }
+        Event::PasswordChanged { user, by } => info!(user.id = %user, by = by.as_str(), "password changed"),
+        Event::AccountDisabled { user, by, .. } => info!(user.id = %user, by = by.as_str(), "account disabled"),
+        Event::AccountEnabled { user, by } => info!(user.id = %user, by = by.as_str(), "account enabled"),
+        Event::RoleGranted { user, role, by } => {
+            info!(user.id = %user, role = role.as_str(), by = by.as_str(), "role granted");
+        }
+        Event::RoleRevoked { user, role, by } => {
+            info!(user.id = %user, role = role.as_str(), by = by.as_str(), "role revoked");
+        }
+        Event::SignupReplaced { .. }
+        | Event::ChallengeCreated { .. }
+        | Event::ChallengeCompleted { .. }
+        | Event::EmailVerificationRequested { .. }
+        | Event::SessionRefreshed { .. } => {}
+    }
+}

@@ -1,0 +1,423 @@
+//! One connection as seen from outside its task: what it is doing, since when, and whether it
+//! has to end.
+//!
+//! The task that serves a connection may sit deep inside pingora. Whoever wants the connection
+//! gone sets one flag here and wakes it; the guarded stream below pingora sees the flag at its
+//! next poll and ends itself (`guarded.rs`).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+
+use crate::domain::clock::Time;
+use crate::domain::context::address_prefix;
+use crate::gateway::frames::CloseCode;
+use crate::gateway::inflight::InFlight;
+use crate::tokens::AccessToken;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Accepted; nothing was received.
+    Opening,
+    /// A request head is arriving.
+    Header,
+    /// A request is being answered.
+    Busy,
+    /// Waiting for the next request.
+    Idle,
+    /// A WebSocket.
+    Upgraded,
+}
+
+impl Phase {
+    fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Opening,
+            1 => Self::Header,
+            2 => Self::Busy,
+            3 => Self::Idle,
+            _ => Self::Upgraded,
+        }
+    }
+}
+
+/// Why a connection ends before its client wants it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// Too slow, or idle for too long.
+    Deadline = 1,
+    /// The session behind a request on it has ended.
+    SessionEnded,
+    /// The program stops.
+    GoingAway,
+}
+
+impl End {
+    /// What a WebSocket client is told.
+    #[must_use]
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            Self::Deadline => CloseCode::Policy,
+            Self::SessionEnded => CloseCode::SessionEnded,
+            Self::GoingAway => CloseCode::GoingAway,
+        }
+    }
+}
+
+/// One connection. Shared by its task, the sweeper and whoever ends sessions.
+#[derive(Debug)]
+pub struct Conn {
+    id: u64,
+    peer: SocketAddr,
+    phase: AtomicU8,
+    since: AtomicU64,
+    idle_limit: AtomicU64,
+    end: AtomicU8,
+    ended_at: AtomicU64,
+    late: AtomicBool,
+    admitted: AtomicBool,
+    draining: Arc<AtomicBool>,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+    requests: Mutex<Vec<Arc<InFlight>>>,
+}
+
+impl Conn {
+    fn new(id: u64, peer: SocketAddr, draining: Arc<AtomicBool>) -> Self {
+        Self {
+            id,
+            peer,
+            phase: AtomicU8::new(Phase::Opening as u8),
+            since: AtomicU64::new(uptime_ms()),
+            idle_limit: AtomicU64::new(u64::MAX),
+            end: AtomicU8::new(0),
+            ended_at: AtomicU64::new(0),
+            late: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
+            draining,
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            requests: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The other end of the socket.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What the connection is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        Phase::from_number(self.phase.load(Ordering::SeqCst))
+    }
+
+    /// How long it has been doing that; for a WebSocket, how long nothing has moved.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(uptime_ms().saturating_sub(self.since.load(Ordering::Relaxed)))
+    }
+
+    /// Starts a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.since.store(uptime_ms(), Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// The first byte of a head is here. The first head of a connection has its time from the accept.
+    pub fn head_begins(&self) {
+        match self.phase() {
+            Phase::Opening => self.phase.store(Phase::Header as u8, Ordering::SeqCst),
+            Phase::Idle => self.enter(Phase::Header),
+            Phase::Header | Phase::Busy | Phase::Upgraded => {}
+        }
+    }
+
+    /// The request has become a WebSocket, which ends when nothing moves for `idle_limit`.
+    pub fn upgrade(&self, idle_limit: Duration) {
+        self.idle_limit.store(u64::try_from(idle_limit.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.enter(Phase::Upgraded);
+    }
+
+    /// Something moved on a WebSocket.
+    pub fn touch(&self) {
+        self.since.store(uptime_ms(), Ordering::Relaxed);
+    }
+
+    /// How long a WebSocket may be silent.
+    #[must_use]
+    pub fn idle_limit(&self) -> Duration {
+        Duration::from_millis(self.idle_limit.load(Ordering::Relaxed))
+    }
+
+    /// Ends the connection at the next poll of its stream. The first reason stays.
+    pub fn end(&self, why: End) {
+        if self.end.compare_exchange(0, why as u8, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return;
+        }
+        self.ended_at.store(uptime_ms(), Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Why the connection has to end, once it has to.
+    #[must_use]
+    pub fn ending(&self) -> Option<End> {
+        match self.end.load(Ordering::SeqCst) {
+            0 => None,
+            1 => Some(End::Deadline),
+            2 => Some(End::SessionEnded),
+            _ => Some(End::GoingAway),
+        }
+    }
+
+    /// How long the connection has been told to end, if it was.
+    #[must_use]
+    pub fn ending_for(&self) -> Option<Duration> {
+        self.ending()?;
+        Some(Duration::from_millis(uptime_ms().saturating_sub(self.ended_at.load(Ordering::Relaxed))))
+    }
+
+    /// Makes the next read fail, so that pingora gives the upstream up and lets us answer 504.
+    pub fn give_up_waiting(&self) {
+        self.late.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether the upstream has taken too long over the present request.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.late.load(Ordering::SeqCst)
+    }
+
+    /// The request on the connection has reached our code, so what is written now is ours.
+    pub fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the present request has reached our code.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the program is about to stop, so that no further request is wanted.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Registers who is to be woken when the stream has to be read.
+    pub fn register_reader(&self, waker: &std::task::Waker) {
+        self.reader.register(waker);
+    }
+
+    /// Registers who is to be woken when the stream has to be written.
+    pub fn register_writer(&self, waker: &std::task::Waker) {
+        self.writer.register(waker);
+    }
+
+    /// A request begins. It is known here until the returned guard is dropped.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>) -> RequestGuard {
+        self.late.store(false, Ordering::SeqCst);
+        self.admitted.store(false, Ordering::Relaxed);
+        self.enter(Phase::Busy);
+        let request = Arc::new(InFlight::new(Arc::clone(self)));
+        self.requests().push(Arc::clone(&request));
+        RequestGuard(request)
+    }
+
+    /// Drops whatever is still being done on this connection. The way out when ending it kindly takes too long.
+    pub fn cut(&self) {
+        for request in self.requests().iter() {
+            request.cut();
+        }
+    }
+
+    /// Whether a request on it belongs to a session that `allowed` no longer accepts.
+    fn has_lost(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> bool {
+        self.requests().iter().any(|request| !request.may_go_on(now, allowed))
+    }
+
+    /// Whether a request on it has waited too long for its upstream's response head.
+    #[must_use]
+    pub fn waits_too_long(&self) -> bool {
+        let now = uptime_ms();
+        self.requests().iter().any(|request| request.is_overdue(now))
+    }
+
+    fn requests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<InFlight>>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.reader.wake();
+        self.writer.wake();
+    }
+}
+
+/// A request in flight; dropping it takes the request off its connection.
+#[derive(Debug)]
+pub struct RequestGuard(Arc<InFlight>);
+
+impl RequestGuard {
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> &Arc<InFlight> {
+        &self.0
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.conn().requests().retain(|request| !Arc::ptr_eq(request, &self.0));
+    }
+}
+
+/// All open connections of an edge.
+#[derive(Debug, Default)]
+pub struct Connections {
+    next: AtomicU64,
+    draining: Arc<AtomicBool>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: HashMap<u64, Arc<Conn>>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+impl Connections {
+    /// Takes a new connection in, unless its address already has `cap` of them.
+    #[must_use]
+    pub fn open(self: &Arc<Self>, peer: SocketAddr, cap: Option<usize>) -> Option<OpenConn> {
+        let address = address_prefix(peer.ip());
+        let conn = Arc::new(Conn::new(self.next.fetch_add(1, Ordering::Relaxed), peer, Arc::clone(&self.draining)));
+        let mut open = self.lock();
+        let count = open.by_address.entry(address).or_default();
+        if cap.is_some_and(|cap| *count >= cap) {
+            return None;
+        }
+        *count += 1;
+        open.all.insert(conn.id, Arc::clone(&conn));
+        Some(OpenConn { conn, of: Arc::clone(self) })
+    }
+
+    /// From now on every connection closes once it has nothing to do; those without anything to do close now.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        for conn in self.all() {
+            if matches!(conn.phase(), Phase::Opening | Phase::Idle | Phase::Upgraded) {
+                conn.end(End::GoingAway);
+            }
+        }
+    }
+
+    /// Every connection open now.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Conn>> {
+        self.lock().all.values().cloned().collect()
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().all.len()
+    }
+
+    /// Ends every connection that carries a request of a session that is over: one whose token
+    /// `allowed` refuses, or a bearer token past its expiry. Answers how many.
+    pub fn recheck(&self, now: Time, allowed: impl Fn(&AccessToken) -> bool) -> usize {
+        let lost = self.all().into_iter().filter(|conn| conn.ending().is_none() && conn.has_lost(now, &allowed));
+        lost.map(|conn| conn.end(End::SessionEnded)).count()
+    }
+
+    fn close(&self, conn: &Conn) {
+        let mut open = self.lock();
+        open.all.remove(&conn.id);
+        let address = address_prefix(conn.peer.ip());
+        if let Some(count) = open.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&address);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place among the open ones, given back when dropped.
+#[derive(Debug)]
+pub struct OpenConn {
+    conn: Arc<Conn>,
+    of: Arc<Connections>,
+}
+
+impl OpenConn {
+    /// The connection.
+    #[must_use]
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+}
+
+impl Drop for OpenConn {
+    fn drop(&mut self) {
+        self.of.close(&self.conn);
+    }
+}
+
+/// Milliseconds since the program started. Deadlines run on the machine's monotonic clock: they
+/// bound sockets, and no change of the wall clock may cut those.
+#[must_use]
+pub fn uptime_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(address: &str) -> SocketAddr {
+        SocketAddr::new(address.parse().unwrap(), 1)
+    }
+
+    #[test]
+    fn an_address_has_no_more_connections_than_its_cap() {
+        let connections = Arc::new(Connections::default());
+        let first = connections.open(peer("2001:db8::1"), Some(2));
+        let second = connections.open(peer("2001:db8::2"), Some(2));
+
+        assert!(connections.open(peer("2001:db8::3"), Some(2)).is_none(), "the same /64");
+        assert!(connections.open(peer("2001:db8:0:1::1"), Some(2)).is_some(), "another /64");
+
+        drop(first);
+        assert!(connections.open(peer("2001:db8::3"), Some(2)).is_some());
+        drop(second);
+        assert_eq!(connections.count(), 0);
+    }
+
+    #[test]
+    fn the_first_reason_to_end_stays() {
+        let connections = Arc::new(Connections::default());
+        let open = connections.open(peer("192.0.2.1"), None).unwrap();
+
+        open.conn().end(End::SessionEnded);
+        open.conn().end(End::GoingAway);
+
+        assert_eq!(open.conn().ending(), Some(End::SessionEnded));
+    }
+}

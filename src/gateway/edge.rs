@@ -1,0 +1,229 @@
+//! The edge: where connections come in, are kept alive, and are let go.
+//!
+//! pingora is used as a library. Its own server holds a whole request's memory for every idle
+//! connection, has no deadline for a head, and at shutdown sleeps its grace period to the end. So
+//! the accept loop and the HTTP/1 keep-alive loop are ours; what happens between a complete head
+//! and the end of its answer is pingora's.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use pingora::apps::HttpServerApp;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::config::settings;
+use crate::domain::clock::Clock;
+use crate::gateway::conn::{Connections, End, OpenConn, Phase};
+use crate::gateway::guarded::{Guarded, Head};
+use crate::gateway::inflight::REQUEST;
+use crate::gateway::sweeper::{self, Deadlines};
+
+/// How long to wait before accepting again when the system has no file descriptor left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may take to end once they are told to at the end of the grace.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// What the edge allows. A reload replaces it; open connections follow at once.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// For a whole request head.
+    pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub keepalive_timeout: Duration,
+    /// Requests on one connection; `None` = any number.
+    pub keepalive_requests: Option<u32>,
+    /// Bytes of a request head.
+    pub max_header: usize,
+    /// Connections of one address (IPv6: /64); `None` = any number.
+    pub max_connections_per_ip: Option<usize>,
+    /// Peers that stand for many clients and are not counted.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl From<&settings::Server> for Limits {
+    fn from(server: &settings::Server) -> Self {
+        Self {
+            header_timeout: server.header_timeout,
+            keepalive_timeout: server.keepalive_timeout,
+            keepalive_requests: Some(server.keepalive_requests).filter(|requests| *requests > 0),
+            max_header: server.max_header,
+            max_connections_per_ip: Some(server.max_connections_per_ip).filter(|connections| *connections > 0),
+            trusted_proxies: server.trusted_proxies.clone(),
+        }
+    }
+}
+
+/// A listener's connections, and the application that answers their requests.
+pub struct Edge<A> {
+    app: Arc<A>,
+    clock: Clock,
+    limits: Arc<ArcSwap<Limits>>,
+    connections: Arc<Connections>,
+    tasks: TaskTracker,
+    stop: watch::Sender<bool>,
+}
+
+impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
+    /// An edge in front of `app`. Starts its sweeper, so a runtime must be there.
+    #[must_use]
+    pub fn new(app: A, limits: Limits, clock: Clock) -> Arc<Self> {
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
+        let connections = Arc::new(Connections::default());
+        let swept = Arc::clone(&limits);
+        tokio::spawn(sweeper::sweep(Arc::downgrade(&connections), move || {
+            let limits = swept.load();
+            Deadlines { header: limits.header_timeout, idle: limits.keepalive_timeout }
+        }));
+        Arc::new(Self {
+            app: Arc::new(app),
+            clock,
+            limits,
+            connections,
+            tasks: TaskTracker::new(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// The application.
+    #[must_use]
+    pub fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// The open connections.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// Replaces the limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Accepts connections until [`Edge::drain`] is called; then the socket is closed.
+    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
+        let mut stop = self.stop.subscribe();
+        let mut exhausted = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    exhausted = false;
+                    self.take_in(socket, peer);
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    if !exhausted {
+                        warn!(%error, "no connection can be accepted; trying again until one can");
+                    }
+                    exhausted = true;
+                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                }
+                Err(error) => debug!(%error, "a connection ended before it was accepted"),
+            }
+        }
+    }
+
+    /// Lets everything end: no new connections, idle ones close, `WebSocket`s are told, requests in
+    /// flight have `grace` to finish. Answers once nothing is open.
+    pub async fn drain(&self, grace: Duration) {
+        self.stop.send_replace(true);
+        self.tasks.close();
+        self.connections.drain();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            self.end_all();
+            let _ = tokio::time::timeout(LAST_MOMENT, self.tasks.wait()).await;
+        }
+    }
+
+    /// Ends every connection, whatever it is doing.
+    pub fn end_all(&self) {
+        for conn in self.connections.all() {
+            conn.end(End::GoingAway);
+            conn.cut();
+        }
+    }
+
+    fn take_in(self: &Arc<Self>, socket: TcpStream, peer: std::net::SocketAddr) {
+        let limits = self.limits.load();
+        let counted = !limits.trusted_proxies.iter().any(|net| net.contains(&peer.ip().to_canonical()));
+        let cap = limits.max_connections_per_ip.filter(|_| counted);
+        let Some(open) = self.connections.open(peer, cap) else { return };
+        if open.conn().is_draining() {
+            return;
+        }
+        // Answers are written in whole pieces; waiting for more would only delay them.
+        let _ = socket.set_nodelay(true);
+        self.tasks.spawn(Arc::clone(self).converse(socket, open));
+    }
+
+    /// One connection, from its first byte to its end.
+    async fn converse(self: Arc<Self>, socket: TcpStream, open: OpenConn) {
+        let conn = open.conn();
+        let mut stream = Box::new(Guarded::new(socket, Arc::clone(conn), self.clock.clone()));
+        let stopping = self.stop.subscribe();
+        let mut answered: u32 = 0;
+        loop {
+            let (max_header, requests) = {
+                let limits = self.limits.load();
+                (limits.max_header, limits.keepalive_requests)
+            };
+            match stream.read_head(max_header).await {
+                Head::Complete => {}
+                Head::Closed => return,
+                Head::Refused(status) => return stream.refuse(status).await,
+            }
+            answered = answered.saturating_add(1);
+            let left = requests.map(|requests| requests.saturating_sub(answered));
+            // Boxed, so that what a request needs is given back between requests.
+            let Some(reusable) = Box::pin(self.answer(stream, left, &stopping)).await else { return };
+            stream = reusable;
+            conn.enter(Phase::Idle);
+            if conn.is_draining() {
+                return;
+            }
+        }
+    }
+
+    /// One request. Gives the stream back when another may follow on it.
+    async fn answer(
+        &self,
+        stream: Box<Guarded>,
+        requests_left: Option<u32>,
+        stopping: &ShutdownWatch,
+    ) -> Option<Box<Guarded>> {
+        let request = stream.conn().begin();
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(0));
+        session.set_keepalive_reuses_remaining(requests_left);
+        let request = request.request();
+        let reused = tokio::select! {
+            biased;
+            () = request.is_cut() => None,
+            reused = REQUEST.scope(Arc::clone(request), self.app.process_new_http(session, stopping)) => reused,
+        };
+        reused?.consume().0.into_any().downcast().ok()
+    }
+}
+
+/// Whether accepting fails for want of a resource, and would fail again at once.
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! A request in flight: whose it is, how long its upstream may take, and how to cut it.
+//!
+//! Open streams (WebSocket, SSE, long downloads) are requests that do not end. A request names
+//! its holder *before* its session is checked: a revocation that comes between the check and the
+//! naming would otherwise never find it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::domain::clock::Time;
+use crate::gateway::conn::{Conn, uptime_ms};
+use crate::tokens::AccessToken;
+
+tokio::task_local! {
+    /// The request whose answer the present task is working on.
+    pub(super) static REQUEST: Arc<InFlight>;
+}
+
+/// Who holds a request open.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// The token the request was let in with.
+    pub token: Arc<AccessToken>,
+    /// When the right ends by itself: set for bearer tokens, which nobody refreshes on the way.
+    pub until: Option<Time>,
+}
+
+/// One request, from its complete head to the end of its answer.
+#[derive(Debug)]
+pub struct InFlight {
+    conn: Arc<Conn>,
+    cut: Notify,
+    holder: Mutex<Option<Holder>>,
+    due: AtomicU64,
+}
+
+impl InFlight {
+    pub(super) fn new(conn: Arc<Conn>) -> Self {
+        Self { conn, cut: Notify::new(), holder: Mutex::new(None), due: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The request the present task is working on.
+    ///
+    /// # Panics
+    /// Outside of [`Edge`](crate::gateway::edge::Edge)'s requests.
+    #[must_use]
+    pub fn current() -> Arc<Self> {
+        REQUEST.with(Arc::clone)
+    }
+
+    /// Whether the connection should close after this request, because the program stops.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.conn.is_draining()
+    }
+
+    /// The connection it came on.
+    #[must_use]
+    pub fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    /// Names whose request it is. To be called before the session is checked.
+    pub fn hold(&self, holder: Holder) {
+        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+    }
+
+    /// Whether its holder may still hold it open. A request that nobody holds always may.
+    pub fn may_go_on(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> bool {
+        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        holder.as_ref().is_none_or(|holder| holder.until.is_none_or(|until| now < until) && allowed(&holder.token))
+    }
+
+    /// The upstream's response head is due in `limit` from now.
+    pub fn expect_answer(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.due.store(uptime_ms().saturating_add(limit), Ordering::Relaxed);
+    }
+
+    /// The upstream's response head is here, or is no longer waited for.
+    pub fn answered(&self) {
+        self.due.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether the upstream's response head should have been here by `now`, in milliseconds of uptime.
+    #[must_use]
+    pub fn is_overdue(&self, now: u64) -> bool {
+        self.due.load(Ordering::Relaxed) <= now
+    }
+
+    /// Drops the work on it, wherever it stands.
+    pub fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Waits until it is cut.
+    pub(super) async fn is_cut(&self) {
+        self.cut.notified().await;
+    }
+}

@@ -1,0 +1,60 @@
+//! One task that looks at every connection a few times a second and ends those whose time is up.
+//!
+//! Timers per read restart with every byte, so a head sent byte by byte would never be late.
+//! Here a head, an idle time and a wait for an upstream each have one start and one limit.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::gateway::conn::{Conn, Connections, End, Phase};
+
+/// How often connections are looked at, and so how late a deadline can be noticed.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a connection may take to end kindly before the work on it is dropped.
+const KIND_END: Duration = Duration::from_millis(500);
+
+/// How long connections may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// For a whole head.
+    pub header: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// Sweeps until the connections' owner is gone. `deadlines` is asked anew each time, so a reload counts at once.
+pub async fn sweep(connections: Weak<Connections>, deadlines: impl Fn() -> Deadlines) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let Some(connections) = connections.upgrade() else { return };
+        let deadlines = deadlines();
+        for conn in connections.all() {
+            look_at(&conn, deadlines);
+        }
+    }
+}
+
+fn look_at(conn: &Conn, deadlines: Deadlines) {
+    if let Some(waited) = conn.ending_for() {
+        if waited > KIND_END {
+            conn.cut();
+        }
+        return;
+    }
+    let over = match conn.phase() {
+        Phase::Opening | Phase::Header => conn.age() > deadlines.header,
+        Phase::Idle => conn.age() > deadlines.idle,
+        Phase::Upgraded => conn.age() > conn.idle_limit(),
+        Phase::Busy => {
+            if conn.waits_too_long() {
+                conn.give_up_waiting();
+            }
+            false
+        }
+    };
+    if over {
+        conn.end(End::Deadline);
+    }
+}

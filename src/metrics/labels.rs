@@ -1,0 +1,422 @@
+//! The values labels can take. Closed lists: a metric never carries what a client wrote.
+
+use http::Method;
+
+use crate::domain::error::Error;
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every value, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The text in the label.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+
+        }
+    };
+}
+
+label! {
+    /// The method of a request; unusual ones count together.
+    RequestMethod {
+        /// GET
+        Get => "GET",
+        /// HEAD
+        Head => "HEAD",
+        /// POST
+        Post => "POST",
+        /// PUT
+        Put => "PUT",
+        /// PATCH
+        Patch => "PATCH",
+        /// DELETE
+        Delete => "DELETE",
+        /// OPTIONS
+        Options => "OPTIONS",
+        /// Everything else.
+        Other => "other",
+    }
+}
+
+impl From<&Method> for RequestMethod {
+    fn from(method: &Method) -> Self {
+        match method.as_str() {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+label! {
+    /// What a route decided about a request.
+    Decision {
+        /// It goes on.
+        Allow => "allow",
+        /// It is refused.
+        Deny => "deny",
+        /// The client is asked to log in.
+        Challenge => "challenge",
+    }
+}
+
+label! {
+    /// Why a route decided so.
+    DecisionReason {
+        /// The caller may.
+        Ok => "ok",
+        /// The route asks for nobody.
+        Anonymous => "anonymous",
+        /// No usable credential came.
+        NoSession => "no_session",
+        /// The credential has lapsed.
+        Expired => "expired",
+        /// The session has ended.
+        Revoked => "revoked",
+        /// A role is missing, or the address is unproven.
+        Role => "role",
+        /// The client's address is not on the list.
+        Ip => "ip",
+        /// The request is malformed or comes from another site.
+        BadRequest => "bad_request",
+    }
+}
+
+label! {
+    /// Why a request was refused before any route was looked at.
+    Rejection {
+        /// The path is malformed or ambiguous.
+        Path => "path",
+        /// A header is malformed or ambiguous.
+        Header => "header",
+        /// The Host is not served here.
+        Host => "host",
+        /// Head or body are too large.
+        Size => "size",
+        /// Forwarding headers came from a peer that is not trusted.
+        ProxyUntrusted => "proxy_untrusted",
+    }
+}
+
+label! {
+    /// The family a dropped identity header belongs to.
+    HeaderClass {
+        /// `X-Forwarded-User` and its like.
+        Forwarded => "forwarded",
+        /// `X-Nauth-*`
+        Nauth => "nauth",
+        /// `Remote-*`
+        Remote => "remote",
+        /// `X-Auth-*`
+        Auth => "auth",
+        /// Those of other gateways and clouds.
+        Vendor => "vendor",
+        /// `X-Original-URL`, `X-Rewrite-URL`.
+        Rewrite => "rewrite",
+        /// Those the operator named.
+        Configured => "configured",
+    }
+}
+
+label! {
+    /// Why an upstream could not be connected to.
+    ConnectError {
+        /// Nobody listens.
+        Refused => "refused",
+        /// No answer in time.
+        Timeout => "timeout",
+        /// The name does not resolve.
+        Dns => "dns",
+        /// TLS failed.
+        Tls => "tls",
+        /// Anything else.
+        Other => "other",
+    }
+}
+
+label! {
+    /// How trying a further target ended.
+    RetryOutcome {
+        /// It answered.
+        Succeeded => "succeeded",
+        /// It failed as well.
+        Failed => "failed",
+    }
+}
+
+label! {
+    /// Which listener a connection came to.
+    Listener {
+        /// For everybody.
+        Public => "public",
+        /// For the operator.
+        Management => "management",
+    }
+}
+
+label! {
+    /// What is spoken on a connection.
+    Protocol {
+        /// HTTP/1.1
+        Http1 => "http1",
+        /// HTTP/2
+        Http2 => "http2",
+    }
+}
+
+label! {
+    /// What kind of long answer a stream is.
+    StreamKind {
+        /// WebSocket.
+        Ws => "ws",
+        /// Server-sent events.
+        Sse => "sse",
+        /// gRPC.
+        Grpc => "grpc",
+    }
+}
+
+label! {
+    /// Why a stream ended.
+    StreamEnd {
+        /// The client closed it.
+        Client => "client",
+        /// The upstream closed it.
+        Upstream => "upstream",
+        /// The session was ended.
+        Logout => "logout",
+        /// The credential lapsed.
+        Expired => "expired",
+        /// The route no longer allows it.
+        Policy => "policy",
+        /// Nothing was said for too long.
+        Idle => "idle",
+    }
+}
+
+label! {
+    /// What kind of credential was verified.
+    CredentialKind {
+        /// The access token of a session cookie.
+        Session => "session",
+        /// A bearer token.
+        Jwt => "jwt",
+    }
+}
+
+label! {
+    /// How the verification of a token ended.
+    VerificationResult {
+        /// Good.
+        Ok => "ok",
+        /// Malformed, badly signed or of another purpose.
+        Invalid => "invalid",
+        /// Lapsed.
+        Expired => "expired",
+        /// Its session has ended.
+        Revoked => "revoked",
+        /// It says about the user what is no longer so.
+        Stale => "stale",
+    }
+}
+
+label! {
+    /// What the cache of verified tokens knew.
+    CacheResult {
+        /// The token.
+        Hit => "hit",
+        /// Nothing.
+        Miss => "miss",
+        /// The token, but it no longer holds.
+        Stale => "stale",
+    }
+}
+
+label! {
+    /// How a refresh ended.
+    RefreshResult {
+        /// A new refresh token was made.
+        Rotated => "rotated",
+        /// Another request of the burst had made it.
+        Coalesced => "coalesced",
+        /// The previous token was answered with the current one.
+        Grace => "grace",
+        /// The token had been used before; its family is revoked.
+        ReuseDetected => "reuse_detected",
+        /// Token or session have lapsed.
+        Expired => "expired",
+        /// Anything else.
+        Error => "error",
+    }
+}
+
+label! {
+    /// What a user did.
+    AuthEvent {
+        /// Logging in.
+        Login => "login",
+        /// Signing up.
+        Signup => "signup",
+        /// Logging out.
+        Logout => "logout",
+        /// Proving an address.
+        EmailVerify => "email_verify",
+    }
+}
+
+label! {
+    /// By what means.
+    AuthMethod {
+        /// A password.
+        Password => "password",
+        /// A code from a mail.
+        EmailCode => "email_code",
+        /// A session.
+        Session => "session",
+    }
+}
+
+label! {
+    /// How it ended.
+    AuthResult {
+        /// It was done.
+        Success => "success",
+        /// Something is left to prove.
+        Challenge => "challenge",
+        /// It was refused.
+        Failure => "failure",
+    }
+}
+
+label! {
+    /// Why it was refused.
+    AuthError {
+        /// It was not.
+        None => "none",
+        /// The request is malformed.
+        Invalid => "invalid",
+        /// Identifier or password is wrong.
+        Credentials => "credentials",
+        /// The account is disabled.
+        Locked => "locked",
+        /// Nobody may sign up.
+        Disabled => "disabled",
+        /// The address or name is somebody's.
+        Taken => "taken",
+        /// The password is too weak.
+        WeakPassword => "weak_password",
+        /// No such challenge, or it is over.
+        Challenge => "challenge",
+        /// The code is wrong or has lapsed.
+        Code => "code",
+        /// Token or session do not hold.
+        Session => "session",
+        /// The caller may not.
+        Forbidden => "forbidden",
+        /// Too often.
+        Limited => "limited",
+        /// Something nauth depends on cannot serve.
+        Unavailable => "unavailable",
+        /// A bug.
+        Internal => "internal",
+    }
+}
+
+impl From<&Error> for AuthError {
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::InvalidCredentials => Self::Credentials,
+            Error::AccountLocked { .. } => Self::Locked,
+            Error::SignupDisabled => Self::Disabled,
+            Error::EmailTaken | Error::UsernameTaken => Self::Taken,
+            Error::WeakPassword(_) => Self::WeakPassword,
+            Error::ChallengeInvalid
+            | Error::ChallengeExpired
+            | Error::ChallengeCompleted
+            | Error::ChallengeExhausted => Self::Challenge,
+            Error::CodeInvalid | Error::CodeExpired | Error::CodeExhausted => Self::Code,
+            Error::TokenMissing
+            | Error::TokenInvalid(_)
+            | Error::TokenExpired
+            | Error::SessionNotFound(_)
+            | Error::SessionExpired
+            | Error::TokenReused
+            | Error::BearerNotAllowed
+            | Error::CookiesNotAllowed
+            | Error::CredentialConflict => Self::Session,
+            Error::CsrfMissing | Error::CsrfInvalid | Error::Forbidden(_) => Self::Forbidden,
+            Error::RateLimited { .. } => Self::Limited,
+            Error::BadGateway | Error::GatewayTimeout | Error::Unavailable(_) => Self::Unavailable,
+            Error::Internal(_) => Self::Internal,
+            Error::BadRequest(_)
+            | Error::Validation(_)
+            | Error::InvalidInput(_)
+            | Error::NotFound
+            | Error::MethodNotAllowed(_)
+            | Error::PayloadTooLarge
+            | Error::UnsupportedMediaType
+            | Error::Misdirected(_)
+            | Error::HeaderTooLarge
+            | Error::RequestTimeout => Self::Invalid,
+        }
+    }
+}
+
+label! {
+    /// What is done with a password.
+    HashOp {
+        /// It is set.
+        Hash => "hash",
+        /// It is compared.
+        Verify => "verify",
+    }
+}
+
+label! {
+    /// What kind of mail.
+    MailTemplate {
+        /// The code that proves an address.
+        Verification => "verification",
+    }
+}
+
+label! {
+    /// How the delivery of a mail ended.
+    MailResult {
+        /// The server took it.
+        Delivered => "delivered",
+        /// It will be tried again.
+        Retried => "retried",
+        /// It was given up.
+        Dead => "dead",
+    }
+}
+
+label! {
+    /// How a reload of the settings ended.
+    ReloadResult {
+        /// The new ones are in force.
+        Applied => "applied",
+        /// The old ones stay.
+        Rejected => "rejected",
+        /// Nothing had changed.
+        Noop => "noop",
+    }
+}

@@ -1,0 +1,490 @@
+//! What nauth counts, for Prometheus.
+//!
+//! Every series is made here and nowhere else, in a registry of our own. Label values come from the
+//! closed lists of [`labels`], or are names the operator gave to routes and upstreams. The path of a
+//! request touches only handles made beforehand ([`RouteMetrics`], [`UpstreamMetrics`]): counting is
+//! a few atomic additions.
+
+mod labels;
+mod route;
+mod status;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::domain::clock::Time;
+use crate::domain::session::EndReason;
+
+pub use labels::*;
+pub use route::{InFlight, RouteMetrics};
+pub use upstream::UpstreamMetrics;
+
+use status::StatusCounters;
+
+/// The `route` label of requests no route takes.
+pub const ROUTE_NONE: &str = "_none";
+/// The `route` label of the auth API.
+pub const ROUTE_AUTH: &str = "_auth";
+/// The `route` label of every route where `metrics.per_route_labels` is off.
+pub const ROUTE_ALL: &str = "_all";
+
+/// The algorithm passwords are hashed with.
+const ALGORITHM: &str = "argon2id";
+
+/// Whole requests, the slowest uploads included.
+const REQUEST_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// What nauth itself takes.
+const OVERHEAD_SECONDS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05];
+/// From the commit of a revocation to its force on this node.
+const LAG_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// From an empty body to a large file.
+const SIZE_BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+
+/// Every series. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Series>);
+
+#[derive(Debug)]
+struct Series {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_request_duration: HistogramVec,
+    http_requests_in_flight: IntGaugeVec,
+    http_request_size: HistogramVec,
+    http_response_size: HistogramVec,
+    gateway_overhead: HistogramVec,
+    upstream_requests: IntCounterVec,
+    upstream_request_duration: HistogramVec,
+    upstream_connect_errors: IntCounterVec,
+    upstream_retries: IntCounterVec,
+    connections_open: IntGaugeVec,
+    streams_open: IntGaugeVec,
+    streams_closed: IntCounterVec,
+    authz_decisions: IntCounterVec,
+    rejected_requests: IntCounterVec,
+    spoofed_headers: IntCounterVec,
+    token_verifications: IntCounterVec,
+    session_refreshes: IntCounterVec,
+    session_refresh_duration: Histogram,
+    session_refresh_waiters: IntGauge,
+    session_cache_requests: IntCounterVec,
+    sessions_ended: IntCounterVec,
+    revocation_lag: Histogram,
+    auth_events: IntCounterVec,
+    login_duration: HistogramVec,
+    password_hash_duration: HistogramVec,
+    password_hash_queue_depth: IntGauge,
+    emails: IntCounterVec,
+    config_reloads: IntCounterVec,
+    config_last_reload_successful: IntGauge,
+    config_last_reload_success_timestamp: Gauge,
+    config_info: IntGaugeVec,
+    audit_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// A registry with every series at zero.
+    #[must_use]
+    #[expect(clippy::too_many_lines, reason = "a flat list of every series, one after the other")]
+    pub fn new() -> Self {
+        let make = Make(Registry::new());
+        make.build_info();
+        make.0.register(Box::new(ProcessCollector::for_self())).expect("every name is registered once");
+        Self(Arc::new(Series {
+            http_requests: make.counters(
+                "nauth_http_requests_total",
+                "Requests answered.",
+                &["route", "method", "code"],
+            ),
+            http_request_duration: make.histograms(
+                "nauth_http_request_duration_seconds",
+                "From the request's head to the end of the answer.",
+                &["route", "method"],
+                REQUEST_SECONDS,
+            ),
+            http_requests_in_flight: make.gauges(
+                "nauth_http_requests_in_flight",
+                "Requests being answered.",
+                &["route"],
+            ),
+            http_request_size: make.histograms(
+                "nauth_http_request_size_bytes",
+                "Bytes of request bodies.",
+                &["route"],
+                SIZE_BYTES,
+            ),
+            http_response_size: make.histograms(
+                "nauth_http_response_size_bytes",
+                "Bytes of response bodies.",
+                &["route"],
+                SIZE_BYTES,
+            ),
+            gateway_overhead: make.histograms(
+                "nauth_gateway_overhead_seconds",
+                "What nauth adds to the upstream's time.",
+                &["route"],
+                OVERHEAD_SECONDS,
+            ),
+            upstream_requests: make.counters(
+                "nauth_upstream_requests_total",
+                "Answers of upstreams.",
+                &["upstream", "code"],
+            ),
+            upstream_request_duration: make.histograms(
+                "nauth_upstream_request_duration_seconds",
+                "From sending a request to the head of the upstream's answer.",
+                &["upstream"],
+                REQUEST_SECONDS,
+            ),
+            upstream_connect_errors: make.counters(
+                "nauth_upstream_connect_errors_total",
+                "Connections to upstreams that failed.",
+                &["upstream", "reason"],
+            ),
+            upstream_retries: make.counters(
+                "nauth_upstream_retries_total",
+                "Further targets tried.",
+                &["upstream", "outcome"],
+            ),
+            connections_open: make.gauges(
+                "nauth_connections_open",
+                "Connections of clients.",
+                &["listener", "protocol"],
+            ),
+            streams_open: make.gauges("nauth_streams_open", "Streams being relayed.", &["route", "kind"]),
+            streams_closed: make.counters(
+                "nauth_streams_closed_total",
+                "Streams that ended.",
+                &["route", "kind", "reason"],
+            ),
+            authz_decisions: make.counters(
+                "nauth_authz_decisions_total",
+                "Who was let through, and why.",
+                &["route", "decision", "reason"],
+            ),
+            rejected_requests: make.counters(
+                "nauth_rejected_requests_total",
+                "Requests refused before routing.",
+                &["reason"],
+            ),
+            spoofed_headers: make.counters(
+                "nauth_spoofed_headers_stripped_total",
+                "Identity headers of clients that were dropped.",
+                &["header_class"],
+            ),
+            token_verifications: make.counters(
+                "nauth_token_verifications_total",
+                "Tokens verified.",
+                &["kind", "result"],
+            ),
+            session_refreshes: make.counters("nauth_session_refreshes_total", "Refreshes of sessions.", &["result"]),
+            session_refresh_duration: make.histogram(
+                "nauth_session_refresh_duration_seconds",
+                "How long refreshes take.",
+                REQUEST_SECONDS,
+            ),
+            session_refresh_waiters: make
+                .gauge("nauth_session_refresh_waiters", "Requests waiting for another one's refresh."),
+            session_cache_requests: make.counters(
+                "nauth_session_cache_requests_total",
+                "Lookups in the cache of verified tokens.",
+                &["result"],
+            ),
+            sessions_ended: make.counters("nauth_sessions_ended_total", "Sessions ended on purpose.", &["reason"]),
+            revocation_lag: make.histogram(
+                "nauth_revocation_lag_seconds",
+                "From the commit of a revocation to its force on this node.",
+                LAG_SECONDS,
+            ),
+            auth_events: make.counters(
+                "nauth_auth_events_total",
+                "What users did.",
+                &["event", "method", "result", "error"],
+            ),
+            login_duration: make.histograms(
+                "nauth_login_duration_seconds",
+                "How long logins take.",
+                &["method"],
+                REQUEST_SECONDS,
+            ),
+            password_hash_duration: make.histograms(
+                "nauth_password_hash_duration_seconds",
+                "How long hashing a password takes, the wait excluded.",
+                &["op", "algorithm"],
+                REQUEST_SECONDS,
+            ),
+            password_hash_queue_depth: make.gauge("nauth_password_hash_queue_depth", "Passwords waiting to be hashed."),
+            emails: make.counters("nauth_emails_total", "Mails handed to the mail server.", &["template", "result"]),
+            config_reloads: make.counters("nauth_config_reloads_total", "Reloads of the settings.", &["result"]),
+            config_last_reload_successful: make
+                .gauge("nauth_config_last_reload_successful", "Whether the last reload took effect."),
+            config_last_reload_success_timestamp: make
+                .float_gauge("nauth_config_last_reload_success_timestamp_seconds", "When settings last took effect."),
+            config_info: make.gauges("nauth_config_info", "The settings in force.", &["sha256"]),
+            audit_dropped: make.counter("nauth_audit_dropped_total", "Audit rows lost."),
+            registry: make.0,
+        }))
+    }
+
+    /// Everything counted so far, in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("writing to memory succeeds");
+        String::from_utf8(text).expect("labels are text")
+    }
+
+    /// The handles of one route; made once for each generation of settings.
+    #[must_use]
+    pub fn route(&self, name: &str) -> RouteMetrics {
+        RouteMetrics::new(&self.0, name)
+    }
+
+    /// The handles of one upstream; made once for each generation of settings.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics::new(&self.0, name)
+    }
+
+    /// The gauge of open connections; raised and lowered by the listener.
+    #[must_use]
+    pub fn connections_open(&self, listener: Listener, protocol: Protocol) -> IntGauge {
+        self.0.connections_open.with_label_values(&[listener.as_str(), protocol.as_str()])
+    }
+
+    /// A request was refused before any route was looked at.
+    pub fn rejected(&self, reason: Rejection) {
+        self.0.rejected_requests.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// An identity header of a client was dropped.
+    pub fn spoofed_header_stripped(&self, class: HeaderClass) {
+        self.0.spoofed_headers.with_label_values(&[class.as_str()]).inc();
+    }
+
+    /// A token was verified.
+    pub fn token_verified(&self, kind: CredentialKind, result: VerificationResult) {
+        self.0.token_verifications.with_label_values(&[kind.as_str(), result.as_str()]).inc();
+    }
+
+    /// The cache of verified tokens was asked.
+    pub fn session_cache(&self, result: CacheResult) {
+        self.0.session_cache_requests.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// A refresh ended after `took`.
+    pub fn session_refreshed(&self, result: RefreshResult, took: Duration) {
+        self.0.session_refreshes.with_label_values(&[result.as_str()]).inc();
+        self.0.session_refresh_duration.observe(took.as_secs_f64());
+    }
+
+    /// The gauge of requests waiting for another one's refresh.
+    #[must_use]
+    pub fn session_refresh_waiters(&self) -> &IntGauge {
+        &self.0.session_refresh_waiters
+    }
+
+    /// `count` sessions were ended.
+    pub fn sessions_ended(&self, reason: EndReason, count: u64) {
+        self.0.sessions_ended.with_label_values(&[reason.as_str()]).inc_by(count);
+    }
+
+    /// A revocation is in force `lag` after its commit.
+    pub fn revocation_lag(&self, lag: Duration) {
+        self.0.revocation_lag.observe(lag.as_secs_f64());
+    }
+
+    /// A user did something, or tried.
+    pub fn auth_event(&self, event: AuthEvent, method: AuthMethod, result: AuthResult, error: AuthError) {
+        let labels = [event.as_str(), method.as_str(), result.as_str(), error.as_str()];
+        self.0.auth_events.with_label_values(&labels).inc();
+    }
+
+    /// A login was answered after `took`.
+    pub fn login_took(&self, method: AuthMethod, took: Duration) {
+        self.0.login_duration.with_label_values(&[method.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// A password was hashed.
+    pub fn password_hashed(&self, op: HashOp, took: Duration) {
+        self.0.password_hash_duration.with_label_values(&[op.as_str(), ALGORITHM]).observe(took.as_secs_f64());
+    }
+
+    /// The gauge of passwords waiting to be hashed.
+    #[must_use]
+    pub fn password_hash_queue_depth(&self) -> &IntGauge {
+        &self.0.password_hash_queue_depth
+    }
+
+    /// The delivery of a mail was tried.
+    pub fn email(&self, template: MailTemplate, result: MailResult) {
+        self.0.emails.with_label_values(&[template.as_str(), result.as_str()]).inc();
+    }
+
+    /// Settings with this digest took effect, at the start (`result` is `None`) or by a reload.
+    pub fn config_applied(&self, sha256: &str, at: Time, result: Option<ReloadResult>) {
+        self.0.config_info.reset();
+        self.0.config_info.with_label_values(&[sha256]).set(1);
+        self.0.config_last_reload_successful.set(1);
+        let micros = Duration::from_micros(u64::try_from(at.micros()).unwrap_or(0));
+        self.0.config_last_reload_success_timestamp.set(micros.as_secs_f64());
+        if let Some(result) = result {
+            self.0.config_reloads.with_label_values(&[result.as_str()]).inc();
+        }
+    }
+
+    /// A reload changed nothing because the files are unusable.
+    pub fn config_rejected(&self) {
+        self.0.config_last_reload_successful.set(0);
+        self.0.config_reloads.with_label_values(&[ReloadResult::Rejected.as_str()]).inc();
+    }
+
+    /// Audit rows were lost.
+    pub fn audit_dropped(&self, rows: u64) {
+        self.0.audit_dropped.inc_by(rows);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes series and registers them.
+struct Make(Registry);
+
+impl Make {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+        let collector = made.expect("names and labels are well formed");
+        self.0.register(Box::new(collector.clone())).expect("every name is registered once");
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(Gauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+
+    fn build_info(&self) {
+        let version = env!("CARGO_PKG_VERSION");
+        let revision = option_env!("NAUTH_REVISION").unwrap_or("unknown");
+        let rustc = option_env!("NAUTH_RUSTC").unwrap_or("unknown");
+        let info = self.gauges("nauth_build_info", "What is running.", &["version", "revision", "rustc"]);
+        info.with_label_values(&[version, revision, rustc]).set(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::domain::error::Error;
+
+    #[test]
+    fn a_finished_request_is_counted_under_its_route() {
+        let metrics = Metrics::new();
+        let route = metrics.route("api");
+
+        route.finished(RequestMethod::from(&Method::GET), 200, Duration::from_millis(3), 10, 2000);
+        route.finished(RequestMethod::from(&Method::from_bytes(b"BREW").unwrap()), 999, Duration::ZERO, 0, 0);
+        route.overhead(Duration::from_micros(60));
+
+        let text = metrics.render();
+        assert!(text.contains(r#"nauth_http_requests_total{code="200",method="GET",route="api"} 1"#), "{text}");
+        assert!(text.contains(r#"nauth_http_requests_total{code="other",method="other",route="api"} 1"#), "{text}");
+        assert!(text.contains(r#"nauth_http_response_size_bytes_sum{route="api"} 2000"#), "{text}");
+        assert!(text.contains(r#"nauth_gateway_overhead_seconds_bucket{route="api",le="0.0001"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn requests_in_flight_are_counted_until_the_guard_is_dropped() {
+        let metrics = Metrics::new();
+        let route = metrics.route("api");
+
+        let guard = route.begin();
+        let during = metrics.render();
+        drop(guard);
+
+        assert!(during.contains(r#"nauth_http_requests_in_flight{route="api"} 1"#), "{during}");
+        assert!(metrics.render().contains(r#"nauth_http_requests_in_flight{route="api"} 0"#));
+    }
+
+    #[test]
+    fn handles_of_the_same_name_count_together_across_generations() {
+        let metrics = Metrics::new();
+
+        metrics.upstream("app").answered(502, Duration::from_millis(1));
+        metrics.upstream("app").answered(502, Duration::from_millis(1));
+        metrics.upstream("app").connect_error(ConnectError::Refused);
+
+        let text = metrics.render();
+        assert!(text.contains(r#"nauth_upstream_requests_total{code="502",upstream="app"} 2"#), "{text}");
+        assert!(text.contains(r#"nauth_upstream_connect_errors_total{reason="refused",upstream="app"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn only_the_settings_in_force_are_told() {
+        let metrics = Metrics::new();
+
+        metrics.config_applied("aaa", Time::from_secs(5), None);
+        metrics.config_applied("bbb", Time::from_secs(6), Some(ReloadResult::Applied));
+        metrics.config_rejected();
+
+        let text = metrics.render();
+        assert!(!text.contains("aaa"), "{text}");
+        assert!(text.contains(r#"nauth_config_info{sha256="bbb"} 1"#), "{text}");
+        assert!(text.contains("nauth_config_last_reload_successful 0"), "{text}");
+        assert!(text.contains("nauth_config_last_reload_success_timestamp_seconds 6"), "{text}");
+    }
+
+    #[test]
+    fn the_standard_process_series_and_the_build_are_told() {
+        let text = Metrics::new().render();
+        assert!(text.contains("process_open_fds"), "{text}");
+        assert!(text.contains("nauth_build_info{"), "{text}");
+    }
+
+    #[test]
+    fn refusals_are_counted_by_their_reason() {
+        let metrics = Metrics::new();
+        let error = AuthError::from(&Error::InvalidCredentials);
+
+        metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, error);
+
+        let series =
+            r#"nauth_auth_events_total{error="credentials",event="login",method="password",result="failure"} 1"#;
+        assert!(metrics.render().contains(series));
+    }
+}

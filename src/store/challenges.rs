@@ -1,0 +1,120 @@
+//! Challenges: what a client was asked and how often it tried.
+
+use crate::domain::challenge::{Challenge, StepKind};
+use crate::domain::clock::Time;
+use crate::domain::id::{ChallengeId, UserId};
+use crate::store::db::{On, Row, StoreError, sql};
+
+/// The challenges, outside or inside a transaction.
+#[derive(Debug)]
+pub struct Challenges<'a> {
+    on: On<'a>,
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, amr, client_binding, \
+             created_at, expires_at, completed_at FROM nauth_challenges ",
+            $tail
+        )
+    };
+}
+
+impl<'a> Challenges<'a> {
+    pub(super) fn on(on: On<'a>) -> Self {
+        Self { on }
+    }
+
+    /// The challenge with this id, open or not.
+    pub async fn by_id(&mut self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+        let row = sql(select!("WHERE id = ?")).bind(id).fetch_optional(&mut self.on).await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The newest open challenge of this kind that this very client began.
+    pub async fn open_of(
+        &mut self,
+        user: UserId,
+        step: StepKind,
+        auth_epoch: i64,
+        client_binding: &str,
+        now: Time,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let row = sql(select!(
+            "WHERE user_id = ? AND step = ? AND auth_epoch = ? AND client_binding = ? AND completed_at IS NULL \
+             AND attempts < max_attempts AND expires_at > ? ORDER BY created_at DESC LIMIT 1"
+        ))
+        .bind(user)
+        .bind(step.as_str())
+        .bind(auth_epoch)
+        .bind(client_binding)
+        .bind(now)
+        .fetch_optional(&mut self.on)
+        .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// Stores a new challenge.
+    pub async fn insert(&mut self, challenge: &Challenge) -> Result<(), StoreError> {
+        sql("INSERT INTO nauth_challenges (id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, \
+             amr, client_binding, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(challenge.id)
+        .bind(challenge.user)
+        .bind(challenge.step.as_str())
+        .bind(challenge.auth_epoch)
+        .bind(challenge.attempts)
+        .bind(challenge.max_attempts)
+        .bind(challenge.password_proven)
+        .bind(challenge.amr.join(" "))
+        .bind(challenge.client_binding.as_str())
+        .bind(challenge.created_at)
+        .bind(challenge.expires_at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes one attempt, if the challenge is open and has one left; answers whether it did.
+    pub async fn claim_attempt(&mut self, id: ChallengeId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_challenges SET attempts = attempts + 1 \
+             WHERE id = ? AND completed_at IS NULL AND attempts < max_attempts AND expires_at > ?")
+        .bind(id)
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Closes the challenge as answered, if it is open; answers whether it did.
+    pub async fn complete(&mut self, id: ChallengeId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_challenges SET completed_at = ? WHERE id = ? AND completed_at IS NULL")
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(rows == 1)
+    }
+
+    /// Removes challenges that lapsed before `before`; answers how many.
+    pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_challenges WHERE expires_at < ?").bind(before).execute(&mut self.on).await
+    }
+}
+
+fn read(row: &Row) -> Result<Challenge, StoreError> {
+    Ok(Challenge {
+        id: row.parsed("id")?,
+        user: row.parsed("user_id")?,
+        step: StepKind::from_name(&row.text("step")?).ok_or(StoreError::Corrupt("step"))?,
+        auth_epoch: row.int("auth_epoch")?,
+        attempts: row.int("attempts")?,
+        max_attempts: row.int("max_attempts")?,
+        password_proven: row.bool("password_proven")?,
+        amr: row.text("amr")?.split_whitespace().map(str::to_owned).collect(),
+        client_binding: row.text("client_binding")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+        completed_at: row.opt_time("completed_at")?,
+    })
+}

@@ -1,0 +1,202 @@
+//! Codes and whatever else grants something once.
+//!
+//! A secret is stored only as a keyed hash and is bound to its purpose, its user and the user's
+//! epoch, the exact address it was sent to, and the challenge that asked for it.
+
+use crate::domain::clock::Time;
+use crate::domain::id::{ChallengeId, UserId};
+use crate::store::db::{On, Row, StoreError, sql};
+
+/// What a secret is for. One made for one purpose is nothing for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Proves an e-mail address.
+    VerifyEmail,
+}
+
+impl Purpose {
+    /// The stored name, also part of what is hashed.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VerifyEmail => "verify_email",
+        }
+    }
+}
+
+/// One secret as stored.
+#[derive(Debug, Clone)]
+pub struct OneTimeSecret {
+    /// Made by the application; part of what is hashed.
+    pub id: i64,
+    /// Whose.
+    pub user: UserId,
+    /// What for.
+    pub purpose: Purpose,
+    /// The challenge that asked.
+    pub challenge: Option<ChallengeId>,
+    /// Where it was sent.
+    pub destination: String,
+    /// Keyed hash.
+    pub secret_hash: String,
+    /// The user's epoch when it was made.
+    pub auth_epoch: i64,
+    /// Wrong tries so far.
+    pub attempts: i64,
+    /// Tries allowed.
+    pub max_attempts: i64,
+    /// When it was made and sent.
+    pub created_at: Time,
+    /// When it lapses.
+    pub expires_at: Time,
+}
+
+/// The secrets, outside or inside a transaction.
+#[derive(Debug)]
+pub struct OneTimeSecrets<'a> {
+    on: On<'a>,
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, user_id, challenge_id, destination, secret_hash, auth_epoch, attempts, max_attempts, \
+             created_at, expires_at FROM nauth_one_time_secrets ",
+            $tail
+        )
+    };
+}
+
+impl<'a> OneTimeSecrets<'a> {
+    pub(super) fn on(on: On<'a>) -> Self {
+        Self { on }
+    }
+
+    /// Stores a new secret and voids the unused ones of the same user and purpose for this challenge.
+    pub async fn replace(&mut self, secret: &OneTimeSecret) -> Result<(), StoreError> {
+        sql("UPDATE nauth_one_time_secrets SET used_at = ? \
+             WHERE challenge_id = ? AND purpose = ? AND used_at IS NULL")
+        .bind(secret.created_at)
+        .bind(secret.challenge.map(|id| id.to_string()))
+        .bind(secret.purpose.as_str())
+        .execute(&mut self.on)
+        .await?;
+        sql("INSERT INTO nauth_one_time_secrets (id, user_id, purpose, challenge_id, destination, secret_hash, \
+             auth_epoch, attempts, max_attempts, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(secret.id)
+        .bind(secret.user)
+        .bind(secret.purpose.as_str())
+        .bind(secret.challenge.map(|id| id.to_string()))
+        .bind(secret.destination.as_str())
+        .bind(secret.secret_hash.as_str())
+        .bind(secret.auth_epoch)
+        .bind(secret.attempts)
+        .bind(secret.max_attempts)
+        .bind(secret.created_at)
+        .bind(secret.expires_at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// The newest unused secret of this purpose for a challenge, lapsed or not.
+    pub async fn unused_for(
+        &mut self,
+        challenge: ChallengeId,
+        purpose: Purpose,
+    ) -> Result<Option<OneTimeSecret>, StoreError> {
+        let row =
+            sql(select!("WHERE challenge_id = ? AND purpose = ? AND used_at IS NULL ORDER BY created_at DESC LIMIT 1"))
+                .bind(challenge)
+                .bind(purpose.as_str())
+                .fetch_optional(&mut self.on)
+                .await?;
+        row.map(|row| read(&row, purpose)).transpose()
+    }
+
+    /// When the last secret of this purpose went to this address of a user.
+    pub async fn last_sent(
+        &mut self,
+        user: UserId,
+        purpose: Purpose,
+        destination: &str,
+    ) -> Result<Option<Time>, StoreError> {
+        let row = sql("SELECT MAX(created_at) AS sent_at FROM nauth_one_time_secrets \
+             WHERE user_id = ? AND purpose = ? AND destination = ?")
+        .bind(user)
+        .bind(purpose.as_str())
+        .bind(destination)
+        .fetch_optional(&mut self.on)
+        .await?;
+        Ok(row.map(|row| row.opt_time("sent_at")).transpose()?.flatten())
+    }
+
+    /// Moves the newest live secret of a user to another challenge of the same user; answers
+    /// whether there was one. A second login inside the resend delay uses the mail already sent.
+    pub async fn adopt(
+        &mut self,
+        user: UserId,
+        purpose: Purpose,
+        auth_epoch: i64,
+        challenge: ChallengeId,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_one_time_secrets SET challenge_id = ? WHERE id = (SELECT id FROM \
+             (SELECT id FROM nauth_one_time_secrets WHERE user_id = ? AND purpose = ? AND auth_epoch = ? \
+             AND used_at IS NULL AND attempts < max_attempts AND expires_at > ? \
+             ORDER BY created_at DESC LIMIT 1) AS newest)")
+        .bind(challenge)
+        .bind(user)
+        .bind(purpose.as_str())
+        .bind(auth_epoch)
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Counts a try, if one is left; answers whether it did.
+    pub async fn claim_attempt(&mut self, id: i64) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_one_time_secrets SET attempts = attempts + 1 \
+             WHERE id = ? AND used_at IS NULL AND attempts < max_attempts")
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Uses the secret up, if it is unused and alive; answers whether it did.
+    pub async fn consume(&mut self, id: i64, auth_epoch: i64, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_one_time_secrets SET used_at = ? \
+             WHERE id = ? AND used_at IS NULL AND expires_at > ? AND auth_epoch = ?")
+        .bind(now)
+        .bind(id)
+        .bind(now)
+        .bind(auth_epoch)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Removes secrets that lapsed before `before`; answers how many.
+    pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_one_time_secrets WHERE expires_at < ?").bind(before).execute(&mut self.on).await
+    }
+}
+
+fn read(row: &Row, purpose: Purpose) -> Result<OneTimeSecret, StoreError> {
+    let challenge = row.opt_text("challenge_id")?;
+    Ok(OneTimeSecret {
+        id: row.int("id")?,
+        user: row.parsed("user_id")?,
+        purpose,
+        challenge: challenge.map(|id| id.parse().map_err(|_| StoreError::Corrupt("challenge_id"))).transpose()?,
+        destination: row.text("destination")?,
+        secret_hash: row.text("secret_hash")?,
+        auth_epoch: row.int("auth_epoch")?,
+        attempts: row.int("attempts")?,
+        max_attempts: row.int("max_attempts")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}

@@ -1,0 +1,141 @@
+//! Messages on their way, written in the transaction that causes them.
+//!
+//! A body is sealed from the moment it is written and blanked once the message is delivered or
+//! given up.
+
+use std::time::Duration;
+
+use crate::domain::clock::Time;
+use crate::store::db::{On, StoreError, sql};
+
+/// One message to deliver.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    /// Part of what the body is sealed with.
+    pub id: i64,
+    /// What kind of message, a closed list's name.
+    pub kind: String,
+    /// The sealed body.
+    pub sealed: String,
+    /// Deliveries tried, this one included.
+    pub attempts: i64,
+    /// Not worth delivering after this.
+    pub expires_at: Time,
+    /// When it was written.
+    pub created_at: Time,
+}
+
+/// The outbox, outside or inside a transaction.
+#[derive(Debug)]
+pub struct Outbox<'a> {
+    on: On<'a>,
+}
+
+impl<'a> Outbox<'a> {
+    pub(super) fn on(on: On<'a>) -> Self {
+        Self { on }
+    }
+
+    /// Puts a sealed message into the outbox, due at once.
+    pub async fn insert(
+        &mut self,
+        id: i64,
+        kind: &str,
+        sealed: &str,
+        now: Time,
+        expires_at: Time,
+    ) -> Result<(), StoreError> {
+        sql("INSERT INTO nauth_outbox (id, kind, state, sealed, attempts, due_at, expires_at, created_at) \
+             VALUES (?, ?, 'waiting', ?, 0, ?, ?, ?)")
+        .bind(id)
+        .bind(kind)
+        .bind(sealed)
+        .bind(now)
+        .bind(expires_at)
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes up to `limit` due messages for `lease`; whoever crashes with one loses it to the next.
+    pub async fn claim(&mut self, now: Time, lease: Duration, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = sql("SELECT id, kind, sealed, attempts, due_at, expires_at, created_at FROM nauth_outbox \
+             WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?")
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&mut self.on)
+        .await?;
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (id, attempts, due_at) = (row.int("id")?, row.int("attempts")?, row.time("due_at")?);
+            let won = sql("UPDATE nauth_outbox SET attempts = attempts + 1, due_at = ? \
+                 WHERE id = ? AND state = 'waiting' AND attempts = ? AND due_at = ?")
+            .bind(now + lease)
+            .bind(id)
+            .bind(attempts)
+            .bind(due_at)
+            .execute(&mut self.on)
+            .await?;
+            if won == 1 {
+                claimed.push(OutboxRow {
+                    id,
+                    kind: row.text("kind")?,
+                    sealed: row.text("sealed")?,
+                    attempts: attempts + 1,
+                    expires_at: row.time("expires_at")?,
+                    created_at: row.time("created_at")?,
+                });
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// When the next waiting message is due.
+    pub async fn next_due(&mut self) -> Result<Option<Time>, StoreError> {
+        let row = sql("SELECT MIN(due_at) AS due_at FROM nauth_outbox WHERE state = 'waiting'")
+            .fetch_optional(&mut self.on)
+            .await?;
+        Ok(row.map(|row| row.opt_time("due_at")).transpose()?.flatten())
+    }
+
+    /// Marks a message delivered and blanks its body.
+    pub async fn delivered(&mut self, id: i64, now: Time) -> Result<(), StoreError> {
+        self.finish(id, "delivered", None, now).await
+    }
+
+    /// Gives a message up and blanks its body.
+    pub async fn dead(&mut self, id: i64, error: &str, now: Time) -> Result<(), StoreError> {
+        self.finish(id, "dead", Some(error), now).await
+    }
+
+    /// Leaves a message for later.
+    pub async fn retry(&mut self, id: i64, due_at: Time, error: &str) -> Result<(), StoreError> {
+        sql("UPDATE nauth_outbox SET due_at = ?, last_error = ? WHERE id = ? AND state = 'waiting'")
+            .bind(due_at)
+            .bind(error)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes messages finished before `before`; answers how many.
+    pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_outbox WHERE state <> 'waiting' AND finished_at < ?")
+            .bind(before)
+            .execute(&mut self.on)
+            .await
+    }
+
+    async fn finish(&mut self, id: i64, state: &str, error: Option<&str>, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_outbox SET state = ?, sealed = '', last_error = ?, finished_at = ? WHERE id = ?")
+            .bind(state)
+            .bind(error)
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+}

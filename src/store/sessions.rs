@@ -1,0 +1,228 @@
+//! Sessions, and the compare-and-set that rotates them.
+
+use crate::domain::clock::Time;
+use crate::domain::id::{SessionId, UserId};
+use crate::domain::session::{Delivery, EndReason, Seen, Session};
+use crate::store::db::{On, Row, StoreError, sql};
+
+/// The sessions, outside or inside a transaction.
+#[derive(Debug)]
+pub struct Sessions<'a> {
+    on: On<'a>,
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, user_id, family, generation, rotated_at, refresh_expires_at, refresh_kid, seen_generation, \
+             seen_at, seen_prefix, seen_user_agent, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
+             auth_method, ip, user_agent, created_at, last_activity_at, expires_at, revoked_at FROM nauth_sessions ",
+            $tail
+        )
+    };
+}
+
+/// What a rotation writes.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// The generation it starts from.
+    pub from: i64,
+    /// The generation it makes.
+    pub to: i64,
+    /// When: the `iat` of the new refresh token.
+    pub at: Time,
+    /// The `exp` of the new refresh token.
+    pub refresh_expires_at: Time,
+    /// The key of the new refresh token.
+    pub refresh_kid: String,
+    /// The `exp` of the access token beside it.
+    pub access_exp: Time,
+}
+
+impl<'a> Sessions<'a> {
+    pub(super) fn on(on: On<'a>) -> Self {
+        Self { on }
+    }
+
+    /// The session with this id, ended or not.
+    pub async fn by_id(&mut self, id: SessionId) -> Result<Option<Session>, StoreError> {
+        let row = sql(select!("WHERE id = ?")).bind(id).fetch_optional(&mut self.on).await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The sessions of a user that live at `now`, latest first.
+    pub async fn live_of(&mut self, user: UserId, auth_epoch: i64, now: Time) -> Result<Vec<Session>, StoreError> {
+        let rows = sql(select!(
+            "WHERE user_id = ? AND auth_epoch = ? AND revoked_at IS NULL AND expires_at > ? \
+             ORDER BY last_activity_at DESC, id"
+        ))
+        .bind(user)
+        .bind(auth_epoch)
+        .bind(now)
+        .fetch_all(&mut self.on)
+        .await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Stores a new session.
+    pub async fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
+        sql("INSERT INTO nauth_sessions (id, user_id, family, generation, rotated_at, refresh_expires_at, \
+             refresh_kid, seen_generation, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
+             auth_method, ip, user_agent, created_at, last_activity_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(session.id)
+        .bind(session.user)
+        .bind(session.family.as_str())
+        .bind(session.generation)
+        .bind(session.rotated_at)
+        .bind(session.refresh_expires_at)
+        .bind(session.refresh_kid.as_str())
+        .bind(session.auth_epoch)
+        .bind(session.latest_exp)
+        .bind(session.amr.join(" "))
+        .bind(session.acr.as_str())
+        .bind(session.auth_time)
+        .bind(session.dialect.as_str())
+        .bind(session.delivery.as_str())
+        .bind(session.auth_method.as_str())
+        .bind(session.ip.as_str())
+        .bind(session.user_agent.as_str())
+        .bind(session.created_at)
+        .bind(session.last_activity_at)
+        .bind(session.expires_at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Rotates, if nobody did so first and the session and its user may still live.
+    pub async fn rotate(&mut self, id: SessionId, rotation: &Rotation) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET generation = ?, rotated_at = ?, refresh_expires_at = ?, \
+             refresh_kid = ?, latest_exp = CASE WHEN latest_exp > ? THEN latest_exp ELSE ? END, \
+             last_activity_at = ? \
+             WHERE id = ? AND generation = ? AND revoked_at IS NULL AND expires_at > ? \
+             AND EXISTS (SELECT 1 FROM nauth_users u WHERE u.id = nauth_sessions.user_id \
+             AND u.auth_epoch = nauth_sessions.auth_epoch AND u.locked_at IS NULL)")
+        .bind(rotation.to)
+        .bind(rotation.at)
+        .bind(rotation.refresh_expires_at)
+        .bind(rotation.refresh_kid.as_str())
+        .bind(rotation.access_exp)
+        .bind(rotation.access_exp)
+        .bind(rotation.at)
+        .bind(id)
+        .bind(rotation.from)
+        .bind(rotation.at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Notes that an access token with this `exp` is about to be handed out, if the session still
+    /// lives. A revocation must be remembered at least as long as the latest of them.
+    pub async fn extend_latest_exp(&mut self, id: SessionId, exp: Time, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET latest_exp = CASE WHEN latest_exp > ? THEN latest_exp ELSE ? END \
+             WHERE id = ? AND revoked_at IS NULL AND expires_at > ?")
+        .bind(exp)
+        .bind(exp)
+        .bind(id)
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Notes the first sight of a generation; later sights change nothing.
+    pub async fn note_seen(&mut self, id: SessionId, generation: i64, seen: &Seen) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET seen_generation = ?, seen_at = ?, seen_prefix = ?, \
+             seen_user_agent = ? WHERE id = ? AND generation = ? AND seen_generation < ?")
+        .bind(generation)
+        .bind(seen.at)
+        .bind(seen.prefix.as_str())
+        .bind(seen.user_agent.as_str())
+        .bind(id)
+        .bind(generation)
+        .bind(generation)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Ends a session, unless it has ended; answers whether it did.
+    pub async fn revoke(&mut self, id: SessionId, reason: EndReason, now: Time) -> Result<bool, StoreError> {
+        let rows =
+            sql("UPDATE nauth_sessions SET revoked_at = ?, revoke_reason = ? WHERE id = ? AND revoked_at IS NULL")
+                .bind(now)
+                .bind(reason.as_str())
+                .bind(id)
+                .execute(&mut self.on)
+                .await?;
+        Ok(rows == 1)
+    }
+
+    /// Ends every session of a user; answers how many lived.
+    pub async fn revoke_all(&mut self, user: UserId, reason: EndReason, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_sessions SET revoked_at = ?, revoke_reason = ? \
+             WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?")
+        .bind(now)
+        .bind(reason.as_str())
+        .bind(user)
+        .bind(now)
+        .execute(&mut self.on)
+        .await
+    }
+
+    /// The latest `exp` in any access token of the user's sessions.
+    pub async fn latest_exp_of(&mut self, user: UserId) -> Result<Option<Time>, StoreError> {
+        let row = sql("SELECT MAX(latest_exp) AS latest_exp FROM nauth_sessions WHERE user_id = ?")
+            .bind(user)
+            .fetch_optional(&mut self.on)
+            .await?;
+        Ok(row.map(|row| row.opt_time("latest_exp")).transpose()?.flatten())
+    }
+
+    /// Removes sessions that ended before `before`; answers how many.
+    pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_sessions WHERE expires_at < ? OR revoked_at < ?")
+            .bind(before)
+            .bind(before)
+            .execute(&mut self.on)
+            .await
+    }
+}
+
+fn read(row: &Row) -> Result<Session, StoreError> {
+    let generation = row.int("generation")?;
+    let seen = match row.opt_time("seen_at")? {
+        Some(at) if row.int("seen_generation")? == generation => Some(Seen {
+            at,
+            prefix: row.opt_text("seen_prefix")?.unwrap_or_default(),
+            user_agent: row.opt_text("seen_user_agent")?.unwrap_or_default(),
+        }),
+        _ => None,
+    };
+    Ok(Session {
+        id: SessionId::from_number(row.int("id")?).map_err(|_| StoreError::Corrupt("id"))?,
+        user: row.parsed("user_id")?,
+        family: row.text("family")?,
+        generation,
+        rotated_at: row.time("rotated_at")?,
+        refresh_expires_at: row.time("refresh_expires_at")?,
+        refresh_kid: row.text("refresh_kid")?,
+        seen,
+        auth_epoch: row.int("auth_epoch")?,
+        latest_exp: row.time("latest_exp")?,
+        amr: row.text("amr")?.split_whitespace().map(str::to_owned).collect(),
+        acr: row.text("acr")?,
+        auth_time: row.time("auth_time")?,
+        dialect: row.text("dialect")?,
+        delivery: Delivery::from_name(&row.text("delivery")?).ok_or(StoreError::Corrupt("delivery"))?,
+        auth_method: row.text("auth_method")?,
+        ip: row.text("ip")?,
+        user_agent: row.text("user_agent")?,
+        created_at: row.time("created_at")?,
+        last_activity_at: row.time("last_activity_at")?,
+        expires_at: row.time("expires_at")?,
+        revoked_at: row.opt_time("revoked_at")?,
+    })
+}

@@ -1,0 +1,228 @@
+//! Access tokens: what every proxied request is checked against, by the CPU alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
+
+use crate::config::settings::Jwt;
+use crate::domain::claims::AccessClaims;
+use crate::domain::clock::{Clock, Time};
+use crate::domain::id::{SessionId, UserId};
+use crate::domain::secret::Secret;
+use crate::domain::session::Session;
+use crate::domain::user::{Role, User};
+use crate::tokens::TokenError;
+use crate::tokens::keys::PurposeKeys;
+
+/// `typ` of access tokens (RFC 9068).
+const TYP: &str = "at+jwt";
+/// No token of ours is longer; nothing longer is even parsed.
+pub(super) const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// Verified tokens remembered.
+const CACHE_ENTRIES: usize = 8 * 1024;
+
+/// An access token whose signature, issuer and audience are good, taken apart once.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// What it says.
+    pub claims: AccessClaims,
+    /// `claims.sub`, parsed.
+    pub user: UserId,
+    /// `claims.session_id`, parsed.
+    pub session: SessionId,
+    /// `claims.exp`, without leeway.
+    pub expires_at: Time,
+    sighted: AtomicBool,
+}
+
+impl AccessToken {
+    pub(super) fn new(claims: AccessClaims) -> Option<Self> {
+        let user = claims.sub.parse().ok()?;
+        let session = claims.session_id.parse().ok()?;
+        let expires_at = Time::from_secs(claims.exp);
+        Some(Self { claims, user, session, expires_at, sighted: AtomicBool::new(false) })
+    }
+
+    /// Whether this is the first time this process sees the token on a request.
+    pub fn first_sight(&self) -> bool {
+        // The load alone keeps the hot path free of writes to a shared cache line.
+        !self.sighted.load(Ordering::Relaxed) && !self.sighted.swap(true, Ordering::Relaxed)
+    }
+}
+
+/// Verifies access tokens. Belongs to one generation of keys and settings; a change of either
+/// makes a new one, with an empty cache.
+#[derive(Debug)]
+pub struct AccessVerifier {
+    keys: HashMap<String, DecodingKey>,
+    algorithm: Algorithm,
+    validation: Validation,
+    leeway: std::time::Duration,
+    clock: Clock,
+    // Hashed with a random key, so nobody can aim at one bucket; compared in full, so a hit is the token.
+    cache: Cache<Box<str>, Arc<AccessToken>, quick_cache::UnitWeighter, std::hash::RandomState>,
+}
+
+impl AccessVerifier {
+    /// A verifier for these keys and settings.
+    #[must_use]
+    pub fn new(keys: &PurposeKeys, jwt: &Jwt, clock: Clock) -> Self {
+        let algorithm = jwt.algorithm.jwt();
+        let mut validation = Validation::new(algorithm);
+        validation.set_audience(&jwt.audience);
+        validation.set_issuer(&[&jwt.issuer]);
+        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+        // Expiry is checked here: an expired token of ours still says whose it is, and time comes from the clock.
+        validation.validate_exp = false;
+        let cache = Cache::with(
+            CACHE_ENTRIES,
+            CACHE_ENTRIES as u64,
+            quick_cache::UnitWeighter,
+            std::hash::RandomState::new(),
+            quick_cache::sync::DefaultLifecycle::default(),
+        );
+        let keys = keys.all.iter().map(|key| (key.kid.clone(), DecodingKey::from_secret(key.bytes()))).collect();
+        Self { keys, algorithm, validation, leeway: jwt.leeway, clock, cache }
+    }
+
+    /// Checks a token. Expiry is probed on every call, cached or not; revocation is the caller's to ask.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`] for whatever is not an access token of ours,
+    /// [`TokenError::Expired`] for one that was good once.
+    pub fn verify(&self, token: &str) -> Result<Arc<AccessToken>, TokenError> {
+        let token = match self.cache.get(token) {
+            Some(known) => known,
+            None => self.remember(token)?,
+        };
+        if self.clock.now() >= token.expires_at + self.leeway {
+            return Err(TokenError::Expired(token));
+        }
+        Ok(token)
+    }
+
+    fn remember(&self, token: &str) -> Result<Arc<AccessToken>, TokenError> {
+        let verified = Arc::new(self.decode(token).ok_or(TokenError::Invalid)?);
+        self.cache.insert(token.into(), Arc::clone(&verified));
+        Ok(verified)
+    }
+
+    fn decode(&self, token: &str) -> Option<AccessToken> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let header = jsonwebtoken::decode_header(token).ok()?;
+        if header.typ.as_deref() != Some(TYP) || header.alg != self.algorithm || header.crit.is_some() {
+            return None;
+        }
+        let key = self.keys.get(header.kid.as_deref()?)?;
+        let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &self.validation).ok()?.claims;
+        if claims.kind != "access" {
+            return None;
+        }
+        AccessToken::new(claims)
+    }
+}
+
+/// Makes access tokens.
+#[derive(Debug)]
+pub struct AccessMinter {
+    header: Header,
+    key: EncodingKey,
+    issuer: String,
+    audience: Vec<String>,
+    ttl: std::time::Duration,
+}
+
+impl AccessMinter {
+    /// A minter for these keys and settings.
+    #[must_use]
+    pub fn new(keys: &PurposeKeys, jwt: &Jwt) -> Self {
+        let mut header = Header::new(jwt.algorithm.jwt());
+        header.typ = Some(TYP.to_owned());
+        header.kid = Some(keys.active.kid.clone());
+        Self {
+            header,
+            key: EncodingKey::from_secret(keys.active.bytes()),
+            issuer: jwt.issuer.clone(),
+            audience: jwt.audience.clone(),
+            ttl: jwt.access_ttl,
+        }
+    }
+
+    /// When a token made at `now` for this session would expire: never after the session itself.
+    #[must_use]
+    pub fn expiry(&self, session_expires_at: Time, now: Time) -> Time {
+        Time::from_secs((now + self.ttl).min(session_expires_at).secs())
+    }
+
+    /// A token for this session that says what is true of the user now.
+    #[must_use]
+    pub fn mint(
+        &self,
+        user: &User,
+        session: &Session,
+        global_epoch: i64,
+        now: Time,
+        expires_at: Time,
+    ) -> (Secret<String>, Arc<AccessToken>) {
+        let claims = AccessClaims {
+            sub: user.id.to_string(),
+            email: user.email.to_string(),
+            email_verified: user.email_verified,
+            username: user.username.as_ref().map(ToString::to_string),
+            kind: "access".to_owned(),
+            session_id: session.id.to_string(),
+            token_family: session.family.clone(),
+            iat: now.secs(),
+            exp: expires_at.secs(),
+            iss: self.issuer.clone(),
+            aud: self.audience.clone(),
+            roles: user.roles.iter().map(Role::to_string).collect(),
+            amr: session.amr.clone(),
+            acr: session.acr.clone(),
+            auth_time: session.auth_time.secs(),
+            generation: session.generation,
+            epoch: session.auth_epoch,
+            cv: user.claims_version,
+            ge: global_epoch,
+        };
+        let text = jsonwebtoken::encode(&self.header, &claims, &self.key).expect("claims of plain values serialise");
+        let token = AccessToken::new(claims).expect("ids that were just written can be read");
+        (Secret::new(text), Arc::new(token))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A token of a random session and user with this epoch, claims version and installation epoch.
+    pub(crate) fn token(epoch: i64, cv: i64, ge: i64) -> AccessToken {
+        AccessToken::new(AccessClaims {
+            sub: UserId::random().to_string(),
+            email: "ada@example.com".to_owned(),
+            email_verified: true,
+            username: None,
+            kind: "access".to_owned(),
+            session_id: SessionId::random().to_string(),
+            token_family: "ab".repeat(32),
+            iat: 1_000,
+            exp: 1_900,
+            iss: "http://localhost:8080".to_owned(),
+            aud: vec!["http://localhost:8080".to_owned()],
+            roles: vec!["user".to_owned()],
+            amr: vec!["pwd".to_owned()],
+            acr: "aal1".to_owned(),
+            auth_time: 1_000,
+            generation: 1,
+            epoch,
+            cv,
+            ge,
+        })
+        .expect("ids that were just written can be read")
+    }
+}
