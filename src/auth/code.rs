@@ -11,13 +11,14 @@ use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::event::Event;
+use crate::domain::hex::{hex, unhex};
 use crate::domain::id::random_number;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::mail::{Content, Message};
 use crate::store::one_time_secrets::{OneTimeSecret, Purpose};
-use crate::tokens::keys::{self, hex};
+use crate::tokens::keys;
 
 impl Auth {
     /// Makes a new code for a challenge, voids its predecessors and mails it.
@@ -110,13 +111,6 @@ fn random_digits(length: usize) -> Secret<String> {
     Secret::new(digits)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,12 +121,5 @@ mod tests {
             let code = random_digits(length);
             assert!(code.expose().len() == length && code.expose().bytes().all(|byte| byte.is_ascii_digit()));
         }
-    }
-
-    #[test]
-    fn hexadecimal_is_read_back() {
-        assert_eq!(unhex(&hex(&[0, 127, 255])), Some(vec![0, 127, 255]));
-        assert_eq!(unhex("xyz"), None);
-        assert_eq!(unhex("zz"), None);
     }
 }

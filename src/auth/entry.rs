@@ -6,12 +6,12 @@ use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
+use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
-use crate::tokens::keys::hex;
 
 /// Longest user agent kept with a session, in bytes.
 const MAX_USER_AGENT: usize = 512;

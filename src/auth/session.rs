@@ -6,11 +6,12 @@ use crate::auth::{Auth, Caller, ListedSession, NamedSession};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
+use crate::domain::hex::hex;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::session::EndReason;
 use crate::store::revocations::Revocation;
 use crate::tokens::TokenError;
-use crate::tokens::keys::{Purpose, hex};
+use crate::tokens::keys::Purpose;
 
 /// Random bytes in a CSRF token.
 const CSRF_RANDOM_BYTES: usize = 16;

@@ -1,3 +1,27 @@
-//! Floor 2, configuration: `nauth.toml` as written → resolved → checked.
+//! Floor 2, configuration: `nauth.toml` as written → read → checked.
+//!
+//! The text is parsed into a tree that remembers where everything stands; every key is read by the
+//! one call that declares it; rules across keys come last. All problems are collected, and nothing
+//! runs on a configuration that has one.
 
+mod check;
+mod diff;
+mod load;
+mod reader;
+mod reference;
+mod report;
+mod sections;
 pub mod settings;
+mod tree;
+mod values;
+mod watch;
+
+pub use diff::{Changes, changes, without_restart_keys};
+pub use load::{Loaded, load, load_for_reload};
+pub use reader::Environment;
+pub use reference::reference;
+pub use report::{Problem, Report, Severity};
+pub use watch::Watcher;
+
+#[cfg(test)]
+mod tests;

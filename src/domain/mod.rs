@@ -7,6 +7,7 @@ pub mod contact;
 pub mod context;
 pub mod error;
 pub mod event;
+pub mod hex;
 pub mod id;
 pub mod secret;
 pub mod session;

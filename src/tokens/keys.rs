@@ -12,6 +12,7 @@ use aws_lc_rs::hkdf;
 
 use crate::config::settings::HmacAlgorithm;
 use crate::domain::clock::Time;
+use crate::domain::hex::hex;
 use crate::domain::secret::Secret;
 use crate::store::keys::KeyRow;
 use crate::store::{Store, StoreError};
@@ -237,16 +238,6 @@ fn expand(master: &Secret<Vec<u8>>, info: &[&str], length: usize) -> Vec<u8> {
     let mut out = vec![0; length];
     key.expand(&info, Length(length)).and_then(|okm| okm.fill(&mut out)).expect("the length is within HKDF's limit");
     out
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string");
-        text
-    })
 }
 
 impl HmacAlgorithm {

@@ -1,0 +1,144 @@
+//! From a path to settings: read the files, follow includes, read the keys.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use crate::config::reader::{DocKey, Environment, Reader, Section};
+use crate::config::report::{Problem, Report, Severity};
+use crate::config::sections;
+use crate::config::settings::Settings;
+use crate::config::tree::{self, Source, Table, Value};
+
+/// A configuration without errors.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the program runs on.
+    pub settings: Arc<Settings>,
+    /// What is worth a look.
+    pub warnings: Report,
+    /// SHA-256 of all files, in hexadecimal.
+    pub fingerprint: String,
+    /// Environment variables that override keys.
+    pub overridden: Vec<String>,
+}
+
+/// Loads a configuration.
+///
+/// # Errors
+/// Every problem at once, pointing at its line.
+pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
+    let mut problems = Vec::new();
+    let mut sources = Vec::new();
+    let table = read_all(path, &mut sources, &mut problems);
+    let (settings, found, _, overridden) = read_keys(&sources, &table, environment);
+    // Where the text itself is broken, what is missing is most likely behind the break.
+    if problems.is_empty() {
+        problems.extend(found);
+    }
+    problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
+
+    let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
+    let fingerprint = fingerprint(&sources);
+    let files = sources.iter().map(|source| source.path.clone()).collect();
+    let report = Report::new(sources, problems);
+    if failed {
+        return Err(report);
+    }
+    let settings = Arc::new(Settings { files, ..settings });
+    Ok(Loaded { settings, warnings: report, fingerprint, overridden })
+}
+
+/// Loads a configuration that replaces a running one: an empty file or one without routes is an
+/// editor's half-written save, not a wish.
+pub fn load_for_reload(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    if text.trim().is_empty() {
+        let problem = Problem::error(None, format!("`{}` is missing or empty", path.display()));
+        return Err(Report::new(Vec::new(), vec![problem.hint("nothing is changed")]));
+    }
+    load(path, environment)
+}
+
+/// Every key with its default and meaning, as the readers declare them.
+pub(super) fn declared_keys() -> Vec<DocKey> {
+    let environment = Environment::default();
+    let (_, _, docs, _) = read_keys(&[], &Table::new(), &environment);
+    docs
+}
+
+fn read_keys(
+    sources: &[Source],
+    table: &Table,
+    environment: &Environment,
+) -> (Settings, Vec<Problem>, Vec<DocKey>, Vec<String>) {
+    let reader = Reader::new(sources, environment);
+    let settings = sections::settings(Section::root(&reader, table));
+    let (problems, docs, overridden) = reader.finish();
+    (settings, problems, docs, overridden)
+}
+
+fn read_all(path: &Path, sources: &mut Vec<Source>, problems: &mut Vec<Problem>) -> Table {
+    let mut table = read_one(path, sources, problems);
+    for included in included(path, &table, problems) {
+        let more = read_one(&included, sources, problems);
+        tree::merge(&mut table, more, "", problems);
+    }
+    table
+}
+
+fn read_one(path: &Path, sources: &mut Vec<Source>, problems: &mut Vec<Problem>) -> Table {
+    let text = match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => {
+            problems.push(Problem::error(None, format!("`{}` is not UTF-8 text", path.display())));
+            return Table::new();
+        }
+        Err(error) => {
+            let problem = Problem::error(None, format!("`{}` cannot be read: {error}", path.display()));
+            problems.push(problem.hint("name the file with --config PATH"));
+            return Table::new();
+        }
+    };
+    let file = sources.len();
+    let table = tree::parse(file, &text, problems);
+    sources.push(Source { path: path.to_owned(), text });
+    table
+}
+
+fn included(path: &Path, table: &Table, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let Some(Value::Array(patterns)) = table.get("include").map(|entry| &entry.value) else { return Vec::new() };
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut files = Vec::new();
+    for entry in patterns {
+        let Value::Text(pattern) = &entry.value else { continue };
+        let full = base.join(pattern);
+        match glob::glob(&full.to_string_lossy()) {
+            Ok(paths) => files.extend(paths.filter_map(Result::ok)),
+            Err(error) => problems.push(Problem::error(Some(entry.at.clone()), format!("`{pattern}`: {error}"))),
+        }
+    }
+    files
+}
+
+fn fingerprint(sources: &[Source]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for source in sources {
+        context.update(&(source.text.len() as u64).to_be_bytes());
+        context.update(source.text.as_bytes());
+    }
+    crate::domain::hex::hex(context.finish().as_ref())
+}
+
+/// Whoever can write the file can let anybody in.
+fn writable_by_others(path: &Path) -> Option<Problem> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok()?;
+    let world = meta.mode() & 0o002 != 0;
+    let foreign_group = meta.mode() & 0o020 != 0 && meta.gid() != meta.uid();
+    (world || foreign_group).then(|| {
+        Problem::warning(None, format!("`{}` can be written by others than its owner", path.display()))
+            .hint("chmod 0640 it")
+    })
+}

@@ -1,0 +1,527 @@
+//! Reading keys. A key is declared in one place: the call that reads it.
+//!
+//! Each call names the key, its default as it would be written, and what it means. From these calls
+//! come the settings, the errors (wrong types, unknown keys, values out of range), the overrides
+//! from the environment, and the reference in `docs/configuration.md`: read an empty document, and
+//! the calls themselves are the list of keys.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::report::Problem;
+use crate::config::settings::Window;
+use crate::config::tree::{At, Entry, Source, Table, Value};
+use crate::config::values;
+
+/// In front of environment variables that override keys.
+const OVERRIDE: &str = "NAUTH__";
+
+/// Environment variables, taken once.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The process's environment now.
+    #[must_use]
+    pub fn process() -> Self {
+        // Names and values that are not text cannot be meant for us.
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// One variable.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+impl<const N: usize> From<[(&str, &str); N]> for Environment {
+    fn from(variables: [(&str, &str); N]) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
+/// One key as the reference shows it.
+#[derive(Debug, Clone)]
+pub(super) struct DocKey {
+    pub(super) section: String,
+    pub(super) key: &'static str,
+    pub(super) default: String,
+    pub(super) text: &'static str,
+}
+
+/// What all sections share while one configuration is read.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    sources: &'a [Source],
+    environment: &'a Environment,
+    problems: RefCell<Vec<Problem>>,
+    docs: RefCell<Vec<DocKey>>,
+    overridden: RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(sources: &'a [Source], environment: &'a Environment) -> Self {
+        Self {
+            sources,
+            environment,
+            problems: RefCell::default(),
+            docs: RefCell::default(),
+            overridden: RefCell::default(),
+        }
+    }
+
+    pub(super) fn report(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// What was found, once everything was read: problems, the reference, overridden keys.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<DocKey>, Vec<String>) {
+        let overridden = self.overridden.into_inner();
+        let mut problems = self.problems.into_inner();
+        for name in self.environment.0.keys().filter(|name| name.starts_with(OVERRIDE) && !overridden.contains(*name)) {
+            problems.push(
+                Problem::error(None, format!("the environment sets `{name}`, but there is no such key"))
+                    .hint("an override is NAUTH__SECTION__KEY and works for single values only"),
+            );
+        }
+        (problems, self.docs.into_inner(), overridden.into_iter().collect())
+    }
+
+    /// The place of `nauth.toml:12`.
+    fn locate(&self, origin: &str) -> Option<At> {
+        let (name, line) = origin.rsplit_once(':')?;
+        let line: usize = line.parse().ok()?;
+        let named = |source: &Source| source.path.file_name().is_some_and(|file| file.to_string_lossy() == name);
+        let file = self.sources.iter().position(named)?;
+        let text = &self.sources[file].text;
+        let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+        let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+        Some(At { file, span: start..end })
+    }
+
+    fn fetch(&self, what: &str, file: Option<usize>) -> Result<String, String> {
+        let (name, default) = what.split_once(":-").map_or((what, None), |(name, default)| (name, Some(default)));
+        let found = match name.split_once(':') {
+            Some(("env", variable)) => self
+                .environment
+                .get(variable)
+                .map(str::to_owned)
+                .ok_or_else(|| format!("the environment variable `{variable}` is not set")),
+            Some(("file", path)) => {
+                let path = self.beside(file, path);
+                std::fs::read_to_string(&path)
+                    .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                    .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
+            }
+            _ => return Err(format!("`${{{what}}}` is neither `${{env:NAME}}` nor `${{file:PATH}}`")),
+        };
+        match (found, default) {
+            (Ok(found), _) => Ok(found),
+            (Err(_), Some(default)) => Ok(default.to_owned()),
+            (Err(missing), None) => Err(missing),
+        }
+    }
+
+    fn beside(&self, file: Option<usize>, path: &str) -> PathBuf {
+        let base = file.and_then(|file| self.sources.get(file)).and_then(|source| source.path.parent());
+        base.unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// One table of the configuration, being read.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    reader: &'a Reader<'a>,
+    path: String,
+    table: Option<&'a Table>,
+    at: Option<At>,
+    in_array: bool,
+    known: BTreeSet<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(reader: &'a Reader<'a>, table: &'a Table) -> Self {
+        Self { reader, path: String::new(), table: Some(table), at: None, in_array: false, known: BTreeSet::new() }
+    }
+
+    /// Where the section begins, when it is written at all.
+    pub(super) fn at(&self) -> Option<At> {
+        self.at.clone()
+    }
+
+    /// The file and line where the section begins: `nauth.toml:12`.
+    pub(super) fn origin(&self) -> String {
+        let Some(at) = &self.at else { return String::new() };
+        let source = &self.reader.sources[at.file];
+        let line = source.text[..at.span.start.min(source.text.len())].matches('\n').count() + 1;
+        let name = source.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("{name}:{line}")
+    }
+
+    /// Whether the key is written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// The place of a key's value, else of the section.
+    pub(super) fn place(&self, key: &str) -> Option<At> {
+        self.entry(key).map(|entry| entry.at.clone()).or_else(|| self.at())
+    }
+
+    /// Reports an error at a key.
+    pub(super) fn error(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.report(Problem::error(self.place(key), message).hint(hint));
+    }
+
+    /// Reports a warning at a key.
+    pub(super) fn warning(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.report(Problem::warning(self.place(key), message).hint(hint));
+    }
+
+    /// Reports an error at a place.
+    pub(super) fn report_at(&self, at: Option<At>, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.report(Problem::error(at, message).hint(hint));
+    }
+
+    /// Reports an error at the line a section's [`Section::origin`] named.
+    pub(super) fn report_in(&self, origin: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.report(Problem::error(self.reader.locate(origin), message).hint(hint));
+    }
+
+    /// A table below this one.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
+        self.known.insert(key);
+        let (table, at) = match self.entry(key) {
+            None => (None, None),
+            Some(Entry { value: Value::Table(table), key_at, .. }) => (Some(table), Some(key_at.clone())),
+            Some(entry) => {
+                self.wrong_type(key, entry, "a table");
+                (None, None)
+            }
+        };
+        self.child(key, table, at, false)
+    }
+
+    /// The tables of an array below this one. An empty one is read for the reference when there are none.
+    pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
+        self.known.insert(key);
+        let entries = match self.entry(key) {
+            None => return Vec::new(),
+            Some(Entry { value: Value::Array(entries), .. }) => entries,
+            Some(entry) => {
+                self.wrong_type(key, entry, "an array of tables");
+                return Vec::new();
+            }
+        };
+        let mut sections = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match &entry.value {
+                Value::Table(table) => sections.push(self.child(key, Some(table), Some(entry.at.clone()), true)),
+                _ => self.wrong_type(key, entry, "a table"),
+            }
+        }
+        sections
+    }
+
+    /// A section that is not there, to let its keys be declared.
+    pub(super) fn absent(&self, key: &'static str) -> Section<'a> {
+        self.child(key, None, None, true)
+    }
+
+    fn child(&self, key: &'static str, table: Option<&'a Table>, at: Option<At>, in_array: bool) -> Section<'a> {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        let in_array = in_array || self.in_array;
+        Section { reader: self.reader, path, table, at, in_array, known: BTreeSet::new() }
+    }
+
+    /// A text; the default when it is absent or empty.
+    pub(super) fn text(&mut self, key: &'static str, default: &str, doc: &'static str) -> String {
+        self.declare(key, &quoted(default), doc);
+        self.written_text(key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A text that may be absent; empty is absent.
+    pub(super) fn optional(&mut self, key: &'static str, doc: &'static str) -> Option<String> {
+        self.declare(key, "\"\"", doc);
+        self.written_text(key).filter(|text| !text.is_empty())
+    }
+
+    /// A text that reads as something.
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let text = self.text(key, default, doc);
+        match parse(&text) {
+            Ok(value) => value,
+            Err(message) => {
+                self.error(key, message, format!("the default is {}", quoted(default)));
+                parse(default).unwrap_or_else(|message| panic!("the default of `{key}` is good: {message}"))
+            }
+        }
+    }
+
+    /// A duration.
+    pub(super) fn duration(&mut self, key: &'static str, default: &str, doc: &'static str) -> Duration {
+        self.parsed(key, default, doc, values::duration)
+    }
+
+    /// A size in bytes.
+    pub(super) fn size(&mut self, key: &'static str, default: &str, doc: &'static str) -> u64 {
+        self.parsed(key, default, doc, values::size)
+    }
+
+    /// One of a closed list of words.
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+        choices: &[(&'static str, T)],
+        doc: &'static str,
+    ) -> T {
+        self.parsed(key, default, doc, |text| pick(text, choices))
+    }
+
+    /// A number within bounds.
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        default: i64,
+        bounds: std::ops::RangeInclusive<i64>,
+        doc: &'static str,
+    ) -> i64 {
+        self.declare(key, &default.to_string(), doc);
+        let written = match self.overriding(key) {
+            Some(text) => text.trim().parse().ok(),
+            None => match self.entry(key) {
+                None => return default,
+                Some(Entry { value: Value::Integer(number), .. }) => *number,
+                Some(entry) => {
+                    self.wrong_type(key, entry, "an integer");
+                    return default;
+                }
+            },
+        };
+        if let Some(number) = written.filter(|number| bounds.contains(number)) {
+            number
+        } else {
+            let message = format!("`{}` must be from {} to {}", self.path_of(key), bounds.start(), bounds.end());
+            self.error(key, message, format!("the default is {default}"));
+            default
+        }
+    }
+
+    /// Yes or no.
+    pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
+        self.declare(key, if default { "true" } else { "false" }, doc);
+        if let Some(text) = self.overriding(key) {
+            return text.trim().parse().unwrap_or_else(|_| {
+                self.error(key, format!("`{}` must be true or false", self.path_of(key)), "see the environment");
+                default
+            });
+        }
+        match self.entry(key) {
+            None => default,
+            Some(Entry { value: Value::Boolean(value), .. }) => *value,
+            Some(entry) => {
+                self.wrong_type(key, entry, "true or false");
+                default
+            }
+        }
+    }
+
+    /// A list of texts, each read as something; `None` when it is not written.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.declare(key, default, doc);
+        let entries = match self.entry(key)? {
+            Entry { value: Value::Array(entries), .. } => entries,
+            entry => {
+                self.wrong_type(key, entry, "an array of strings");
+                return None;
+            }
+        };
+        let mut values = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Value::Text(text) = &entry.value else {
+                self.wrong_type(key, entry, "a string");
+                continue;
+            };
+            match self.interpolated(text, entry).and_then(|text| parse(&text)) {
+                Ok(value) => values.push(value),
+                Err(message) => self.reader.report(Problem::error(Some(entry.at.clone()), message)),
+            }
+        }
+        Some(values)
+    }
+
+    /// The raw entries of an array whose elements have a form of their own.
+    pub(super) fn entries(&mut self, key: &'static str, default: &str, doc: &'static str) -> Option<&'a [Entry]> {
+        self.declare(key, default, doc);
+        match self.entry(key)? {
+            Entry { value: Value::Array(entries), .. } => Some(entries),
+            entry => {
+                self.wrong_type(key, entry, "an array");
+                None
+            }
+        }
+    }
+
+    /// `{ max = 3, window = "1h" }`
+    pub(super) fn window(&mut self, key: &'static str, default: Window, doc: &'static str) -> Window {
+        let text = humantime::format_duration(default.window).to_string().replace(' ', "");
+        self.declare(key, &format!("{{ max = {}, window = \"{text}\" }}", default.max), doc);
+        if !self.has(key) {
+            return default;
+        }
+        let mut section = self.section(key);
+        let max = section.integer("max", i64::from(default.max), 0..=1_000_000, "");
+        let window = section.duration("window", &text, "");
+        section.finish();
+        Window { max: u32::try_from(max).unwrap_or(default.max), window }
+    }
+
+    /// The text of an array's element, filled in.
+    pub(super) fn element_text(&self, key: &str, entry: &Entry) -> Option<String> {
+        let Value::Text(text) = &entry.value else {
+            self.wrong_type(key, entry, "a string");
+            return None;
+        };
+        self.filled(text, entry)
+    }
+
+    /// A table as a section of its own, from an array's element.
+    pub(super) fn element_section(&self, key: &'static str, entry: &'a Entry) -> Option<Section<'a>> {
+        match &entry.value {
+            Value::Table(table) => Some(self.child(key, Some(table), Some(entry.at.clone()), true)),
+            _ => None,
+        }
+    }
+
+    /// The pairs of a table of texts: header names to values.
+    pub(super) fn pairs(&mut self, key: &'static str, doc: &'static str) -> Vec<(String, String, At)> {
+        self.declare(key, "{}", doc);
+        let table = match self.entry(key) {
+            None => return Vec::new(),
+            Some(Entry { value: Value::Table(table), .. }) => table,
+            Some(entry) => {
+                self.wrong_type(key, entry, "a table");
+                return Vec::new();
+            }
+        };
+        table
+            .iter()
+            .filter_map(|(name, entry)| Some((name.clone(), self.element_text(name, entry)?, entry.at.clone())))
+            .collect()
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
+        let Some(table) = self.table else { return };
+        for (key, entry) in table.iter().filter(|(key, _)| !self.known.contains(key.as_str())) {
+            let place = if self.path.is_empty() { String::new() } else { format!(" in `[{}]`", self.path) };
+            let mut problem = Problem::error(Some(entry.key_at.clone()), format!("unknown key `{key}`{place}"));
+            if let Some(near) = nearest(key, self.known.iter().copied()) {
+                problem = problem.hint(format!("did you mean `{near}`?"));
+            }
+            self.reader.report(problem);
+        }
+    }
+
+    fn declare(&mut self, key: &'static str, default: &str, doc: &'static str) {
+        self.known.insert(key);
+        if !doc.is_empty() {
+            let section = self.path.clone();
+            let default = default.to_owned();
+            self.reader.docs.borrow_mut().push(DocKey { section, key, default, text: doc });
+        }
+    }
+
+    fn written_text(&self, key: &str) -> Option<String> {
+        if let Some(text) = self.overriding(key) {
+            return Some(text);
+        }
+        match self.entry(key)? {
+            entry @ Entry { value: Value::Text(text), .. } => self.filled(text, entry),
+            entry => {
+                self.wrong_type(key, entry, "a string");
+                None
+            }
+        }
+    }
+
+    fn filled(&self, text: &str, entry: &Entry) -> Option<String> {
+        match self.interpolated(text, entry) {
+            Ok(text) => Some(text),
+            Err(message) => {
+                self.reader.report(Problem::error(Some(entry.at.clone()), message));
+                None
+            }
+        }
+    }
+
+    fn interpolated(&self, text: &str, entry: &Entry) -> Result<String, String> {
+        values::interpolate(text, |what| self.reader.fetch(what, Some(entry.at.file)))
+    }
+
+    /// What the environment says of a single value; elements of arrays cannot be named there.
+    fn overriding(&self, key: &str) -> Option<String> {
+        if self.in_array {
+            return None;
+        }
+        let name = format!("{OVERRIDE}{}", self.path_of(key).replace('.', "__").to_uppercase());
+        let text = self.reader.environment.get(&name)?.to_owned();
+        self.reader.overridden.borrow_mut().insert(name);
+        Some(text)
+    }
+
+    fn entry(&self, key: &str) -> Option<&'a Entry> {
+        self.table?.get(key)
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn wrong_type(&self, key: &str, entry: &Entry, expected: &str) {
+        let message = format!("`{}` must be {expected}, not {}", self.path_of(key), entry.value.kind());
+        self.reader.report(Problem::error(Some(entry.at.clone()), message));
+    }
+}
+
+/// One of a closed list of words, or what they are.
+pub(super) fn pick<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+    found.ok_or_else(|| {
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+        format!("`{text}` is not one of {}", names.join(", "))
+    })
+}
+
+/// The known word a mistyped one was most likely meant to be.
+pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}

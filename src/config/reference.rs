@@ -1,0 +1,32 @@
+//! The reference of all keys, from the calls that read them.
+
+use std::fmt::Write;
+
+use crate::config::load::declared_keys;
+
+/// `docs/configuration.md`.
+#[must_use]
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration reference\n\n\
+         Every key of `nauth.toml` with its default. This page is generated from the code that reads the keys.\n\n\
+         Durations are written `\"500ms\"`, `\"90s\"`, `\"15m\"`, `\"1h30m\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"10MiB\"`. In every \
+         string, `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}` and `${file:PATH:-default}` are filled in. A single \
+         value can be overridden by an environment variable `NAUTH__SECTION__KEY`. Unknown keys are errors.\n",
+    );
+    let mut section = None;
+    for key in declared_keys() {
+        if section.as_ref() != Some(&key.section) {
+            let title = match key.section.as_str() {
+                "" => "Top level".to_owned(),
+                name @ ("upstreams" | "routes") => format!("`[[{name}]]`"),
+                name => format!("`[{name}]`"),
+            };
+            write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");
+            section = Some(key.section.clone());
+        }
+        let meaning = key.text.replace('|', "\\|");
+        writeln!(text, "| `{}` | `{}` | {meaning} |", key.key, key.default).expect("writing to a string");
+    }
+    text
+}

@@ -1,0 +1,241 @@
+//! `[signup]`, `[login]`, `[password]`, `[challenge]`, `[email]`, `[api]`, `[authorization]`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::reader::{Section, nearest, pick};
+use crate::config::sections::server::number;
+use crate::config::settings::{
+    Api, ApiGroup, Challenge, Email, EmailProvider, EmailVars, EmailVerification, Login, MetadataKeys, Password,
+    PublicUrl, Signup, UsernameRule, VerificationMethod, Window,
+};
+use crate::domain::secret::Secret;
+use crate::domain::user::Role;
+
+/// Role names that are known without being listed.
+const BUILT_IN_ROLES: [&str; 3] = ["admin", "support", "user"];
+/// The routes of the auth API, by key, for `api.exclude`.
+const ROUTE_KEYS: [&str; 9] =
+    ["signup", "login", "refresh", "logout", "logoutAll", "respondChallenge", "resendCode", "profile", "sessions"];
+
+pub(super) fn signup(root: &mut Section<'_>, known_roles: &BTreeSet<Role>) -> Signup {
+    let mut s = root.section("signup");
+    let enabled = s.boolean("enabled", true, "Whether anybody may sign up.");
+    let verification_method = s.choice(
+        "verification_method",
+        "email",
+        &[("none", VerificationMethod::None), ("email", VerificationMethod::Email)],
+        "What must be proven before tokens are issued: nothing, or the e-mail address by a code.",
+    );
+    let username = s.choice(
+        "username",
+        "optional",
+        &[("off", UsernameRule::Off), ("optional", UsernameRule::Optional), ("required", UsernameRule::Required)],
+        "Whether accounts have a user name.",
+    );
+    let doc = "Roles of new accounts.";
+    let default_roles = s.list("default_roles", "[\"user\"]", doc, |text| role(text, known_roles));
+    let doc = "Keys of `metadata` that users may write; `[\"*\"]` means any, `[]` none. Never a source of authority.";
+    let keys = s.list("metadata_keys", "[\"*\"]", doc, |text| Ok(text.to_owned()));
+    let metadata_keys = match keys {
+        None => MetadataKeys::Any,
+        Some(keys) if keys.iter().any(|key| key == "*") => MetadataKeys::Any,
+        Some(keys) => MetadataKeys::Only(keys),
+    };
+    let metadata_max = s.size("metadata_max", "4KiB", "Largest `metadata`, as JSON.");
+    let email_verification = email_verification(&mut s);
+    s.finish();
+    Signup {
+        enabled,
+        verification_method,
+        username,
+        default_roles: default_roles.unwrap_or_else(|| vec!["user".parse().expect("a role's name")]),
+        metadata_keys,
+        metadata_max: usize::try_from(metadata_max).unwrap_or(usize::MAX),
+        email_verification,
+    }
+}
+
+fn email_verification(parent: &mut Section<'_>) -> EmailVerification {
+    let mut s = parent.section("email_verification");
+    let hour = Duration::from_hours(1);
+    let verification = EmailVerification {
+        code_length: number(s.integer("code_length", 6, 4..=10, "Digits of a code.")) as usize,
+        ttl: s.duration("ttl", "10m", "Life of a code."),
+        max_attempts: number(s.integer("max_attempts", 3, 1..=100, "Wrong tries for one code.")),
+        resend_delay: s.duration("resend_delay", "1m", "Shortest time between two mails to one user."),
+        send_limit: s.window("send_limit", Window { max: 3, window: hour }, "Mails to one address in a window."),
+    };
+    s.finish();
+    verification
+}
+
+pub(super) fn login(root: &mut Section<'_>, api: &Api) -> Login {
+    let mut s = root.section("login");
+    let kinds = [("email", true), ("username", false)];
+    let doc = "What users may log in with: `email`, `username`.";
+    let identifiers = s.list("identifiers", "[\"email\", \"username\"]", doc, |text| pick(text, &kinds));
+    let identifiers = identifiers.unwrap_or_else(|| vec![true, false]);
+    if identifiers.is_empty() {
+        s.error("identifiers", "nobody could log in", "name at least one of `email`, `username`");
+    }
+    let doc = "Where browsers are sent to log in: a path of this host or a URL. Empty means the built-in page, \
+               `{api.prefix}/ui/login`.";
+    let login_url = s.optional("login_url", doc);
+    if let Some(url) = &login_url {
+        let is_path = url.starts_with('/') && !url.starts_with("//");
+        let is_url = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if !is_path && !is_url {
+            s.error("login_url", format!("`{url}` is neither a path nor a URL"), "write /login or https://…");
+        }
+    }
+    s.finish();
+    Login {
+        email: identifiers.contains(&true),
+        username: identifiers.contains(&false),
+        login_url: login_url.unwrap_or_else(|| format!("{}/ui/login", api.prefix)),
+    }
+}
+
+pub(super) fn password(root: &mut Section<'_>) -> Password {
+    let mut s = root.section("password");
+    let password = Password {
+        min_length: number(s.integer("min_length", 10, 1..=1024, "Fewest characters.")) as usize,
+        max_length: number(s.integer("max_length", 128, 1..=1024, "Most characters.")) as usize,
+    };
+    if password.min_length > password.max_length {
+        s.error("min_length", "`password.min_length` is above `password.max_length`", "swap them");
+    } else if password.min_length < 8 {
+        s.warning(
+            "min_length",
+            "passwords under 8 characters are guessed quickly",
+            "NIST SP 800-63B asks for 8 or more",
+        );
+    }
+    s.finish();
+    password
+}
+
+pub(super) fn challenge(root: &mut Section<'_>) -> Challenge {
+    let mut s = root.section("challenge");
+    let challenge = Challenge {
+        ttl: s.duration("ttl", "15m", "Life of a challenge."),
+        max_attempts: number(s.integer("max_attempts", 3, 1..=100, "Wrong answers to one challenge.")),
+    };
+    s.finish();
+    challenge
+}
+
+pub(super) fn email(root: &mut Section<'_>, public_url: &PublicUrl) -> Email {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Provider {
+        Console,
+        Smtp,
+    }
+    let mut s = root.section("email");
+    let provider = s.choice(
+        "provider",
+        "console",
+        &[("console", Provider::Console), ("smtp", Provider::Smtp)],
+        "How mail leaves: printed on the terminal (while `server.public_url` is loopback), or by a mail server.",
+    );
+    if provider == Provider::Console && !public_url.is_loopback() {
+        s.error(
+            "provider",
+            format!("console mail would print codes on a server that is reached as {}", public_url.host),
+            "set `email.provider = \"smtp\"` and `email.smtp.url`",
+        );
+    }
+    let default = format!("nauth <no-reply@{}>", if public_url.is_loopback() { "localhost" } else { &public_url.host });
+    let from =
+        s.optional("from", "`From`. Empty means no-reply at the host of `server.public_url`.").unwrap_or(default);
+    let reply_to = s.optional("reply_to", "`Reply-To`.");
+    for (key, address) in [("from", Some(&from)), ("reply_to", reply_to.as_ref())] {
+        if address.is_some_and(|address| address.parse::<lettre::message::Mailbox>().is_err()) {
+            s.error(key, format!("`email.{key}` is not an address"), "write My App <no-reply@example.com>");
+        }
+    }
+    let mut smtp = s.section("smtp");
+    let doc = "The mail server: `smtp://user:password@host:port`; `?tls=required` demands STARTTLS, `smtps://` is TLS \
+               from the start.";
+    let url = smtp.text("url", "smtp://localhost:25", doc);
+    if !url.starts_with("smtp://") && !url.starts_with("smtps://") {
+        smtp.error("url", "`email.smtp.url` must begin with smtp:// or smtps://", "write smtp://mail.example.com:587");
+    }
+    let timeout = smtp.duration("timeout", "10s", "Longest wait for the mail server.");
+    smtp.finish();
+    let vars = email_vars(&mut s);
+    s.finish();
+    let provider = match provider {
+        Provider::Console => EmailProvider::Console,
+        Provider::Smtp => EmailProvider::Smtp { url: Secret::new(url), timeout },
+    };
+    Email { provider, from, reply_to, vars }
+}
+
+fn email_vars(parent: &mut Section<'_>) -> EmailVars {
+    let mut s = parent.section("vars");
+    let vars = EmailVars {
+        app_name: s.text("app_name", "nauth", "What mails and the login page call the application."),
+        support_email: s.text("support_email", "", "Where users get help."),
+        brand_color: s.parsed("brand_color", "#4f46e5", "The colour of mails and of the login page.", |text| {
+            let digits = text.strip_prefix('#').unwrap_or("");
+            let is_color = digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_color { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a colour such as #4f46e5")) }
+        }),
+    };
+    s.finish();
+    vars
+}
+
+pub(super) fn api(root: &mut Section<'_>) -> Api {
+    let mut s = root.section("api");
+    let prefix = s.parsed("prefix", "/auth", "Where the auth API lives.", |text| {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+        let good = path.len() > 1
+            && path.starts_with('/')
+            && path.chars().all(plain)
+            && !path.contains("//")
+            && !path.contains("..");
+        if good { Ok(path.to_owned()) } else { Err(format!("`{text}` is not a path such as /auth")) }
+    });
+    let names = [("core", ApiGroup::Core), ("profile", ApiGroup::Profile), ("device", ApiGroup::Device)];
+    let doc = "Which groups of routes are mounted.";
+    let groups = s.list("groups", "[\"core\", \"profile\", \"device\"]", doc, |text| pick(text, &names));
+    let doc = "Single routes that are not mounted, by key: signup, login, refresh, logout, logoutAll, \
+               respondChallenge, resendCode, profile, sessions.";
+    let exclude = s.list("exclude", "[]", doc, |text| {
+        if ROUTE_KEYS.contains(&text) {
+            return Ok(text.to_owned());
+        }
+        let near = nearest(text, ROUTE_KEYS.into_iter()).map(|near| format!("; did you mean `{near}`?"));
+        Err(format!("`{text}` is not a route key{}", near.unwrap_or_default()))
+    });
+    s.finish();
+    Api {
+        prefix,
+        groups: groups.unwrap_or_else(|| vec![ApiGroup::Core, ApiGroup::Profile, ApiGroup::Device]),
+        exclude: exclude.unwrap_or_default(),
+    }
+}
+
+pub(super) fn known_roles(root: &mut Section<'_>) -> BTreeSet<Role> {
+    let mut s = root.section("authorization");
+    let doc = "Role names that routes may use, besides admin, support and user.";
+    let listed =
+        s.list("known_roles", "[]", doc, |text| text.parse::<Role>().map_err(|error| format!("`{text}`: {error}")));
+    s.finish();
+    let built_in = BUILT_IN_ROLES.iter().map(|name| name.parse().expect("a role's name"));
+    built_in.chain(listed.unwrap_or_default()).collect()
+}
+
+/// A role's name that is known.
+pub(super) fn role(text: &str, known: &BTreeSet<Role>) -> Result<Role, String> {
+    let role: Role = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+    if known.contains(&role) {
+        return Ok(role);
+    }
+    let near = nearest(text, known.iter().map(Role::as_str)).map(|near| format!("; did you mean `{near}`?"));
+    Err(format!("`{text}` is not a known role{}; add it to `authorization.known_roles`", near.unwrap_or_default()))
+}

@@ -1,0 +1,466 @@
+//! `[gateway]`, `[[upstreams]]`, `[[routes]]`.
+
+use std::collections::{BTreeSet, HashSet};
+
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::config::reader::{Section, pick};
+use crate::config::sections::accounts::role;
+use crate::config::sections::server::{network, number, origin};
+use crate::config::settings::{
+    Access, Credentials, DeliveryMethod, EncodedSlash, Gateway, HostHeader, Identity, IdentityPreset, IdentityUser,
+    OnUnauthenticated, PathRule, Route, Server, Target, Upstream, WebSocket,
+};
+use crate::config::tree::{Entry, Value};
+use crate::domain::user::Role;
+
+const ACCESS: [(&str, Access); 3] =
+    [("public", Access::Public), ("optional", Access::Optional), ("required", Access::Required)];
+
+pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str) {
+    let mut s = root.section("gateway");
+    let default_access = s.choice("default_access", "required", &ACCESS, "`access` of routes that do not say.");
+    let doc = "Path prefixes, on segment boundaries, where nobody is redirected to a login page: 401 JSON instead.";
+    let api_prefixes = s.list("api_prefixes", "[\"/api\"]", doc, |text| path(text).map(|()| text.to_owned()));
+    let doc = "Further headers that are dropped from every request. Every identity header nauth knows is always \
+               dropped, in any spelling.";
+    let strip = s.list("strip_request_headers", "[]", doc, |text| header_name(text).map(|name| name.to_string()));
+    let strip_credentials =
+        s.boolean("strip_credentials", true, "Whether nauth's cookies and a consumed Authorization stay here.");
+    let forwarded_headers = s.boolean("forwarded_headers", true, "Whether upstreams get X-Forwarded-* and Forwarded.");
+    let doc = "Whether a request with a good refresh cookie and an expired access cookie is refreshed on the way.";
+    let auto_refresh = s.boolean("auto_refresh", true, doc);
+    let identity = identity(&mut s);
+    s.finish();
+    let default_access = match default_access {
+        Access::Public => "public",
+        Access::Optional => "optional",
+        Access::Required => "required",
+    };
+    let gateway = Gateway {
+        api_prefixes: api_prefixes.unwrap_or_else(|| vec!["/api".to_owned()]),
+        strip_request_headers: strip.unwrap_or_default(),
+        strip_credentials,
+        forwarded_headers,
+        auto_refresh,
+        identity,
+    };
+    (gateway, default_access)
+}
+
+fn identity(parent: &mut Section<'_>) -> Identity {
+    let mut s = parent.section("identity");
+    let identity = Identity {
+        allow_unverified: s.boolean(
+            "allow_unverified",
+            false,
+            "Whether addresses nobody has proven are told to upstreams.",
+        ),
+        user: s.choice(
+            "user",
+            "sub",
+            &[("sub", IdentityUser::Sub), ("email", IdentityUser::Email), ("username", IdentityUser::Username)],
+            "What the user header carries: the stable id, the proven address, or the user name.",
+        ),
+        preset: s.choice(
+            "preset",
+            "standard",
+            &[("standard", IdentityPreset::Standard), ("none", IdentityPreset::None)],
+            "Which headers carry the identity. standard: X-Forwarded-User, -Email, -Preferred-Username, -Groups.",
+        ),
+    };
+    if identity.allow_unverified {
+        s.warning("allow_unverified", "upstreams are told addresses that anybody can claim", "remove the line");
+    }
+    s.finish();
+    identity
+}
+
+pub(super) fn upstreams(root: &mut Section<'_>) -> Vec<Upstream> {
+    let sections = root.sections("upstreams");
+    if sections.is_empty() {
+        upstream(root.absent("upstreams"), false);
+        root.error("upstreams", "there is no `[[upstreams]]`", "add one with a name and targets");
+    }
+    let mut names = HashSet::new();
+    let mut upstreams = Vec::with_capacity(sections.len());
+    for section in sections {
+        let at = section.at();
+        let upstream = upstream(section, true);
+        if !names.insert(upstream.name.clone()) {
+            let message = format!("there is another upstream `{}`", upstream.name);
+            root.report_at(at, message, "names are unique");
+        }
+        upstreams.push(upstream);
+    }
+    upstreams
+}
+
+fn upstream(mut s: Section<'_>, is_written: bool) -> Upstream {
+    let name = s.text("name", "", "Unique; routes and metrics name it.");
+    if is_written && name.is_empty() {
+        s.error("name", "an upstream needs a `name`", "routes refer to it");
+    }
+    let doc = "Where requests go, in turn: `\"http://host:port\"`, `\"https://…\"`, `{ url = \"…\" }`, or `\"whoami:\"`, a \
+               built-in page that shows what an upstream receives.";
+    let entries = s.entries("targets", "[]", doc);
+    let targets: Vec<Target> = entries.unwrap_or_default().iter().filter_map(|entry| target_entry(&s, entry)).collect();
+    if is_written && targets.is_empty() {
+        s.error("targets", format!("upstream `{name}` has no targets"), "write targets = [\"http://127.0.0.1:3000\"]");
+    }
+    let upstream = Upstream {
+        name,
+        targets,
+        connect_timeout: s.duration("connect_timeout", "3s", "Longest wait for a connection."),
+        read_timeout: s.duration("read_timeout", "60s", "Longest silence while reading an answer."),
+        write_timeout: s.duration("write_timeout", "60s", "Longest silence while writing a request."),
+        idle_timeout: s.duration("idle_timeout", "90s", "How long an idle connection is kept."),
+        retries: number(s.integer("retries", 1, 0..=10, "Further targets tried when one cannot be connected to."))
+            as usize,
+        host_header: s.parsed(
+            "host_header",
+            "preserve",
+            "`Host` towards the upstream: `preserve` what the client sent, `upstream` for the target's, or a name.",
+            |text| match text {
+                "preserve" => Ok(HostHeader::Preserve),
+                "upstream" => Ok(HostHeader::Upstream),
+                name if HeaderValue::from_str(name).is_ok() && !name.contains(['/', ' ']) => {
+                    Ok(HostHeader::Fixed(name.to_owned()))
+                }
+                name => Err(format!("`{name}` is not a host name")),
+            },
+        ),
+    };
+    s.finish();
+    upstream
+}
+
+fn target_entry(s: &Section<'_>, entry: &Entry) -> Option<Target> {
+    let text = match &entry.value {
+        Value::Table(_) => {
+            let mut table = s.element_section("targets", entry)?;
+            let text = table.text("url", "", "");
+            table.finish();
+            text
+        }
+        _ => s.element_text("targets", entry)?,
+    };
+    match target(&text) {
+        Ok(target) => Some(target),
+        Err(message) => {
+            s.report_at(Some(entry.at.clone()), message, "write http://127.0.0.1:3000");
+            None
+        }
+    }
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    if text == "whoami:" {
+        return Ok(Target::Whoami);
+    }
+    let url = url::Url::parse(text).map_err(|_| format!("`{text}` is not a target"))?;
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(format!("`{text}` must begin with http:// or https://")),
+    };
+    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("`{text}` must be scheme, host and port alone"));
+    }
+    let host = url.host_str().ok_or_else(|| format!("`{text}` has no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = url.port_or_known_default().ok_or_else(|| format!("`{text}` has no port"))?;
+    Ok(Target::Http { tls, host, port })
+}
+
+/// What routes need of the rest.
+pub(super) struct RouteContext<'a> {
+    pub(super) server: &'a Server,
+    pub(super) method: DeliveryMethod,
+    pub(super) default_access: &'static str,
+    pub(super) roles: &'a BTreeSet<Role>,
+}
+
+pub(super) fn routes(root: &mut Section<'_>, context: &RouteContext<'_>) -> Vec<Route> {
+    let sections = root.sections("routes");
+    if sections.is_empty() {
+        route(root.absent("routes"), context, false);
+        root.error("routes", "there is no `[[routes]]`", "add one with a path and an upstream");
+    }
+    let mut names = HashSet::new();
+    let mut routes = Vec::with_capacity(sections.len());
+    for section in sections {
+        let at = section.at();
+        let route = route(section, context, true);
+        if !names.insert(route.name.clone()) {
+            root.report_at(at, format!("there is another route `{}`", route.name), "give one of them a `name`");
+        }
+        routes.push(route);
+    }
+    routes
+}
+
+fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Route {
+    let origin_line = s.origin();
+    let hosts = s.list("hosts", "[]", "Hosts it answers, `*.example.com` among them. Empty means every host.", host);
+    let hosts = hosts.unwrap_or_default();
+    let doc = "`\"/x\"`: this path and what is below it. `\"=/x\"`: this path alone. The most specific route wins.";
+    let written = s.text("path", "/", doc);
+    let path = path_rule(&written).unwrap_or_else(|message| {
+        s.error("path", message, "write it in canonical form, such as \"/app\" or \"=/app/login\"");
+        PathRule::Prefix("/".to_owned())
+    });
+    let name = s.optional("name", "Unique; metrics and messages use it. Empty means host and path.");
+    let name = name.unwrap_or_else(|| format!("{}{written}", hosts.first().map_or("", String::as_str)));
+    let upstream = s.text("upstream", "", "The upstream it goes to.");
+    if is_written && upstream.is_empty() {
+        s.error("upstream", format!("route `{name}` has no `upstream`"), "name one of `[[upstreams]]`");
+    }
+    let methods = s.list("methods", "[]", "Methods it takes. Empty means all.", |text| {
+        let upper = text.chars().all(|c| c.is_ascii_uppercase());
+        text.parse::<Method>().ok().filter(|_| upper).ok_or_else(|| format!("`{text}` is not a method such as GET"))
+    });
+    let doc = "Who may: everybody (`public`), everybody with the identity of who is known (`optional`), or only who is \
+               known (`required`).";
+    let access = s.choice("access", context.default_access, &ACCESS, doc);
+    let route = Route {
+        access,
+        roles: roles(&mut s, "roles", "Any of these roles is needed.", context.roles),
+        roles_all: roles(&mut s, "roles_all", "All of these roles are needed.", context.roles),
+        verified_email: s.boolean("verified_email", false, "Whether the address must be proven."),
+        credentials: credentials(&mut s, context.method),
+        keep_request_headers: s
+            .list("keep_request_headers", "[]", "Headers that pass although they would be dropped.", header_name)
+            .unwrap_or_default(),
+        encoded_slash: s.choice(
+            "encoded_slash",
+            "reject",
+            &[("reject", EncodedSlash::Reject), ("keep", EncodedSlash::Keep)],
+            "Whether `%2F` in the path is refused or passed on; it never counts as `/`.",
+        ),
+        allow_ips: s.list("allow_ips", "[]", "Clients that may. Empty means all.", network).unwrap_or_default(),
+        timeout: optional_duration(&mut s, context),
+        max_body: optional_size(&mut s, context),
+        websocket: s.boolean("websocket", false, "Whether WebSockets pass."),
+        ws: ws(&mut s),
+        csrf: s.boolean(
+            "csrf",
+            true,
+            "Whether cookie-authenticated requests that change something must come from our own pages.",
+        ),
+        on_unauthenticated: s.choice(
+            "on_unauthenticated",
+            "auto",
+            &[
+                ("auto", OnUnauthenticated::Auto),
+                ("401", OnUnauthenticated::Status401),
+                ("redirect", OnUnauthenticated::Redirect),
+            ],
+            "What a client without a login gets: a redirect for browser navigations and 401 for the rest, or always \
+             one of them.",
+        ),
+        set_request_headers: headers(&mut s, "set_request_headers", "Headers set on the request."),
+        set_response_headers: headers(&mut s, "set_response_headers", "Headers set on the answer."),
+        remove_response_headers: s
+            .list("remove_response_headers", "[]", "Headers removed from the answer.", header_name)
+            .unwrap_or_default(),
+        methods: methods.unwrap_or_default(),
+        name,
+        origin: origin_line,
+        hosts,
+        path,
+        upstream,
+    };
+    if access != Access::Required && (!route.roles.is_empty() || !route.roles_all.is_empty() || route.verified_email) {
+        s.error(
+            "access",
+            "roles and `verified_email` need `access = \"required\"`",
+            "nobody is known for sure otherwise",
+        );
+    }
+    if !route.csrf && access != Access::Public {
+        s.warning("csrf", "other sites' pages can act for whoever is logged in", "remove `csrf = false`");
+    }
+    s.finish();
+    route
+}
+
+fn roles(s: &mut Section<'_>, key: &'static str, doc: &'static str, known: &BTreeSet<Role>) -> Vec<Role> {
+    s.list(key, "[]", doc, |text| role(text, known)).unwrap_or_default()
+}
+
+fn credentials(s: &mut Section<'_>, method: DeliveryMethod) -> Credentials {
+    let kinds = [("session", true), ("bearer", false)];
+    let doc = "Which credentials are looked at: `session` (the cookies), `bearer` (Authorization). The default follows \
+               `token_delivery.method`.";
+    let written = s.list("credentials", "[\"session\", \"bearer\"]", doc, |text| pick(text, &kinds));
+    match (written, method) {
+        (Some(kinds), _) => {
+            if kinds.is_empty() {
+                s.error("credentials", "no credential would ever be looked at", "name `session` or `bearer`");
+            }
+            let credentials = Credentials { session: kinds.contains(&true), bearer: kinds.contains(&false) };
+            if credentials.session && method == DeliveryMethod::Json {
+                s.error("credentials", "`session` needs cookies, but `token_delivery.method` is json", "use hybrid");
+            }
+            if credentials.bearer && method == DeliveryMethod::Cookies {
+                s.error("credentials", "`bearer` needs JSON, but `token_delivery.method` is cookies", "use hybrid");
+            }
+            credentials
+        }
+        (None, DeliveryMethod::Hybrid) => Credentials { session: true, bearer: true },
+        (None, DeliveryMethod::Cookies) => Credentials { session: true, bearer: false },
+        (None, DeliveryMethod::Json) => Credentials { session: false, bearer: true },
+    }
+}
+
+fn optional_duration(s: &mut Section<'_>, context: &RouteContext<'_>) -> std::time::Duration {
+    let doc = "The upstream's response head must arrive within this. Empty means `server.request_timeout`.";
+    let Some(text) = s.optional("timeout", doc) else { return context.server.request_timeout };
+    crate::config::values::duration(&text).unwrap_or_else(|message| {
+        s.error("timeout", message, "write it as \"30s\"");
+        context.server.request_timeout
+    })
+}
+
+fn optional_size(s: &mut Section<'_>, context: &RouteContext<'_>) -> u64 {
+    let doc = "Largest request body. Empty means `server.max_body`, \"0\" unlimited.";
+    let Some(text) = s.optional("max_body", doc) else { return context.server.max_body };
+    crate::config::values::size(&text).unwrap_or_else(|message| {
+        s.error("max_body", message, "write it as \"1MiB\"");
+        context.server.max_body
+    })
+}
+
+fn ws(parent: &mut Section<'_>) -> WebSocket {
+    let mut s = parent.section("ws");
+    let doc = "Origins, besides our own, whose pages may open a WebSocket.";
+    let ws = WebSocket {
+        origins: s.list("origins", "[]", doc, origin).unwrap_or_default(),
+        idle_timeout: s.duration("idle_timeout", "5m", "A WebSocket without traffic is closed after this."),
+        recheck: s.duration("recheck", "30s", "How often the session behind an open WebSocket is looked up."),
+    };
+    s.finish();
+    ws
+}
+
+fn headers(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Vec<(HeaderName, HeaderValue)> {
+    let pairs = s.pairs(key, doc);
+    let mut headers = Vec::with_capacity(pairs.len());
+    for (name, value, at) in pairs {
+        match (header_name(&name), HeaderValue::from_str(&value)) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            (Err(message), _) => s.report_at(Some(at), message, "letters, digits and `-`"),
+            (_, Err(_)) => s.report_at(Some(at), format!("the value of `{name}` cannot be sent"), "plain text only"),
+        }
+    }
+    headers
+}
+
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    let lower = text.to_ascii_lowercase();
+    let forbidden = ["connection", "content-length", "host", "transfer-encoding", "upgrade"];
+    match lower.parse::<HeaderName>() {
+        Ok(_) if forbidden.contains(&lower.as_str()) => Err(format!("`{text}` belongs to the protocol")),
+        Ok(name) => Ok(name),
+        Err(_) => Err(format!("`{text}` is not a header name")),
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix("*.").unwrap_or(&lower);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']');
+    let port = name.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']') && !name.starts_with('['));
+    if name.is_empty() || !name.chars().all(plain) || name.starts_with('.') || port {
+        return Err(format!("`{text}` is not a host such as app.example.com or *.example.com"));
+    }
+    Ok(lower)
+}
+
+fn path_rule(text: &str) -> Result<PathRule, String> {
+    if text.starts_with('~') {
+        return Err("paths are exact or prefixes; patterns are not supported".to_owned());
+    }
+    let (exact, rest) = text.strip_prefix('=').map_or((false, text), |rest| (true, rest));
+    path(rest)?;
+    if exact {
+        return Ok(PathRule::Exact(rest.to_owned()));
+    }
+    let trimmed = if rest.len() > 1 { rest.trim_end_matches('/') } else { rest };
+    Ok(PathRule::Prefix(trimmed.to_owned()))
+}
+
+/// Whether a path is written as nauth compares it: canonical, nothing encoded that need not be.
+fn path(text: &str) -> Result<(), String> {
+    let refuse = |why: &str| Err(format!("`{text}` {why}"));
+    if !text.starts_with('/') {
+        return refuse("must begin with `/`");
+    }
+    if text.contains("//") {
+        return refuse("has an empty segment");
+    }
+    if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return refuse("has a dot segment");
+    }
+    if text.contains(['?', '#', '\\', '*', ' ']) || !text.is_ascii() || text.chars().any(|c| c.is_ascii_control()) {
+        return refuse("has a character that cannot stand in a path; escape it");
+    }
+    let bytes = text.as_bytes();
+    for (at, _) in text.match_indices('%') {
+        let digits = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.filter(|d| d.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c)));
+        let Some(byte) = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return refuse("has an escape that is not `%` and two upper-case hexadecimal digits");
+        };
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            return refuse("escapes a character that needs none");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_written_as_they_are_compared() {
+        let cases = [
+            ("/", Some(PathRule::Prefix("/".to_owned()))),
+            ("/app/", Some(PathRule::Prefix("/app".to_owned()))),
+            ("=/app", Some(PathRule::Exact("/app".to_owned()))),
+            ("/a%20b", Some(PathRule::Prefix("/a%20b".to_owned()))),
+            ("app", None),
+            ("/a//b", None),
+            ("/a/../b", None),
+            ("/%61", None),
+            ("/a%2f", None),
+            ("/a b", None),
+            ("~^/x$", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(path_rule(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn targets_are_scheme_host_and_port() {
+        assert_eq!(target("whoami:"), Ok(Target::Whoami));
+        let app = Target::Http { tls: false, host: "app".to_owned(), port: 80 };
+        assert_eq!(target("http://app"), Ok(app));
+        let six = Target::Http { tls: true, host: "::1".to_owned(), port: 8443 };
+        assert_eq!(target("https://[::1]:8443"), Ok(six));
+        for bad in ["app:3000", "ftp://app", "http://app/path", "http://u:p@app", ""] {
+            assert!(target(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        assert_eq!(host("*.Example.com"), Ok("*.example.com".to_owned()));
+        for bad in ["", "*.", "a b", "example.com:80", "http://x"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
+}

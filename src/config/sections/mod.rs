@@ -1,0 +1,52 @@
+//! The keys of `nauth.toml`, section by section, each declared where it is read.
+
+mod accounts;
+mod gateway;
+mod server;
+mod tokens;
+
+use std::sync::Arc;
+
+use crate::config::check;
+use crate::config::reader::Section;
+use crate::config::settings::Settings;
+
+/// Reads everything. Problems go to the reader; what comes back counts only when there are none.
+pub(super) fn settings(mut root: Section<'_>) -> Settings {
+    server::version(&mut root);
+    let server = server::server(&mut root);
+    let management = server::management(&mut root);
+    let delivery = tokens::delivery(&mut root, &server.public_url);
+    let api = accounts::api(&mut root);
+    let upstreams = gateway::upstreams(&mut root);
+    let (gateway, default_access) = gateway::gateway(&mut root);
+    let roles = accounts::known_roles(&mut root);
+    let context = gateway::RouteContext { server: &server, method: delivery.method, default_access, roles: &roles };
+    let routes = gateway::routes(&mut root, &context);
+    let settings = Settings {
+        files: Vec::new(),
+        reload: server::reload(&mut root),
+        secrets: server::secrets(&mut root),
+        database: server::database(&mut root, &server),
+        jwt: tokens::jwt(&mut root, &server.public_url),
+        session: tokens::session(&mut root),
+        security: tokens::security(&mut root, &server, &delivery),
+        signup: accounts::signup(&mut root, &roles),
+        login: accounts::login(&mut root, &api),
+        password: accounts::password(&mut root),
+        challenge: accounts::challenge(&mut root),
+        email: accounts::email(&mut root, &server.public_url),
+        log: server::log(&mut root),
+        metrics: server::metrics(&mut root),
+        upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), Arc::new(upstream))).collect(),
+        routes: routes.into_iter().map(Arc::new).collect(),
+        server,
+        management,
+        delivery,
+        api,
+        gateway,
+    };
+    check::across(&root, &settings);
+    root.finish();
+    settings
+}

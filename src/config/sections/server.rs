@@ -1,0 +1,291 @@
+//! `[server]`, `[reload]`, `[secrets]`, `[database]`, `[log]`, `[metrics]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use ipnet::IpNet;
+
+use crate::config::reader::Section;
+use crate::config::settings::{
+    ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
+};
+use crate::domain::secret::Secret;
+
+/// Shortest master key, in bytes.
+const MASTER_KEY_BYTES: usize = 32;
+
+pub(super) fn version(root: &mut Section<'_>) {
+    let doc = "The version of this format. Only 1 exists.";
+    root.integer("config_version", 1, 1..=1, doc);
+    let doc = "Further files, as globs relative to this one, merged in order. Arrays of tables are appended; \
+               a key may stand in one file only.";
+    root.list("include", "[]", doc, |text| Ok(text.to_owned()));
+}
+
+pub(super) fn server(root: &mut Section<'_>) -> Server {
+    let mut s = root.section("server");
+    let doc = "Where the public listener binds: address and port.";
+    let listen: SocketAddr = s.parsed("listen", "127.0.0.1:8080", doc, address);
+    let doc = "Scheme, host and port that browsers see. Cookies, CSRF checks and links derive from it. Empty means \
+               `http://localhost:<port of listen>`. While its host is loopback, plain cookies and console mail are \
+               allowed; any other host is production and refuses them.";
+    let default = format!("http://localhost:{}", listen.port());
+    let written = s.optional("public_url", doc).unwrap_or_else(|| default.clone());
+    let public_url = public_url(&written).unwrap_or_else(|message| {
+        s.error("public_url", message, "write it as https://app.example.com");
+        self::public_url(&default).expect("the default is good")
+    });
+    let threads = s.integer("threads", 0, 0..=1024, "Worker threads. 0 means one for each core.");
+    let threads = usize::try_from(threads).unwrap_or(0);
+    let server = Server {
+        public_url,
+        listen,
+        data_dir: PathBuf::from(s.text("data_dir", "./data", "Where the database and the generated master key live.")),
+        threads: if threads == 0 { cores() } else { threads },
+        trusted_proxies: s
+            .list(
+                "trusted_proxies",
+                "[]",
+                "Networks of the proxies in front of nauth. Only their forwarding headers are believed; empty means \
+                 the peer of the socket is the client.",
+                network,
+            )
+            .unwrap_or_default(),
+        client_ip_header: s.choice(
+            "client_ip_header",
+            "x-forwarded-for",
+            &[
+                ("x-forwarded-for", ClientIpHeader::XForwardedFor),
+                ("x-real-ip", ClientIpHeader::XRealIp),
+                ("cf-connecting-ip", ClientIpHeader::CfConnectingIp),
+                ("forwarded", ClientIpHeader::Forwarded),
+            ],
+            "The header in which trusted proxies name the client; the right-most address that is not a trusted \
+             proxy counts.",
+        ),
+        max_body: s.size("max_body", "10MiB", "Largest request body towards an upstream. \"0\" means unlimited."),
+        header_timeout: s.duration("header_timeout", "10s", "A whole request head must arrive within this."),
+        body_read_timeout: s.duration(
+            "body_read_timeout",
+            "30s",
+            "A whole body for the auth API must arrive within this.",
+        ),
+        keepalive_timeout: s.duration("keepalive_timeout", "60s", "An idle connection is closed after this."),
+        keepalive_requests: number(s.integer(
+            "keepalive_requests",
+            1000,
+            0..=1_000_000_000,
+            "A connection is closed after this many requests. 0 means unlimited.",
+        )),
+        max_connections_per_ip: number(s.integer(
+            "max_connections_per_ip",
+            0,
+            0..=1_000_000,
+            "Open connections of one address (IPv6: one /64). 0 means unlimited.",
+        )) as usize,
+        max_header: usize::try_from(s.size(
+            "max_header",
+            "32KiB",
+            "Largest request head; beyond it the answer is 431.",
+        ))
+        .unwrap_or(usize::MAX),
+        request_timeout: s.duration("request_timeout", "60s", "An upstream's response head must arrive within this."),
+        shutdown_grace: s.duration(
+            "shutdown_grace",
+            "30s",
+            "Longest wait for requests in flight at shutdown; nauth exits as soon as there are none.",
+        ),
+    };
+    s.section("management");
+    s.finish();
+    server
+}
+
+pub(super) fn management(root: &mut Section<'_>) -> Management {
+    let mut server = root.section("server");
+    let mut s = server.section("management");
+    let doc = "Where the management listener binds: `/livez`, `/readyz`, `/metrics`, and `POST /reload`.";
+    let addr = s.parsed("addr", "127.0.0.1:9901", doc, address);
+    let doc = "What `POST /reload` needs as `Authorization: Bearer`. Required when `addr` is not loopback.";
+    let token = s.optional("token", doc).map(Secret::new);
+    if token.is_none() && !addr.ip().to_canonical().is_loopback() {
+        s.error("addr", "a management listener that is not loopback needs `token`", "set `server.management.token`");
+    }
+    s.finish();
+    Management { addr, token }
+}
+
+pub(super) fn reload(root: &mut Section<'_>) -> Reload {
+    let mut s = root.section("reload");
+    let reload = Reload {
+        watch: s.boolean("watch", true, "Whether a changed file is loaded by itself. SIGHUP always loads it."),
+        debounce: s.duration("debounce", "500ms", "A changed file must rest for two of these before it is loaded."),
+    };
+    s.finish();
+    reload
+}
+
+pub(super) fn secrets(root: &mut Section<'_>) -> Secrets {
+    let mut s = root.section("secrets");
+    let doc = "The key all other keys derive from: base64 of 32 bytes or more (`openssl rand -base64 32`). Empty \
+               means one is generated into `server.data_dir`, readable by its owner only.";
+    let written = s.optional("master_key", doc);
+    let master_key = written.and_then(|text| match key(&text) {
+        Ok(key) => Some(key),
+        Err(message) => {
+            s.error("master_key", message, "make one with `openssl rand -base64 32`");
+            None
+        }
+    });
+    let doc = "Former master keys. What they signed still verifies, what they sealed still opens.";
+    let previous = s.list("previous", "[]", doc, key).unwrap_or_default();
+    s.finish();
+    Secrets { master_key, previous }
+}
+
+pub(super) fn database(root: &mut Section<'_>, server: &Server) -> Database {
+    let mut s = root.section("database");
+    let doc = "Where users and sessions are stored: `sqlite://PATH`. Empty means `sqlite://{data_dir}/nauth.db`.";
+    let path = match s.optional("url", doc) {
+        None => server.data_dir.join("nauth.db"),
+        Some(url) => url.strip_prefix("sqlite://").map_or_else(
+            || {
+                s.error("url", "only `sqlite://` databases are supported", "write sqlite:///var/lib/nauth/nauth.db");
+                server.data_dir.join("nauth.db")
+            },
+            PathBuf::from,
+        ),
+    };
+    let database = Database {
+        path,
+        max_connections: number(s.integer("max_connections", 20, 1..=1000, "Connections that read side by side.")),
+        acquire_timeout: s.duration("acquire_timeout", "5s", "Longest wait for a connection; then the answer is 503."),
+        migrate: s.boolean("migrate", true, "Whether `nauth run` brings the schema up to date by itself."),
+    };
+    s.finish();
+    database
+}
+
+pub(super) fn log(root: &mut Section<'_>) -> Log {
+    let mut s = root.section("log");
+    let log = Log {
+        format: s.choice(
+            "format",
+            "json",
+            &[("json", LogFormat::Json), ("text", LogFormat::Text)],
+            "One JSON object a line, or text for people.",
+        ),
+        level: s.text(
+            "level",
+            "info",
+            "`error`, `warn`, `info`, `debug`, `trace`, or directives such as `nauth=debug`.",
+        ),
+        redact_pii: s.boolean("redact_pii", true, "Whether client addresses are cut in the access log."),
+        access_log: s.boolean("access_log", true, "Whether each request gets a line."),
+    };
+    s.finish();
+    log
+}
+
+pub(super) fn metrics(root: &mut Section<'_>) -> Metrics {
+    let mut s = root.section("metrics");
+    let metrics = Metrics {
+        enabled: s.boolean("enabled", true, "Whether Prometheus can scrape."),
+        path: s.parsed("path", "/metrics", "Where, on the management listener.", |text| {
+            if text.starts_with('/') { Ok(text.to_owned()) } else { Err(format!("`{text}` must begin with `/`")) }
+        }),
+        per_route_labels: s.boolean(
+            "per_route_labels",
+            true,
+            "Whether the `route` label names routes; else it is `_all`.",
+        ),
+    };
+    s.finish();
+    metrics
+}
+
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let single = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or(single).map_err(|_| format!("`{text}` is not an address or a network such as 10.0.0.0/8"))
+}
+
+/// `scheme://host[:port]`, taken apart.
+pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
+    let url = url::Url::parse(text).map_err(|_| format!("`{text}` is not a URL"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("`{text}` must begin with http:// or https://"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err(format!("`{text}` must be scheme, host and port alone, without a path"));
+    }
+    let host = url.host_str().ok_or_else(|| format!("`{text}` has no host"))?.to_owned();
+    let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+    let origin = format!("{}://{authority}", url.scheme());
+    Ok(PublicUrl { scheme: url.scheme().to_owned(), host, authority, origin })
+}
+
+/// `scheme://host[:port]` as browsers write it into `Origin`; also `app://…` and the like for native clients.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Err("`*` would let every site in; list the origins".to_owned());
+    }
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => public_url(text).map(|url| url.origin),
+        Ok(_) if !text.ends_with('/') => Ok(text.to_owned()),
+        _ => Err(format!("`{text}` is not an origin such as https://app.example.com")),
+    }
+}
+
+pub(super) fn number(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    numeric.parse().map_err(|_| format!("`{text}` is not an address and port such as 127.0.0.1:8080"))
+}
+
+fn key(text: &str) -> Result<Secret<Vec<u8>>, String> {
+    let text = text.trim();
+    let decoded =
+        STANDARD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).or_else(|_| URL_SAFE_NO_PAD.decode(text));
+    let bytes = decoded.map_err(|_| "a master key must be base64".to_owned())?;
+    if bytes.len() < MASTER_KEY_BYTES {
+        return Err(format!("a master key must be at least {MASTER_KEY_BYTES} bytes, this one is {}", bytes.len()));
+    }
+    Ok(Secret::new(bytes))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::is_loopback_host;
+
+    #[test]
+    fn public_urls_are_taken_apart() {
+        let url = public_url("https://App.example.com:8443").unwrap();
+
+        assert_eq!((url.host.as_str(), url.authority.as_str()), ("app.example.com", "app.example.com:8443"));
+        assert_eq!(url.origin, "https://app.example.com:8443");
+        assert_eq!(public_url("https://app.example.com:443").unwrap().authority, "app.example.com");
+        for bad in ["app.example.com", "ftp://x", "https://x/path", "https://x?y", "https://u@x", "https://"] {
+            assert!(public_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_recognised() {
+        for host in ["localhost", "app.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "LOCALHOST"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["example.com", "localhost.example.com", "10.0.0.1", "0.0.0.0"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+const SMALL: &str =
+    "[[upstreams]]\nname = \"app\"\ntargets = [\"whoami:\"]\n[[routes]]\npath = \"/\"\nupstream = \"app\"\n";
+
+fn load_text(text: &str) -> Result<Loaded, Report> {
+    load_with(text, &Environment::default())
+}
+
+fn load_with(text: &str, environment: &Environment) -> Result<Loaded, Report> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path, environment)
+}
+
+fn messages(text: &str) -> Vec<String> {
+    let report = load_text(text).unwrap_err();
+    report.problems().iter().map(|problem| problem.message().to_owned()).collect()
+}
+
+#[test]
+fn a_small_file_is_enough() {
+    let settings = load_text(SMALL).unwrap().settings;
+
+    assert_eq!(settings.server.public_url.origin, "http://localhost:8080");
+    assert_eq!(settings.routes[0].origin, "nauth.toml:4");
+    assert_eq!(settings.security.csrf.cookie_name, "nauth_csrf_token");
+    assert_eq!(settings.login.login_url, "/auth/ui/login");
+}
+
+#[test]
+fn every_problem_is_reported_at_once_and_in_order() {
+    let text = format!(
+        "[server]\nlistne = \"x\"\nheader_timeout = 10\n[jwt]\naccess_ttl = \"30d\"\nrefresh_ttl = \"15m\"\n{}",
+        SMALL.replace("upstream = \"app\"", "upstream = \"ap\"")
+    );
+
+    let found = messages(&text);
+
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found[0], "unknown key `listne` in `[server]`");
+    assert_eq!(found[1], "`server.header_timeout` must be a string, not an integer");
+    assert_eq!(found[2], "`jwt.access_ttl` (30days) must be shorter than `jwt.refresh_ttl` (15m)");
+    assert_eq!(found[3], "route `/` goes to `ap`, which is no upstream");
+}
+
+#[test]
+fn a_report_puts_its_finger_on_the_line() {
+    let report = load_text(&format!("[server]\nlistne = \"x\"\n{SMALL}")).unwrap_err().to_string();
+
+    assert!(report.contains("error: unknown key `listne` in `[server]`"), "{report}");
+    assert!(report.contains("nauth.toml:2:1"), "{report}");
+    assert!(report.contains("^^^^^^"), "{report}");
+    assert!(report.contains("hint: did you mean `listen`?"), "{report}");
+}
+
+#[test]
+fn broken_text_is_a_problem_of_its_own() {
+    let found = messages("[server]\nlisten = \n[jwt]\nissuer = \n");
+    assert!(found.len() >= 2, "{found:?}");
+    assert!(load(Path::new("/nonexistent/nauth.toml"), &Environment::default()).is_err());
+}
+
+#[test]
+fn values_come_from_the_environment_and_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    std::fs::write(dir.path().join("secret"), format!("{}\n", "s".repeat(40))).unwrap();
+    let text = format!("[jwt]\naccess_secret = \"${{file:secret}}\"\nissuer = \"${{env:ISS:-me}}\"\n{SMALL}");
+    std::fs::write(&path, text).unwrap();
+    let environment =
+        Environment::from([("NAUTH__SERVER__LISTEN", "127.0.0.1:9000"), ("NAUTH__LOG__ACCESS_LOG", "false")]);
+
+    let loaded = load(&path, &environment).unwrap();
+
+    assert_eq!(loaded.settings.jwt.access_secret.as_ref().unwrap().expose().len(), 40);
+    assert_eq!(loaded.settings.jwt.issuer, "me");
+    assert_eq!(loaded.settings.server.listen.port(), 9000);
+    assert!(!loaded.settings.log.access_log);
+    assert_eq!(loaded.overridden.len(), 2);
+}
+
+#[test]
+fn an_override_that_names_no_key_is_refused() {
+    let environment = Environment::from([("NAUTH__SERVER__LISTNE", "x")]);
+
+    let report = load_with(SMALL, &environment).unwrap_err();
+
+    assert!(report.to_string().contains("NAUTH__SERVER__LISTNE"));
+    assert_eq!(
+        messages(&format!("[jwt]\nissuer = \"${{env:NOT_SET}}\"\n{SMALL}")),
+        ["the environment variable `NOT_SET` is not set"]
+    );
+}
+
+#[test]
+fn included_files_are_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    std::fs::write(&path, format!("include = [\"more/*.toml\"]\n{SMALL}")).unwrap();
+    std::fs::create_dir(dir.path().join("more")).unwrap();
+    let more = dir.path().join("more/a.toml");
+    std::fs::write(&more, "[[routes]]\npath = \"/public\"\nupstream = \"app\"\naccess = \"public\"\n").unwrap();
+
+    let loaded = load(&path, &Environment::default()).unwrap();
+    assert_eq!(loaded.settings.routes.len(), 2);
+    assert_eq!(loaded.settings.routes[1].origin, "a.toml:1");
+    assert_eq!(loaded.settings.files.len(), 2);
+
+    std::fs::write(&more, "config_version = 1\n").unwrap();
+    std::fs::write(dir.path().join("more/b.toml"), "config_version = 1\n").unwrap();
+    assert!(load(&path, &Environment::default()).is_err());
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let production = "[server]\npublic_url = \"https://app.example.com\"\n[email]\nprovider = \"smtp\"\n";
+    let cases = [
+        ("[server]\npublic_url = \"https://app.example.com\"\n", "console mail would print codes"),
+        (production, "shows the built-in `whoami:` page to everybody"),
+        ("[server.management]\naddr = \"0.0.0.0:9901\"\n", "needs `token`"),
+        ("[token_delivery]\ncookie = { secure = \"true\" }\n", "contradicts `server.public_url`"),
+        ("[token_delivery]\ncookie = { same_site = \"none\" }\n", "needs an https"),
+        ("[login]\nlogin_url = \"/login\"\n", "lies behind route `/`"),
+        ("[password]\nmin_length = 20\nmax_length = 10\n", "is above `password.max_length`"),
+        ("[security]\nreturn_to_origins = [\"*\"]\n", "would let every site in"),
+        ("[mfa]\nenabled = true\n", "unknown key `mfa`"),
+        ("[[routes]]\npath = \"/auth/x\"\nupstream = \"app\"\n", "which nauth answers itself"),
+        ("[[routes]]\nname = \"second\"\npath = \"/\"\nupstream = \"app\"\n", "takes the same requests"),
+        ("[[routes]]\npath = \"/admin\"\nupstream = \"app\"\nroles = [\"admn\"]\n", "did you mean `admin`?"),
+        ("[[routes]]\npath = \"/x\"\nupstream = \"app\"\naccess = \"public\"\nroles = [\"admin\"]\n", "need `access"),
+    ];
+    for (text, expected) in cases {
+        let found = messages(&format!("{text}{SMALL}"));
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn what_needs_a_restart_is_named_and_not_applied() {
+    let old = load_text(SMALL).unwrap().settings;
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:1234\"\npublic_url = \"http://localhost:8080\"\n[jwt]\naccess_ttl = \"5m\"\n{SMALL}"
+    );
+    let new = load_text(&text).unwrap().settings;
+
+    let found = changes(&old, &new);
+
+    assert_eq!(found.restart_required, ["server.listen"]);
+    assert!(found.applied.contains(&"jwt") && found.refused.is_empty(), "{found:?}");
+    assert_eq!(without_restart_keys(&old, &new).server.listen, old.server.listen);
+    assert_eq!(changes(&old, &old), Changes::default());
+}
+
+#[test]
+fn the_shipped_file_and_the_examples_load() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let examples = glob::glob(&root.join("examples/*.toml").to_string_lossy()).unwrap().map(Result::unwrap);
+    let files: Vec<PathBuf> = examples.chain([root.join("nauth.toml")]).collect();
+    assert!(files.len() > 1);
+    let environment = Environment::from([("SMTP_URL", "smtp://localhost:25")]);
+    for file in files {
+        if let Err(report) = load(&file, &environment) {
+            panic!("{}:\n{report}", file.display());
+        }
+    }
+}
+
+/// Run with `NAUTH_BLESS=1` to write the page anew.
+#[test]
+fn the_reference_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    if Environment::process().get("NAUTH_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, reference()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), reference());
+}
