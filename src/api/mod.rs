@@ -6,7 +6,9 @@
 //! how tokens travel ([`delivery`]), and what other sites' pages may do ([`csrf`], [`cors`]).
 
 pub mod answer;
+pub mod bridge;
 mod caller;
+pub mod client;
 pub mod context;
 pub mod cors;
 pub mod credentials;
@@ -20,6 +22,7 @@ mod leaving;
 pub mod named;
 pub mod nauth;
 pub mod ops;
+pub mod return_to;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
