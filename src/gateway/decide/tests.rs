@@ -159,7 +159,7 @@ fn roles_and_proven_addresses_are_asked_of_the_token() {
         (vec![role("admin")], vec![], false, "role"),
         (vec![], vec![role("user")], false, "known"),
         (vec![], vec![role("user"), role("admin")], false, "role"),
-        (vec![], vec![], true, "verified_email"),
+        (vec![], vec![], true, "known"),
     ];
     for (roles, roles_all, verified_email, expected) in cases {
         let route = Route { roles, roles_all, verified_email, ..route(Access::Required) };
@@ -179,4 +179,15 @@ fn without_the_revocations_nobody_is_known() {
     let stale = |route| Question { freshness: old, ..question(route, known(By::Bearer)) };
     assert_eq!(word(&decide(&stale(&with_roles))), "unavailable");
     assert_eq!(word(&decide(&stale(&required))), "known");
+}
+
+#[test]
+fn a_route_may_ask_for_a_proven_address() {
+    let route = Route { verified_email: true, ..route(Access::Required) };
+    let mut unproven = token(1, 1, 0);
+    unproven.claims.email_verified = false;
+
+    let decision = decide(&question(&route, Identified::Known(Arc::new(unproven), By::Cookie)));
+
+    assert_eq!(word(&decision), "verified_email");
 }
