@@ -21,11 +21,9 @@ const CAPACITY: usize = 8192;
 /// pingora reports what clients do as errors of its own; the gateway says it better.
 const QUIET: &str = "pingora=off,pingora_core=off,pingora_proxy=off,sqlx=warn,lettre=warn,hyper=warn";
 
-type Output = Box<dyn Layer<Registry> + Send + Sync>;
-
 /// The log of this process.
 pub struct Logging {
-    layer: reload::Handle<Output, Registry>,
+    filter: reload::Handle<EnvFilter, Registry>,
     lines: Lines,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -43,15 +41,26 @@ impl Logging {
         let lines = Lines { queue: send, dropped: Arc::default() };
         let dropped = Arc::clone(&lines.dropped);
         let writer = std::thread::Builder::new().name("log".to_owned()).spawn(move || write(&receive, &dropped))?;
-        let (layer, handle) = reload::Layer::new(output(settings, &lines));
-        tracing_subscriber::registry().with(layer).try_init()?;
-        Ok(Self { layer: handle, lines, writer: Mutex::new(Some(writer)) })
+        let (filter, handle) = reload::Layer::new(filter(settings));
+        let output = tracing_subscriber::fmt::layer().with_writer(lines.clone());
+        let output = match settings.format {
+            LogFormat::Json => output
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .with_filter(filter)
+                .boxed(),
+            LogFormat::Text => output.with_ansi(false).with_filter(filter).boxed(),
+        };
+        tracing_subscriber::registry().with(output).try_init()?;
+        Ok(Self { filter: handle, lines, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Takes over another level or format.
+    /// Takes over another level.
     pub fn reload(&self, settings: &Log) {
         // Fails only when the subscriber is gone, and then nobody is listening.
-        let _ = self.layer.reload(output(settings, &self.lines));
+        let _ = self.filter.reload(filter(settings));
     }
 
     /// Waits until everything said so far is written.
@@ -64,23 +73,9 @@ impl Logging {
     }
 }
 
-fn output(settings: &Log, lines: &Lines) -> Output {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", settings.level))
-        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")));
-    let lines = lines.clone();
-    match settings.format {
-        LogFormat::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_writer(lines)
-            .with_filter(filter)
-            .boxed(),
-        LogFormat::Text => {
-            tracing_subscriber::fmt::layer().with_ansi(false).with_writer(lines).with_filter(filter).boxed()
-        }
-    }
+fn filter(settings: &Log) -> EnvFilter {
+    EnvFilter::try_new(format!("{QUIET},{}", settings.level))
+        .unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")))
 }
 
 enum Line {

@@ -27,6 +27,7 @@ pub mod return_to;
 mod tests;
 #[cfg(test)]
 pub(crate) mod tests_support;
+pub mod ui;
 
 use std::sync::Arc;
 
@@ -82,8 +83,12 @@ impl AuthApi {
     pub fn new(auth: Auth) -> Self {
         let settings = Arc::clone(auth.settings());
         let names = Nauth::cookie_names(&settings);
+        let mut routes = Nauth::routes(&settings);
+        if ui::is_mounted(&settings) {
+            routes = routes.nest(ui::PATH, ui::routes());
+        }
         let router = Router::new()
-            .nest(&settings.api.prefix, Nauth::routes(&settings))
+            .nest(&settings.api.prefix, routes)
             .fallback(async || Refusal::from(Error::NotFound))
             .method_not_allowed_fallback(async || Refusal::from(Error::MethodNotAllowed(String::new())));
         let api = Api(Arc::new(Inner { settings, auth, names }));

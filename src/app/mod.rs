@@ -8,4 +8,4 @@ mod world;
 pub use data_dir::{DataDir, Lock};
 pub use reload::Reloader;
 pub use server::{Server, ServerError};
-pub use world::{Schema, World, master_keys, open_store, unusable};
+pub use world::{Schema, World, master_keys, open_store, refuse_foreign, unusable};

@@ -118,6 +118,7 @@ pub enum Schema {
 pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clock: &Clock) -> anyhow::Result<Store> {
     let database = &settings.database;
     data.prepare_database(&database.path)?;
+    refuse_foreign(&database.path).await?;
     let db = Db::open(&database.path, database.max_connections, database.acquire_timeout)
         .await
         .map_err(|error| unusable(&database.path, error))?;
@@ -132,6 +133,14 @@ pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clo
         bail!("the database `{}` has an older schema; run `nauth migrate` first", database.path.display());
     }
     Ok(Store::new(db))
+}
+
+/// Leaves a database of something else as it is.
+pub async fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
+    let db = Db::peek(path).await.map_err(|error| unusable(path, error))?;
+    let looked = migrations::status(&db).await;
+    db.close().await;
+    looked.map(drop).map_err(|error| unusable(path, error))
 }
 
 /// A refusal that names the file.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::app::{DataDir, unusable};
+use crate::app::{DataDir, refuse_foreign, unusable};
 use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
 use crate::store::{Db, migrations};
@@ -17,6 +17,7 @@ pub(super) fn run(settings: &Settings, command: Option<&Command>) -> anyhow::Res
     super::block_on(async {
         let database = &settings.database;
         DataDir::open(&settings.server.data_dir)?.prepare_database(&database.path)?;
+        refuse_foreign(&database.path).await?;
         let db = Db::open(&database.path, 1, database.acquire_timeout)
             .await
             .map_err(|error| unusable(&database.path, error))?;

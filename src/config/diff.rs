@@ -32,7 +32,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("password", old.password != new.password),
         ("challenge", old.challenge != new.challenge),
         ("email", shown(&old.email) != shown(&new.email) || email_url(old) != email_url(new)),
-        ("log", old.log != new.log),
+        ("log", live_log(old) != live_log(new)),
         ("metrics", old.metrics.per_route_labels != new.metrics.per_route_labels),
         ("api", old.api != new.api),
         ("gateway", shown(&old.gateway) != shown(&new.gateway)),
@@ -48,6 +48,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("database", old.database != new.database),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
         ("token_delivery.cookie_prefix", old.delivery.cookie_prefix != new.delivery.cookie_prefix),
+        ("log.format", old.log.format != new.log.format),
         ("metrics.enabled", old.metrics.enabled != new.metrics.enabled),
         ("metrics.path", old.metrics.path != new.metrics.path),
     ];
@@ -76,6 +77,7 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
         settings.delivery = old.delivery.clone();
         settings.security.csrf.cookie_name.clone_from(&old.security.csrf.cookie_name);
     }
+    settings.log.format = old.log.format;
     settings.metrics.enabled = old.metrics.enabled;
     settings.metrics.path.clone_from(&old.metrics.path);
     settings
@@ -83,6 +85,10 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
 
 fn changed(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
     keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect()
+}
+
+fn live_log(settings: &Settings) -> (&str, bool, bool) {
+    (&settings.log.level, settings.log.redact_pii, settings.log.access_log)
 }
 
 fn live_server(settings: &Settings) -> crate::config::settings::Server {

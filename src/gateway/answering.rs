@@ -113,6 +113,7 @@ impl Gateway {
         Question {
             route,
             identified: findings.identified.clone(),
+            has_refresh: findings.refresh.is_some(),
             can_refresh: may_refresh && findings.refresh.is_some(),
             is_unsafe: !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
             is_upgrade,

@@ -45,7 +45,9 @@ pub struct Question<'a> {
     pub route: &'a Route,
     /// Who asks.
     pub identified: Identified,
-    /// Whether a good refresh cookie came, and this kind of request may use it.
+    /// Whether a good refresh cookie came.
+    pub has_refresh: bool,
+    /// Whether it did, and this kind of request may use it.
     pub can_refresh: bool,
     /// Whether the method changes something, or the connection is upgraded.
     pub is_unsafe: bool,
@@ -111,7 +113,7 @@ pub fn decide(question: &Question<'_>) -> Decision {
 fn is_forgeable(question: &Question<'_>) -> bool {
     let by_cookie = match question.identified {
         Identified::Known(_, by) | Identified::Stale(by) | Identified::Expired(by) => by == By::Cookie,
-        Identified::Anonymous => question.can_refresh,
+        Identified::Anonymous => question.has_refresh,
         Identified::Revoked(_) | Identified::Invalid(_) | Identified::Conflict => false,
     };
     by_cookie && (question.is_upgrade || (question.is_unsafe && question.route.csrf))

@@ -37,6 +37,7 @@ fn question(route: &Route, identified: Identified) -> Question<'_> {
     Question {
         route,
         identified,
+        has_refresh: false,
         can_refresh: false,
         is_unsafe: false,
         is_upgrade: false,
@@ -135,8 +136,13 @@ fn cookies_do_not_speak_for_other_sites_pages() {
         let question = Question { is_unsafe, is_upgrade, may_act: false, ..question(&route, identified) };
         assert_eq!(word(&decide(&question)), expected, "{question:?}");
     }
-    let refreshing =
-        Question { can_refresh: true, is_unsafe: true, may_act: false, ..question(&route, Identified::Anonymous) };
+    let refreshing = Question {
+        has_refresh: true,
+        can_refresh: true,
+        is_unsafe: true,
+        may_act: false,
+        ..question(&route, Identified::Anonymous)
+    };
     assert_eq!(word(&decide(&refreshing)), "cross_site", "refused before anything is rotated");
 }
 
