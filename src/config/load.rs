@@ -40,7 +40,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
     problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
 
     let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    let fingerprint = fingerprint(&sources);
+    let fingerprint = fingerprint(sources.iter().map(|source| Some(source.text.as_bytes())));
     let files = sources.iter().map(|source| source.path.clone()).collect();
     let report = Report::new(sources, problems);
     if failed {
@@ -122,11 +122,13 @@ fn included(path: &Path, table: &Table, problems: &mut Vec<Problem>) -> Vec<Path
     files
 }
 
-fn fingerprint(sources: &[Source]) -> String {
+/// SHA-256 over the contents of files, those that cannot be read among them.
+pub(super) fn fingerprint<'a>(contents: impl IntoIterator<Item = Option<&'a [u8]>>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    for source in sources {
-        context.update(&(source.text.len() as u64).to_be_bytes());
-        context.update(source.text.as_bytes());
+    for content in contents {
+        let length = content.map_or(u64::MAX, |content| content.len() as u64);
+        context.update(&length.to_be_bytes());
+        context.update(content.unwrap_or_default());
     }
     crate::domain::hex::hex(context.finish().as_ref())
 }

@@ -1,3 +1,5 @@
+//! The loader against whole files.
+
 use std::path::{Path, PathBuf};
 
 use super::*;

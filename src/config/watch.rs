@@ -9,6 +9,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::load::fingerprint;
+
 /// How often the contents are looked at without being told.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -16,16 +18,17 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Watcher {
     files: Vec<PathBuf>,
-    known: Vec<Option<Vec<u8>>>,
+    known: String,
     events: mpsc::Receiver<()>,
     inner: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
 }
 
 impl Watcher {
-    /// Watches these files, as they are now.
+    /// Watches these files. What they held when they were loaded is told by its fingerprint, so
+    /// that a change in between is noticed too.
     #[must_use]
-    pub fn new(files: Vec<PathBuf>) -> Self {
+    pub fn new(files: Vec<PathBuf>, loaded: String) -> Self {
         let (told, events) = mpsc::channel(1);
         let inner = notify::recommended_watcher(move |_| {
             // One announcement is enough, however many events are behind it.
@@ -38,13 +41,13 @@ impl Watcher {
                 None
             }
         };
-        let mut watcher = Self { files: Vec::new(), known: Vec::new(), events, inner, directories: BTreeSet::new() };
-        watcher.watch(files);
+        let mut watcher = Self { files: Vec::new(), known: String::new(), events, inner, directories: BTreeSet::new() };
+        watcher.watch(files, loaded);
         watcher
     }
 
-    /// Watches these files instead, as they are now.
-    pub fn watch(&mut self, files: Vec<PathBuf>) {
+    /// Watches these files instead.
+    pub fn watch(&mut self, files: Vec<PathBuf>, loaded: String) {
         let wanted: BTreeSet<PathBuf> = files.iter().map(|file| directory(file)).collect();
         if let Some(inner) = &mut self.inner {
             for old in self.directories.difference(&wanted) {
@@ -57,14 +60,16 @@ impl Watcher {
             }
         }
         self.directories = wanted;
-        self.known = contents(&files);
+        self.known = loaded;
         self.files = files;
     }
 
     /// Waits until the files differ from what was last answered, and have rested for two of `debounce`.
     pub async fn changed(&mut self, debounce: Duration) {
         loop {
-            let _ = timeout(LOOK, self.events.recv()).await;
+            if contents(&self.files) == self.known {
+                let _ = timeout(LOOK, self.events.recv()).await;
+            }
             let rested = rest(&self.files, debounce).await;
             if rested != self.known {
                 self.known = rested;
@@ -75,7 +80,7 @@ impl Watcher {
 }
 
 /// The contents, once they have stayed the same for two periods.
-async fn rest(files: &[PathBuf], debounce: Duration) -> Vec<Option<Vec<u8>>> {
+async fn rest(files: &[PathBuf], debounce: Duration) -> String {
     let mut seen = contents(files);
     let mut since = Instant::now();
     while since.elapsed() < debounce * 2 {
@@ -89,8 +94,10 @@ async fn rest(files: &[PathBuf], debounce: Duration) -> Vec<Option<Vec<u8>>> {
     seen
 }
 
-fn contents(files: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
-    files.iter().map(|file| std::fs::read(file).ok()).collect()
+/// The fingerprint of what the files hold now.
+fn contents(files: &[PathBuf]) -> String {
+    let read: Vec<Option<Vec<u8>>> = files.iter().map(|file| std::fs::read(file).ok()).collect();
+    fingerprint(read.iter().map(Option::as_deref))
 }
 
 fn directory(file: &Path) -> PathBuf {
@@ -115,7 +122,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = Watcher::new(vec![file.clone()], contents(std::slice::from_ref(&file)));
 
         std::fs::write(&file, "2").unwrap();
         assert!(seen(&mut watcher).await, "written in place");
@@ -134,11 +141,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_between_loading_and_watching_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nauth.toml");
+        std::fs::write(&file, "1").unwrap();
+        let loaded = contents(std::slice::from_ref(&file));
+        std::fs::write(&file, "2").unwrap();
+
+        let mut watcher = Watcher::new(vec![file], loaded);
+
+        assert!(seen(&mut watcher).await);
+    }
+
+    #[tokio::test]
     async fn the_same_contents_again_are_no_change() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = Watcher::new(vec![file.clone()], contents(std::slice::from_ref(&file)));
 
         std::fs::write(&file, "1").unwrap();
         let noticed = timeout(Duration::from_millis(300), watcher.changed(DEBOUNCE)).await;
