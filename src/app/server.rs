@@ -221,6 +221,7 @@ fn readiness(revocations: &Revocations, draining: bool) -> Readiness {
 /// Ends what is open on a session that has ended, as soon as that is known.
 async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop: CancellationToken) {
     let mut changed = revocations.changed();
+    let mut looked_up = std::time::Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -229,6 +230,12 @@ async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop:
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         edge.recheck_streams();
+        if looked_up.elapsed() >= edge.recheck_interval() {
+            looked_up = std::time::Instant::now();
+            if let Err(error) = edge.recheck_sessions().await {
+                warn!(error = %crate::logging::chain(&error), "the sessions behind open streams cannot be looked up");
+            }
+        }
     }
 }
 

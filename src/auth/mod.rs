@@ -72,7 +72,7 @@ impl Auth {
     #[must_use]
     pub fn new(settings: Arc<Settings>, parts: Arc<Parts>) -> Self {
         let (keys, clock) = (&parts.keys, parts.clock.clone());
-        let verifier = Verifier::new(keys, &settings.jwt, &clock);
+        let verifier = Verifier::new(keys, &settings.jwt, &clock, &parts.metrics);
         let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
         Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter) }
     }

@@ -49,6 +49,11 @@ impl Auth {
             .collect())
     }
 
+    /// Which of these sessions live, for whoever holds streams open on them.
+    pub async fn living(&self, ids: &[SessionId]) -> Result<Vec<SessionId>, Error> {
+        Ok(self.parts.store.sessions().living(ids, self.now()).await?)
+    }
+
     /// Ends the sessions named. Ones that have ended already are no error.
     pub async fn logout(&self, named: &[NamedSession], ctx: &RequestContext) -> Result<(), Error> {
         let mut change = self.parts.events.begin().await?;

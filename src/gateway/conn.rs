@@ -5,7 +5,7 @@
 //! gone sets one flag here and wakes it; the guarded stream below pingora sees the flag at its
 //! next poll and ends itself (`guarded.rs`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use atomic_waker::AtomicWaker;
 
 use crate::domain::clock::Time;
 use crate::domain::context::address_prefix;
+use crate::domain::id::SessionId;
 use crate::gateway::frames::CloseCode;
 use crate::gateway::inflight::InFlight;
 use crate::tokens::AccessToken;
@@ -332,6 +333,15 @@ impl Connections {
     #[must_use]
     pub fn count(&self) -> usize {
         self.lock().all.len()
+    }
+
+    /// The sessions that hold requests open by their cookies.
+    #[must_use]
+    pub fn cookie_sessions(&self) -> BTreeSet<SessionId> {
+        let held = |conn: Arc<Conn>| -> Vec<SessionId> {
+            conn.requests().iter().filter_map(|request| request.cookie_session()).collect()
+        };
+        self.all().into_iter().flat_map(held).collect()
     }
 
     /// Ends every connection that carries a request of a session that is over: one whose token

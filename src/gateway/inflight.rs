@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::clock::Time;
+use crate::domain::id::SessionId;
 use crate::gateway::conn::{Conn, uptime_ms};
 use crate::tokens::AccessToken;
 
@@ -72,6 +73,13 @@ impl InFlight {
     pub fn may_go_on(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> bool {
         let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
         holder.as_ref().is_none_or(|holder| holder.until.is_none_or(|until| now < until) && allowed(&holder.token))
+    }
+
+    /// The session that holds it open, when that is one of cookies: nothing in its token says when it ends.
+    #[must_use]
+    pub fn cookie_session(&self) -> Option<SessionId> {
+        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
+        holder.as_ref().filter(|holder| holder.until.is_none()).map(|holder| holder.token.session)
     }
 
     /// The upstream's response head is due in `limit` from now.

@@ -15,6 +15,8 @@ use crate::api::bridge;
 use crate::api::ops::Ops;
 use crate::config::settings::Server;
 use crate::domain::clock::Clock;
+use crate::domain::error::Error;
+use crate::domain::id::SessionId;
 use crate::gateway::edge::{Edge, Limits};
 use crate::gateway::inflight::InFlight;
 use crate::gateway::{Gateway, Runtime};
@@ -23,6 +25,8 @@ use crate::revocation::Standing;
 
 /// Idle connections to upstreams that are kept, in all.
 const UPSTREAM_POOL: usize = 1024;
+/// How often open streams are looked up where no route takes `WebSocket`s.
+const DEFAULT_RECHECK: Duration = Duration::from_secs(30);
 /// A whole body for the operator's listener must arrive within this.
 const OPS_BODY: Duration = Duration::from_secs(10);
 
@@ -68,6 +72,27 @@ impl PublicEdge {
     /// Takes over new limits.
     pub fn set_limits(&self, server: &Server) {
         self.edge.set_limits(Limits::from(server));
+    }
+
+    /// Looks the sessions behind open requests up and ends the requests of those that are over: a
+    /// session that has simply lapsed is told by nobody.
+    pub async fn recheck_sessions(&self) -> Result<(), Error> {
+        let held: Vec<SessionId> = self.edge.connections().cookie_sessions().into_iter().collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let living = self.gateway().runtime().auth.living(&held).await?;
+        let is_over = |id: &SessionId| held.contains(id) && !living.contains(id);
+        self.edge.connections().recheck(self.clock.now(), |token| !is_over(&token.session));
+        Ok(())
+    }
+
+    /// How often [`PublicEdge::recheck_sessions`] is wanted: as often as the most impatient route says.
+    #[must_use]
+    pub fn recheck_interval(&self) -> Duration {
+        let runtime = self.gateway().runtime();
+        let intervals = runtime.settings.routes.iter().filter(|route| route.websocket).map(|route| route.ws.recheck);
+        intervals.min().unwrap_or(DEFAULT_RECHECK).max(Duration::from_secs(1))
     }
 
     /// Ends every request whose session has ended.

@@ -151,7 +151,11 @@ impl ProxyHttp for Gateway {
         let Some((_, upstream)) = &ctx.route else { return error };
         upstream.metrics.connect_error(connect_error(error.etype()));
         let again = ctx.attempts <= upstream.settings.retries;
-        tracing::warn!(upstream.name = upstream.settings.name, target_addr = %peer._address, again, error = %error.etype().as_str(), "upstream cannot be connected to");
+        let (name, target) = (&upstream.settings.name, &peer._address);
+        // Said once: what comes next is either an answer or the last word.
+        if !again {
+            tracing::warn!(upstream.name = name, target_addr = %target, error = error.etype().as_str(), "upstream cannot be connected to");
+        }
         if again {
             upstream.metrics.retried(RetryOutcome::Failed);
         }

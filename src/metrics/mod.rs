@@ -1,7 +1,7 @@
 //! What nauth counts, for Prometheus.
 //!
 //! Every series is made here and nowhere else, in a registry of our own. Label values come from the
-//! closed lists of [`labels`], or are names the operator gave to routes and upstreams. The path of a
+//! closed lists of this module's `labels`, or are names the operator gave to routes and upstreams. The path of a
 //! request touches only handles made beforehand ([`RouteMetrics`], [`UpstreamMetrics`]): counting is
 //! a few atomic additions.
 
@@ -10,7 +10,7 @@ mod route;
 mod status;
 mod upstream;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
@@ -71,10 +71,12 @@ struct Series {
     rejected_requests: IntCounterVec,
     spoofed_headers: IntCounterVec,
     token_verifications: IntCounterVec,
+    verifications: Vec<OnceLock<IntCounter>>,
     session_refreshes: IntCounterVec,
     session_refresh_duration: Histogram,
     session_refresh_waiters: IntGauge,
     session_cache_requests: IntCounterVec,
+    cache_requests: Vec<OnceLock<IntCounter>>,
     sessions_ended: IntCounterVec,
     revocation_lag: Histogram,
     auth_events: IntCounterVec,
@@ -179,6 +181,8 @@ impl Metrics {
                 "Identity headers of clients that were dropped.",
                 &["header_class"],
             ),
+            verifications: slots(CredentialKind::ALL.len() * VerificationResult::ALL.len()),
+            cache_requests: slots(CacheResult::ALL.len()),
             token_verifications: make.counters(
                 "nauth_token_verifications_total",
                 "Tokens verified.",
@@ -271,12 +275,16 @@ impl Metrics {
 
     /// A token was verified.
     pub fn token_verified(&self, kind: CredentialKind, result: VerificationResult) {
-        self.0.token_verifications.with_label_values(&[kind.as_str(), result.as_str()]).inc();
+        // The vector finds its counters under a lock that all requests would share.
+        let slot = (kind as usize) * VerificationResult::ALL.len() + (result as usize);
+        let labels = [kind.as_str(), result.as_str()];
+        self.0.verifications[slot].get_or_init(|| self.0.token_verifications.with_label_values(&labels)).inc();
     }
 
     /// The cache of verified tokens was asked.
     pub fn session_cache(&self, result: CacheResult) {
-        self.0.session_cache_requests.with_label_values(&[result.as_str()]).inc();
+        let counter = &self.0.cache_requests[result as usize];
+        counter.get_or_init(|| self.0.session_cache_requests.with_label_values(&[result.as_str()])).inc();
     }
 
     /// A refresh ended after `took`.
@@ -403,6 +411,11 @@ impl Make {
         let info = self.gauges("nauth_build_info", "What is running.", &["version", "revision", "rustc"]);
         info.with_label_values(&[version, revision, rustc]).set(1);
     }
+}
+
+/// Room for counters that are found once and then kept.
+fn slots(count: usize) -> Vec<OnceLock<IntCounter>> {
+    (0..count).map(|_| OnceLock::new()).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use crate::domain::id::{SessionId, UserId};
 use crate::domain::session::{Delivery, EndReason, Seen, Session};
 use crate::store::db::{On, Row, StoreError, sql};
 
+/// Sessions looked up in one query; as many as there are `?` in its text.
+const BATCH: usize = 32;
+
 /// The sessions, outside or inside a transaction.
 #[derive(Debug)]
 pub struct Sessions<'a> {
@@ -62,6 +65,24 @@ impl<'a> Sessions<'a> {
         .fetch_all(&mut self.on)
         .await?;
         rows.iter().map(read).collect()
+    }
+
+    /// Which of these sessions live at `now`: not revoked, not expired, their users active and of the same epoch.
+    pub async fn living(&mut self, ids: &[SessionId], now: Time) -> Result<Vec<SessionId>, StoreError> {
+        let mut living = Vec::with_capacity(ids.len());
+        // One text for every number of ids: what is missing of a batch is filled with an id nobody has.
+        for batch in ids.chunks(BATCH) {
+            let mut query = sql("SELECT s.id FROM nauth_sessions s JOIN nauth_users u ON u.id = s.user_id \
+                 WHERE s.id IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                 AND s.revoked_at IS NULL AND s.expires_at > ? AND u.auth_epoch = s.auth_epoch AND u.locked_at IS NULL");
+            for at in 0..BATCH {
+                query = query.bind(batch.get(at).map_or(0, |id| id.number()));
+            }
+            for row in query.bind(now).fetch_all(&mut self.on).await? {
+                living.push(SessionId::from_number(row.int("id")?).map_err(|_| StoreError::Corrupt("id"))?);
+            }
+        }
+        Ok(living)
     }
 
     /// Stores a new session.
@@ -225,4 +246,121 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         expires_at: row.time("expires_at")?,
         revoked_at: row.opt_time("revoked_at")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::user::tests_support::ada;
+    use crate::store::{Db, Store, migrations};
+
+    const NOW: Time = Time::from_secs(1_000);
+
+    fn session(user: UserId) -> Session {
+        Session {
+            id: SessionId::random(),
+            user,
+            family: "ab".repeat(32),
+            generation: 1,
+            rotated_at: NOW,
+            refresh_expires_at: NOW + Duration::from_hours(1),
+            refresh_kid: "k".to_owned(),
+            seen: None,
+            auth_epoch: 1,
+            latest_exp: NOW,
+            amr: vec!["pwd".to_owned()],
+            acr: "aal1".to_owned(),
+            auth_time: NOW,
+            dialect: "nauth".to_owned(),
+            delivery: Delivery::Cookies,
+            auth_method: "password".to_owned(),
+            ip: "127.0.0.1".to_owned(),
+            user_agent: String::new(),
+            created_at: NOW,
+            last_activity_at: NOW,
+            expires_at: NOW + Duration::from_hours(1),
+            revoked_at: None,
+        }
+    }
+
+    async fn store_with(sessions: &[Session], user: &crate::domain::user::User) -> Store {
+        let store = Store::new(Db::in_memory().await.unwrap());
+        migrations::apply(store.db(), NOW).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        tx.users().insert(user, "test").await.unwrap();
+        for session in sessions {
+            tx.sessions().insert(session).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        store
+    }
+
+    fn rotation(from: i64) -> Rotation {
+        Rotation {
+            from,
+            to: from + 1,
+            at: NOW,
+            refresh_expires_at: NOW + Duration::from_hours(1),
+            refresh_kid: "k".to_owned(),
+            access_exp: NOW + Duration::from_mins(15),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_rotates_once_from_each_generation() {
+        let user = ada();
+        let session = session(user.id);
+        let store = store_with(std::slice::from_ref(&session), &user).await;
+
+        assert!(store.sessions().rotate(session.id, &rotation(1)).await.unwrap());
+        assert!(!store.sessions().rotate(session.id, &rotation(1)).await.unwrap());
+
+        let stored = store.sessions().by_id(session.id).await.unwrap().unwrap();
+        assert_eq!((stored.generation, stored.latest_exp), (2, NOW + Duration::from_mins(15)));
+    }
+
+    #[tokio::test]
+    async fn nothing_rotates_that_has_ended() {
+        let user = ada();
+        let sessions = [session(user.id), session(user.id)];
+        let store = store_with(&sessions, &user).await;
+        store.sessions().revoke(sessions[0].id, EndReason::Logout, NOW).await.unwrap();
+        assert!(!store.sessions().rotate(sessions[0].id, &rotation(1)).await.unwrap(), "revoked");
+
+        store.users().raise_epoch(user.id, NOW).await.unwrap();
+        assert!(!store.sessions().rotate(sessions[1].id, &rotation(1)).await.unwrap(), "of an older epoch");
+    }
+
+    #[tokio::test]
+    async fn the_first_sight_of_a_generation_counts() {
+        let user = ada();
+        let session = session(user.id);
+        let store = store_with(std::slice::from_ref(&session), &user).await;
+        let seen = |prefix: &str| Seen { at: NOW, prefix: prefix.to_owned(), user_agent: "x".to_owned() };
+
+        assert!(store.sessions().note_seen(session.id, 1, &seen("first")).await.unwrap());
+        assert!(!store.sessions().note_seen(session.id, 1, &seen("second")).await.unwrap());
+
+        let stored = store.sessions().by_id(session.id).await.unwrap().unwrap();
+        assert_eq!(stored.seen.unwrap().prefix, "first");
+        store.sessions().rotate(session.id, &rotation(1)).await.unwrap();
+        assert!(
+            store.sessions().by_id(session.id).await.unwrap().unwrap().seen.is_none(),
+            "of the next one there is none yet"
+        );
+    }
+
+    #[tokio::test]
+    async fn living_sessions_are_told_from_the_rest_however_many_are_asked_for() {
+        let user = ada();
+        let sessions: Vec<Session> = (0..70).map(|_| session(user.id)).collect();
+        let store = store_with(&sessions, &user).await;
+        store.sessions().revoke(sessions[69].id, EndReason::Logout, NOW).await.unwrap();
+        let ids: Vec<SessionId> = sessions.iter().map(|session| session.id).collect();
+
+        assert_eq!(store.sessions().living(&ids, NOW).await.unwrap().len(), 69);
+        assert!(store.sessions().living(&ids, NOW + Duration::from_hours(1)).await.unwrap().is_empty());
+    }
 }

@@ -14,6 +14,7 @@ use crate::domain::id::{SessionId, UserId};
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::user::{Role, User};
+use crate::metrics::{CacheResult, Metrics};
 use crate::tokens::TokenError;
 use crate::tokens::keys::PurposeKeys;
 
@@ -62,6 +63,7 @@ pub struct AccessVerifier {
     validation: Validation,
     leeway: std::time::Duration,
     clock: Clock,
+    metrics: Metrics,
     // Hashed with a random key, so nobody can aim at one bucket; compared in full, so a hit is the token.
     cache: Cache<Box<str>, Arc<AccessToken>, quick_cache::UnitWeighter, std::hash::RandomState>,
 }
@@ -69,7 +71,7 @@ pub struct AccessVerifier {
 impl AccessVerifier {
     /// A verifier for these keys and settings.
     #[must_use]
-    pub fn new(keys: &PurposeKeys, jwt: &Jwt, clock: Clock) -> Self {
+    pub fn new(keys: &PurposeKeys, jwt: &Jwt, clock: Clock, metrics: Metrics) -> Self {
         let algorithm = jwt.algorithm.jwt();
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&jwt.audience);
@@ -85,7 +87,7 @@ impl AccessVerifier {
             quick_cache::sync::DefaultLifecycle::default(),
         );
         let keys = keys.all.iter().map(|key| (key.kid.clone(), DecodingKey::from_secret(key.bytes()))).collect();
-        Self { keys, algorithm, validation, leeway: jwt.leeway, clock, cache }
+        Self { keys, algorithm, validation, leeway: jwt.leeway, clock, metrics, cache }
     }
 
     /// Checks a token. Expiry is probed on every call, cached or not; revocation is the caller's to ask.
@@ -95,16 +97,21 @@ impl AccessVerifier {
     /// [`TokenError::Expired`] for one that was good once.
     pub fn verify(&self, token: &str) -> Result<Arc<AccessToken>, TokenError> {
         let token = match self.cache.get(token) {
-            Some(known) => known,
+            Some(known) => {
+                self.metrics.session_cache(CacheResult::Hit);
+                known
+            }
             None => self.remember(token)?,
         };
         if self.clock.now() >= token.expires_at + self.leeway {
+            self.metrics.session_cache(CacheResult::Stale);
             return Err(TokenError::Expired(token));
         }
         Ok(token)
     }
 
     fn remember(&self, token: &str) -> Result<Arc<AccessToken>, TokenError> {
+        self.metrics.session_cache(CacheResult::Miss);
         let verified = Arc::new(self.decode(token).ok_or(TokenError::Invalid)?);
         self.cache.insert(token.into(), Arc::clone(&verified));
         Ok(verified)

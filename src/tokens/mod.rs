@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::settings::Jwt;
 use crate::domain::clock::Clock;
+use crate::metrics::Metrics;
 use crate::tokens::keys::Purpose;
 
 pub use access::{AccessMinter, AccessToken, AccessVerifier};
@@ -33,9 +34,9 @@ pub struct Verifier {
 impl Verifier {
     /// A verifier for these keys and settings.
     #[must_use]
-    pub fn new(keys: &KeyRing, jwt: &Jwt, clock: &Clock) -> Self {
+    pub fn new(keys: &KeyRing, jwt: &Jwt, clock: &Clock, metrics: &Metrics) -> Self {
         Self {
-            access: AccessVerifier::new(keys.purpose(Purpose::Access), jwt, clock.clone()),
+            access: AccessVerifier::new(keys.purpose(Purpose::Access), jwt, clock.clone(), metrics.clone()),
             refresh: RefreshTokens::new(keys.purpose(Purpose::Refresh), jwt.leeway, clock.clone()),
         }
     }
@@ -115,7 +116,7 @@ mod tests {
         let ring = KeyRing::ephemeral();
         let keys = ring.purpose(Purpose::Access);
         let clock = Clock::manual(Time::from_secs(1_700_000_000));
-        let verifier = AccessVerifier::new(keys, &jwt(), clock.clone());
+        let verifier = AccessVerifier::new(keys, &jwt(), clock.clone(), Metrics::new());
         let minter = AccessMinter::new(keys, &jwt());
         let session = session("k", clock.now());
         let exp = minter.expiry(session.expires_at, clock.now());
@@ -135,7 +136,7 @@ mod tests {
     fn what_is_not_an_access_token_of_ours_is_invalid() {
         let ring = KeyRing::ephemeral();
         let clock = Clock::manual(Time::from_secs(1_700_000_000));
-        let verifier = AccessVerifier::new(ring.purpose(Purpose::Access), &jwt(), clock.clone());
+        let verifier = AccessVerifier::new(ring.purpose(Purpose::Access), &jwt(), clock.clone(), Metrics::new());
         let refresh = RefreshTokens::new(ring.purpose(Purpose::Refresh), Duration::ZERO, clock.clone());
         let session = session(refresh.active_kid(), clock.now());
         let foreign = AccessMinter::new(ring.purpose(Purpose::Refresh), &jwt());
