@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Watcher {
     files: Vec<PathBuf>,
-    known: Vec<Option<Vec<u8>>>,
+    known: Seen,
     events: mpsc::Receiver<()>,
     inner: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
@@ -27,7 +27,11 @@ impl Watcher {
     #[must_use]
     pub fn new(files: Vec<PathBuf>) -> Self {
         let (told, events) = mpsc::channel(1);
-        let inner = notify::recommended_watcher(move |_| {
+        let inner = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own look at the files opens them; answering that with another look would never end.
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return;
+            }
             // One announcement is enough, however many events are behind it.
             let _ = told.try_send(());
         });
@@ -38,7 +42,8 @@ impl Watcher {
                 None
             }
         };
-        let mut watcher = Self { files: Vec::new(), known: Vec::new(), events, inner, directories: BTreeSet::new() };
+        let (known, directories) = (Seen::default(), BTreeSet::new());
+        let mut watcher = Self { files: Vec::new(), known, events, inner, directories };
         watcher.watch(files);
         watcher
     }
@@ -57,14 +62,14 @@ impl Watcher {
             }
         }
         self.directories = wanted;
-        self.known = contents(&files);
+        self.known = look(&files);
         self.files = files;
     }
 
     /// Waits until the files differ from what was last answered, and have rested for two of `debounce`.
     pub async fn changed(&mut self, debounce: Duration) {
         loop {
-            let _ = timeout(LOOK, self.events.recv()).await;
+            self.told_or_time_to_look().await;
             let rested = rest(&self.files, debounce).await;
             if rested != self.known {
                 self.known = rested;
@@ -72,15 +77,30 @@ impl Watcher {
             }
         }
     }
+
+    /// Ends at an announcement, and after [`LOOK`] in any case.
+    async fn told_or_time_to_look(&mut self) {
+        if timeout(LOOK, self.events.recv()).await == Ok(None) {
+            // Nobody is there to announce anything.
+            sleep(LOOK).await;
+        }
+    }
 }
 
-/// The contents, once they have stayed the same for two periods.
-async fn rest(files: &[PathBuf], debounce: Duration) -> Vec<Option<Vec<u8>>> {
-    let mut seen = contents(files);
+/// What the files hold, and which others lie beside them: a pattern of `include` may name a new one.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    contents: Vec<Option<Vec<u8>>>,
+    neighbours: BTreeSet<PathBuf>,
+}
+
+/// What is seen, once it has stayed the same for two periods.
+async fn rest(files: &[PathBuf], debounce: Duration) -> Seen {
+    let mut seen = look(files);
     let mut since = Instant::now();
     while since.elapsed() < debounce * 2 {
         sleep(debounce).await;
-        let now = contents(files);
+        let now = look(files);
         if now != seen {
             seen = now;
             since = Instant::now();
@@ -89,8 +109,14 @@ async fn rest(files: &[PathBuf], debounce: Duration) -> Vec<Option<Vec<u8>>> {
     seen
 }
 
-fn contents(files: &[PathBuf]) -> Vec<Option<Vec<u8>>> {
-    files.iter().map(|file| std::fs::read(file).ok()).collect()
+fn look(files: &[PathBuf]) -> Seen {
+    let directories: BTreeSet<PathBuf> = files.iter().map(|file| directory(file)).collect();
+    let neighbours = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten();
+    let neighbours = neighbours.filter_map(|entry| Some(entry.ok()?.path()));
+    Seen {
+        contents: files.iter().map(|file| std::fs::read(file).ok()).collect(),
+        neighbours: neighbours.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect(),
+    }
 }
 
 fn directory(file: &Path) -> PathBuf {
@@ -131,6 +157,71 @@ mod tests {
         std::fs::write(dir.path().join("v1/nauth.toml"), "4").unwrap();
         std::os::unix::fs::symlink("v1/nauth.toml", &file).unwrap();
         assert!(seen(&mut watcher).await, "linked");
+    }
+
+    #[tokio::test]
+    async fn links_swapped_like_a_mounted_config_map_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_dir = |name: &str| dir.path().join(name);
+        for version in ["1", "2"] {
+            std::fs::create_dir(in_dir(version)).unwrap();
+            std::fs::write(in_dir(version).join("nauth.toml"), version).unwrap();
+        }
+        std::os::unix::fs::symlink("1", in_dir("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/nauth.toml", in_dir("nauth.toml")).unwrap();
+        let mut watcher = Watcher::new(vec![in_dir("nauth.toml")]);
+
+        std::os::unix::fs::symlink("2", in_dir("..data_tmp")).unwrap();
+        std::fs::rename(in_dir("..data_tmp"), in_dir("..data")).unwrap();
+
+        assert!(seen(&mut watcher).await);
+    }
+
+    #[tokio::test]
+    async fn a_file_written_in_pieces_is_one_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nauth.toml");
+        std::fs::write(&file, "old").unwrap();
+        let mut watcher = Watcher::new(vec![file.clone()]);
+
+        let pieces = tokio::spawn(async move {
+            for length in 1..=10 {
+                std::fs::write(&file, "n".repeat(length)).unwrap();
+                sleep(DEBOUNCE / 4).await;
+            }
+        });
+        assert!(seen(&mut watcher).await);
+        let whole = watcher.known.contents[0].clone();
+        pieces.await.unwrap();
+
+        assert_eq!(whole.as_deref(), Some(b"nnnnnnnnnn".as_slice()));
+        assert!(timeout(Duration::from_millis(300), watcher.changed(DEBOUNCE)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_new_file_beside_the_others_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nauth.toml");
+        std::fs::write(&file, "1").unwrap();
+        let mut watcher = Watcher::new(vec![file]);
+
+        std::fs::write(dir.path().join("more.toml"), "2").unwrap();
+
+        assert!(seen(&mut watcher).await);
+    }
+
+    #[tokio::test]
+    async fn looking_at_the_files_is_no_announcement() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nauth.toml");
+        std::fs::write(&file, "1").unwrap();
+        let mut watcher = Watcher::new(vec![file.clone()]);
+
+        for _ in 0..3 {
+            look(std::slice::from_ref(&file));
+        }
+
+        assert!(timeout(Duration::from_millis(300), watcher.events.recv()).await.is_err());
     }
 
     #[tokio::test]
