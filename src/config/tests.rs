@@ -1,3 +1,5 @@
+//! What a configuration means and what is wrong with one, from text to settings and reports.
+
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -137,6 +139,46 @@ fn contradictions_are_refused() {
         let found = messages(&format!("{text}{SMALL}"));
         assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn what_follows_from_the_port_waits_with_it_for_the_restart() {
+    let old = load_text(SMALL).unwrap().settings;
+    let new = load_text(&format!("[server]\nlisten = \"127.0.0.1:1234\"\n{SMALL}")).unwrap().settings;
+
+    let kept = without_restart_keys(&old, &new);
+
+    assert_eq!(kept.server, old.server);
+    assert_eq!((&kept.jwt.issuer, &kept.jwt.audience), (&old.jwt.issuer, &old.jwt.audience));
+    assert_eq!(kept.delivery, old.delivery);
+    assert_eq!(kept.security, old.security);
+}
+
+#[test]
+fn a_new_cookie_prefix_holds_back_nothing_but_the_cookies() {
+    let old = load_text(SMALL).unwrap().settings;
+    let text = "[token_delivery]\ncookie_prefix = \"x_\"\nweb_origins = [\"https://spa.example\"]\n";
+    let new = load_text(&format!("{text}{SMALL}")).unwrap().settings;
+
+    let found = changes(&old, &new);
+    let kept = without_restart_keys(&old, &new);
+
+    assert_eq!(found.restart_required, ["token_delivery.cookie_prefix"]);
+    assert!(found.applied.contains(&"token_delivery"), "{found:?}");
+    assert_eq!(
+        (&kept.delivery.cookie_prefix, &kept.delivery.web_origins),
+        (&old.delivery.cookie_prefix, &new.delivery.web_origins)
+    );
+    assert_eq!(kept.security.csrf.cookie_name, old.security.csrf.cookie_name);
+}
+
+#[test]
+fn former_master_keys_wait_for_a_restart() {
+    let old = load_text(SMALL).unwrap().settings;
+    let key = "c".repeat(43) + "=";
+    let new = load_text(&format!("[secrets]\nprevious = [\"{key}\"]\n{SMALL}"));
+
+    assert_eq!(changes(&old, &new.unwrap().settings).restart_required, ["secrets.previous"]);
 }
 
 #[test]
