@@ -5,14 +5,15 @@
 //!
 //! # Floors
 //!
-//! A module imports only from floors below its own; `tests/architecture.rs` enforces it.
+//! A module imports only from floors below its own, or from its right neighbours;
+//! `tests/architecture.rs` enforces it.
 //!
 //! | floor | modules | |
 //! |---|---|---|
 //! | 7 | [`cli`], [`app`] | the program: commands, and the one place where the world is built |
 //! | 6 | [`gateway`], [`api`] | the edges: who talks to us (the gateway may use the API) |
 //! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
-//! | 4 | [`events`], [`revocation`], [`tokens`], [`mail`], [`password_hash`], [`sealing`] | engines |
+//! | 4 | [`events`], [`mail`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
 //! | 3 | [`store`], [`transient`] | state |
 //! | 2 | [`config`], [`metrics`], [`logging`] | what the operator sets and sees |
 //! | 1 | [`domain`] | what it is all about; pure |

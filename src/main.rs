@@ -1,3 +1,11 @@
-//! The `nauth` binary.
+//! The `nauth` binary: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+// Small allocations come and go with every request; glibc gives their memory back and fetches it again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    nauth::cli::main()
+}

@@ -45,10 +45,23 @@ pub struct Asked {
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
+    query: String,
     body: Bytes,
 }
 
 impl Asked {
+    /// The body as it came.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The query, without `?`; empty when there is none.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
     /// The body as a JSON object; `{}` when there is none.
     pub fn json(&self) -> Result<Object, Error> {
         json::object(&self.headers, &self.body)
@@ -66,8 +79,9 @@ impl FromRequest<Api> for Asked {
         let path = path.unwrap_or_else(|| request.uri().path().to_owned());
         let (method, headers) = (request.method().clone(), request.headers().clone());
         let ctx = context(&arrival, &headers, &api.names);
+        let query = request.uri().query().unwrap_or("").to_owned();
         let body = Bytes::from_request(request, api).await.map_err(|_| Error::PayloadTooLarge)?;
-        Ok(Self { ctx, own_origin: arrival.own_origin, method, path, headers, body })
+        Ok(Self { ctx, own_origin: arrival.own_origin, method, path, headers, query, body })
     }
 }
 

@@ -90,7 +90,7 @@ impl Api {
     }
 
     /// The cookies of a grant, after those that would stand in their way.
-    fn cookies_for(&self, asked: &Asked, grant: &Grant) -> Vec<HeaderValue> {
+    pub(crate) fn cookies_for(&self, asked: &Asked, grant: &Grant) -> Vec<HeaderValue> {
         let csrf_token = self.auth.csrf_token(grant.session.id);
         let set = delivery::set_cookies(&self.settings, grant, &csrf_token, self.auth.clock().now());
         let shadows = delivery::clear_shadows(&self.settings, &SessionCookies::of(&asked.headers, &self.names));

@@ -1,6 +1,8 @@
 //! Whether a page of ours made the browser send a request.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
+
+use crate::config::settings::SameSite;
 
 /// What a request shows of the page behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,72 @@ pub fn is_prefetch(headers: &HeaderMap) -> bool {
         let purpose = headers.get(*name).and_then(|value| value.to_str().ok());
         purpose.is_some_and(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
     })
+}
+
+/// Whether a person moves to another page, who can be sent to a login page (Fetch Metadata; for
+/// clients without it, a `GET` that wants HTML).
+#[must_use]
+pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    if let Some(mode) = headers.get("sec-fetch-mode") {
+        return mode == "navigate";
+    }
+    let has_metadata = headers.contains_key("sec-fetch-site") || headers.contains_key("sec-fetch-dest");
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    !has_metadata && matches!(*method, Method::GET | Method::HEAD) && accepts.contains("text/html")
+}
+
+/// Whether the client wants another protocol on this connection.
+#[must_use]
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+}
+
+/// Whether a browser asks if another site's page may make the real request.
+#[must_use]
+pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Whether a cookie may speak for its user in a request that changes something or opens a socket.
+///
+/// A request that shows nothing of its page passes only while browsers by themselves keep the
+/// cookies from other sites' requests, and never for an Upgrade, which `SameSite` does not cover.
+#[must_use]
+pub fn may_act(
+    headers: &HeaderMap,
+    own_origin: &str,
+    listed: &[String],
+    same_site: SameSite,
+    is_upgrade: bool,
+) -> bool {
+    match judge(headers, own_origin, listed) {
+        Verdict::Ours => true,
+        Verdict::Foreign => false,
+        Verdict::Silent => !is_upgrade && matches!(same_site, SameSite::Lax | SameSite::Strict),
+    }
+}
+
+/// Whether a session may be refreshed on the way of this request: not for preflights and
+/// prefetches, and not for what another site's page asks for, unless a person moves there or the
+/// site is listed.
+#[must_use]
+pub fn may_refresh(method: &Method, headers: &HeaderMap, own_origin: &str, web_origins: &[String]) -> bool {
+    if is_preflight(method, headers) || is_prefetch(headers) {
+        return false;
+    }
+    if is_navigation(method, headers) {
+        return true;
+    }
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let is_listed =
+        origin.is_some_and(|origin| origin == own_origin || web_origins.iter().any(|known| known == origin));
+    match headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
+        Some(b"same-origin" | b"none") => true,
+        Some(_) => is_listed,
+        None => origin.is_none() || is_listed,
+    }
 }
 
 #[cfg(test)]

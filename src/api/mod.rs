@@ -6,7 +6,9 @@
 //! how tokens travel ([`delivery`]), and what other sites' pages may do ([`csrf`], [`cors`]).
 
 pub mod answer;
+pub mod bridge;
 mod caller;
+pub mod client;
 pub mod context;
 pub mod cors;
 pub mod credentials;
@@ -20,10 +22,12 @@ mod leaving;
 pub mod named;
 pub mod nauth;
 pub mod ops;
+pub mod return_to;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod tests_support;
+pub mod ui;
 
 use std::sync::Arc;
 
@@ -79,8 +83,12 @@ impl AuthApi {
     pub fn new(auth: Auth) -> Self {
         let settings = Arc::clone(auth.settings());
         let names = Nauth::cookie_names(&settings);
+        let mut routes = Nauth::routes(&settings);
+        if ui::is_mounted(&settings) {
+            routes = routes.nest(ui::PATH, ui::routes());
+        }
         let router = Router::new()
-            .nest(&settings.api.prefix, Nauth::routes(&settings))
+            .nest(&settings.api.prefix, routes)
             .fallback(async || Refusal::from(Error::NotFound))
             .method_not_allowed_fallback(async || Refusal::from(Error::MethodNotAllowed(String::new())));
         let api = Api(Arc::new(Inner { settings, auth, names }));

@@ -217,7 +217,7 @@ fn parts(settings: &Settings, store: Store, clock: &Clock) -> Parts {
         store: store.clone(),
         revocations: Arc::clone(&revocations),
         sealer: Arc::new(Sealer::new(keys.purpose(Purpose::Outbox))),
-        renderer: Arc::new(Renderer::new(settings.email.vars.clone())),
+        renderer: arc_swap::ArcSwap::from_pointee(Renderer::new(settings.email.vars.clone())),
         metrics: metrics.clone(),
         recorder: Recorder::default(),
         outbox: Arc::new(Notify::new()),

@@ -57,6 +57,7 @@ fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("database", old.database != new.database),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
         ("token_delivery.cookie_prefix", old.delivery.cookie_prefix != new.delivery.cookie_prefix),
+        ("log.format", old.log.format != new.log.format),
         ("metrics.enabled", old.metrics.enabled != new.metrics.enabled),
         ("metrics.path", old.metrics.path != new.metrics.path),
     ])
@@ -92,6 +93,7 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
         settings.security.csrf.cookie_name.clone_from(&old.security.csrf.cookie_name);
         settings.security.csrf.cookie = old.security.csrf.cookie.clone();
     }
+    settings.log.format = old.log.format;
     settings.metrics.enabled = old.metrics.enabled;
     settings.metrics.path.clone_from(&old.metrics.path);
     settings

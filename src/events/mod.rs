@@ -14,7 +14,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, Time};
 use crate::domain::context::RequestContext;
@@ -49,7 +51,7 @@ pub struct Parts {
     /// Seals messages.
     pub sealer: Arc<Sealer>,
     /// Turns messages into text.
-    pub renderer: Arc<Renderer>,
+    pub renderer: ArcSwap<Renderer>,
     /// Counts.
     pub metrics: Metrics,
     /// Takes events without a change.
@@ -109,6 +111,16 @@ impl Events {
         Self { parts: Arc::new(parts) }
     }
 
+    /// Replaces the words messages are written with.
+    pub fn set_renderer(&self, renderer: Renderer) {
+        self.parts.renderer.store(Arc::new(renderer));
+    }
+
+    /// Writes what was recorded until cancelled.
+    pub async fn run_recorder(&self, stop: CancellationToken) {
+        self.parts.recorder.run(self.parts.store.clone(), self.parts.metrics.clone(), stop).await;
+    }
+
     /// Starts a change.
     pub async fn begin(&self) -> Result<Change, StoreError> {
         let tx = self.parts.store.begin().await?;
@@ -153,7 +165,7 @@ impl Events {
     }
 
     async fn enqueue(&self, tx: &mut Tx, message: &Message, now: Time, expires_at: Time) -> Result<(), Error> {
-        let rendered = self.parts.renderer.render(message).map_err(|error| Error::Internal(Box::new(error)))?;
+        let rendered = self.parts.renderer.load().render(message).map_err(|error| Error::Internal(Box::new(error)))?;
         let body = serde_json::to_vec(&rendered).map_err(|error| Error::Internal(Box::new(error)))?;
         let id = random_number();
         let sealed = self.parts.sealer.seal(OUTBOX, id, &body);

@@ -43,9 +43,9 @@ impl CookieNames {
     #[must_use]
     pub fn is_own(&self, name: &str) -> bool {
         name == self.csrf
-            || name
-                .strip_prefix(self.prefix.as_str())
-                .is_some_and(|rest| matches!(rest, "access_token" | "refresh_token" | "device_token" | "csrf_token" | "challenge"))
+            || name.strip_prefix(self.prefix.as_str()).is_some_and(|rest| {
+                matches!(rest, "access_token" | "refresh_token" | "device_token" | "csrf_token" | "challenge")
+            })
     }
 }
 
@@ -223,7 +223,10 @@ mod tests {
 
     #[test]
     fn our_cookies_stay_here() {
-        let mixed = headers(&[("cookie", "a=1; nauth_access_token=x; b=\"2;"), ("cookie", "nauth_csrf_token=c; nauth_theme=d")]);
+        let mixed = headers(&[
+            ("cookie", "a=1; nauth_access_token=x; b=\"2;"),
+            ("cookie", "nauth_csrf_token=c; nauth_theme=d"),
+        ]);
         assert_eq!(without_own(&mixed, &names()).unwrap(), "a=1; b=\"2; nauth_theme=d");
         assert_eq!(without_own(&headers(&[("cookie", "nauth_refresh_token=x")]), &names()), None);
     }

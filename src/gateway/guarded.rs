@@ -105,6 +105,8 @@ impl Guarded {
             }
             match scanner.scan(&self.received) {
                 Scan::Complete(length) if length > limit => return Head::Refused(431),
+                // A tunnel to anywhere is not what this is for, whatever else is wrong with the request.
+                Scan::Complete(_) if self.received.starts_with(b"CONNECT ") => return Head::Refused(405),
                 Scan::Complete(_) => return Head::Complete,
                 Scan::BareLineFeed => return Head::Refused(400),
                 Scan::Partial if self.received.len() > limit => return Head::Refused(431),

@@ -1,9 +1,64 @@
 //! The gateway's own answers.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use crate::api::nauth::error;
 use crate::domain::clock::Time;
+use crate::domain::error::Error;
+
+/// Marks what the gateway said itself.
+pub const INTERCEPTED: HeaderName = HeaderName::from_static("x-nauth-intercepted");
+/// Names a request in logs, answers and towards upstreams.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A refusal.
+#[must_use]
+pub fn refusal(refused: &Error, path: &str, request_id: &str, now: Time) -> Response<Bytes> {
+    error::report(refused, request_id);
+    let rendered = error::render(refused, path, now);
+    let mut response = Response::new(Bytes::from(rendered.body));
+    *response.status_mut() = rendered.status;
+    response.headers_mut().extend(rendered.headers);
+    marked(response, request_id)
+}
+
+/// The way to another page.
+#[must_use]
+pub fn redirect(location: &str, request_id: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::FOUND;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    marked(response, request_id)
+}
+
+/// Plain text.
+#[must_use]
+pub fn text(body: String, request_id: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// An answer marked as the gateway's own.
+#[must_use]
+pub fn marked(mut response: Response<Bytes>, request_id: &str) -> Response<Bytes> {
+    response.headers_mut().insert(INTERCEPTED, HeaderValue::from_static("1"));
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
 
 /// A whole HTTP/1.1 answer for a client whose request could not even be parsed. The connection closes after it.
 #[must_use]

@@ -46,6 +46,13 @@ impl Db {
         Ok(Self { readers, writer })
     }
 
+    /// Opens a file to look at it: nothing is written, not even the journal mode.
+    pub async fn peek(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+        let only = pool(1, BUSY_TIMEOUT).connect_with(options).await?;
+        Ok(Self { readers: only.clone(), writer: only })
+    }
+
     /// A database that lives as long as this value and its clones.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);

@@ -1,0 +1,174 @@
+//! Who stands at the other end of the connection, and whom to believe about it.
+//!
+//! Forwarding headers count only when the peer is a trusted proxy, and then only as far as trusted
+//! proxies have written them: the right-most address that is none of them is the client (RFC 7239,
+//! section 8.1). What cannot be read ends the walk; nothing beyond it is believed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::config::settings::{ClientIpHeader, Server};
+
+/// The client of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// Its address.
+    pub ip: IpAddr,
+    /// `http` or `https`, as the client speaks it.
+    pub scheme: String,
+    /// The Host the client used, when a trusted proxy says so.
+    pub forwarded_host: Option<String>,
+    /// Whether the peer of the socket is a trusted proxy.
+    pub peer_is_trusted: bool,
+}
+
+/// Finds the client behind `peer`.
+#[must_use]
+pub fn client(peer: SocketAddr, headers: &HeaderMap, server: &Server) -> ClientInfo {
+    let peer = peer.ip().to_canonical();
+    let default = server.public_url.scheme.clone();
+    if !is_trusted(peer, server) {
+        return ClientInfo { ip: peer, scheme: default, forwarded_host: None, peer_is_trusted: false };
+    }
+    let chain = named_addresses(headers, server.client_ip_header);
+    let scheme = last(headers, "x-forwarded-proto").filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
+    ClientInfo {
+        ip: right_most_untrusted(peer, &chain, server),
+        scheme: scheme.unwrap_or(default),
+        forwarded_host: last(headers, "x-forwarded-host"),
+        peer_is_trusted: true,
+    }
+}
+
+/// The forwarding headers for the upstream: what an untrusted peer said is replaced, what a
+/// trusted one said is continued.
+#[must_use]
+pub fn forwarded_headers(
+    client: &ClientInfo,
+    peer: IpAddr,
+    host: &str,
+    received: &HeaderMap,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let peer = peer.to_canonical();
+    let continued = |name: &str, own: &str| match joined(received, name).filter(|_| client.peer_is_trusted) {
+        Some(before) => format!("{before}, {own}"),
+        None => own.to_owned(),
+    };
+    let node = match peer {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("\"[{ip}]\""),
+    };
+    let host = client.forwarded_host.as_deref().unwrap_or(host);
+    let forwarded = format!("for={node};proto={};host=\"{host}\"", client.scheme);
+    [
+        ("x-forwarded-for", continued("x-forwarded-for", &peer.to_string())),
+        ("x-forwarded-proto", client.scheme.clone()),
+        ("x-forwarded-host", host.to_owned()),
+        ("forwarded", continued("forwarded", &forwarded)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)))
+    .collect()
+}
+
+fn is_trusted(ip: IpAddr, server: &Server) -> bool {
+    server.trusted_proxies.iter().any(|net| net.contains(&ip))
+}
+
+fn right_most_untrusted(peer: IpAddr, chain: &[Option<IpAddr>], server: &Server) -> IpAddr {
+    let mut nearest = peer;
+    for named in chain.iter().rev() {
+        let Some(ip) = named else { return nearest };
+        nearest = *ip;
+        if !is_trusted(nearest, server) {
+            return nearest;
+        }
+    }
+    nearest
+}
+
+/// The addresses a header names, in order; `None` for what is not an address.
+fn named_addresses(headers: &HeaderMap, kind: ClientIpHeader) -> Vec<Option<IpAddr>> {
+    match kind {
+        ClientIpHeader::XForwardedFor => listed(headers, "x-forwarded-for").iter().map(|text| address(text)).collect(),
+        ClientIpHeader::XRealIp => last(headers, "x-real-ip").iter().map(|text| address(text)).collect(),
+        ClientIpHeader::CfConnectingIp => last(headers, "cf-connecting-ip").iter().map(|text| address(text)).collect(),
+        ClientIpHeader::Forwarded => {
+            listed(headers, header::FORWARDED.as_str()).iter().map(|element| forwarded_for(element)).collect()
+        }
+    }
+}
+
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let node = pairs.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?.1;
+    address(node.trim().trim_matches('"'))
+}
+
+/// An address, with or without port, IPv6 in brackets or not.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let parsed = text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|addr| addr.ip()));
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok();
+    parsed.or_else(bracketed).map(|ip| ip.to_canonical())
+}
+
+fn listed(headers: &HeaderMap, name: &str) -> Vec<String> {
+    let lines = headers.get_all(name).iter().map(|line| line.to_str().unwrap_or("?"));
+    lines.flat_map(|line| line.split(',').map(|entry| entry.trim().to_owned())).collect()
+}
+
+fn last(headers: &HeaderMap, name: &str) -> Option<String> {
+    listed(headers, name).pop().filter(|value| !value.is_empty())
+}
+
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(listed(headers, name).join(", ")).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::settings;
+
+    fn server(trusted: &[&str], kind: ClientIpHeader) -> Server {
+        let mut server = settings().server;
+        server.trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        server.client_ip_header = kind;
+        server
+    }
+
+    fn found(peer: &str, server: &Server, name: &'static str, lines: &[&'static str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(name, HeaderValue::from_static(line));
+        }
+        client(peer.parse().unwrap(), &headers, server).ip.to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_address_that_is_no_trusted_proxy() {
+        let server = server(&["10.0.0.0/8"], ClientIpHeader::XForwardedFor);
+        let cases: [(&str, &[&'static str], &str); 7] = [
+            ("192.0.2.1:1", &["203.0.113.9"], "192.0.2.1"),
+            ("10.0.0.1:1", &["203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1:1", &["6.6.6.6, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+            ("10.0.0.1:1", &["6.6.6.6", "203.0.113.9"], "203.0.113.9"),
+            ("10.0.0.1:1", &["203.0.113.9, nonsense"], "10.0.0.1"),
+            ("10.0.0.1:1", &["nonsense, 10.0.0.2"], "10.0.0.2"),
+            ("[::ffff:10.0.0.1]:1", &["2001:db8::1"], "2001:db8::1"),
+        ];
+        for (peer, lines, expected) in cases {
+            assert_eq!(found(peer, &server, "x-forwarded-for", lines), expected, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_standard_header_is_read_with_its_quotes_and_ports() {
+        let server = server(&["10.0.0.0/8"], ClientIpHeader::Forwarded);
+        let lines: &[&'static str] = &["for=192.0.2.60;proto=http, For=\"[2001:db8:cafe::17]:4711\""];
+
+        assert_eq!(found("10.0.0.1:1", &server, "forwarded", lines), "2001:db8:cafe::17");
+    }
+}

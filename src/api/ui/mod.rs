@@ -1,0 +1,292 @@
+//! The built-in pages: log in, sign up, enter a code. They work without JavaScript and run none.
+//!
+//! A form is only taken from a page of our own: the browser says where it stands, and without a
+//! word of it the form is refused. What the pages hand out are cookies, never anything a script or
+//! another site could read.
+
+mod form;
+mod page;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::api::answer::append_cookies;
+use crate::api::context::Asked;
+use crate::api::credentials::{SessionCookies, cookie_values};
+use crate::api::delivery;
+use crate::api::evidence::{self, Verdict};
+use crate::api::nauth::error as wire;
+use crate::api::ui::form::Fields;
+use crate::api::ui::page::{Page, View};
+use crate::api::{Api, return_to};
+use crate::auth::{Answer, Challenged, Client, Login, Outcome, Respond, Signup};
+use crate::domain::challenge::Step;
+use crate::domain::contact::Identifier;
+use crate::domain::error::{Error, FieldError};
+use crate::domain::id::ChallengeId;
+use crate::domain::secret::Secret;
+use crate::domain::session::Delivery;
+
+/// Where the pages live, below the prefix of the API.
+pub const PATH: &str = "/ui";
+/// What the pages load.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// What logs in here is a browser.
+const CLIENT: Client = Client { dialect: "nauth", delivery: Delivery::Cookies };
+
+/// The pages' routes.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route("/login", get(show_login).post(login))
+        .route("/signup", get(show_signup).post(signup))
+        .route("/code", get(show_code).post(code))
+        .route("/resend", post(resend))
+        .route("/logout", post(logout))
+        .route("/style.css", get(style))
+}
+
+async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let page = if desk.is_known().await { Page::SignedIn } else { Page::Login };
+    desk.show(StatusCode::OK, page, &Fields::default(), None)
+}
+
+async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
+    Desk::new(api, asked).show(StatusCode::OK, Page::Signup, &Fields::default(), None)
+}
+
+async fn show_code(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    match desk.challenge() {
+        Some(_) => desk.show(StatusCode::OK, Page::Code, &Fields::default(), None),
+        None => desk.go_to("login", None),
+    }
+}
+
+async fn login(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let fields = match desk.fields() {
+        Ok(fields) => fields,
+        Err(refused) => return *refused,
+    };
+    let input = Login {
+        identifier: Identifier::read(fields.get("identifier")),
+        password: Secret::new(fields.get("password").to_owned()),
+        client: CLIENT,
+    };
+    let outcome = desk.api.auth.login(input, &desk.asked.ctx).await;
+    desk.settle(Page::Login, &fields, outcome)
+}
+
+async fn signup(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let fields = match desk.fields() {
+        Ok(fields) => fields,
+        Err(refused) => return *refused,
+    };
+    let outcome = match read_signup(&fields) {
+        Ok(input) => desk.api.auth.signup(input, &desk.asked.ctx).await,
+        Err(error) => Err(error),
+    };
+    desk.settle(Page::Signup, &fields, outcome)
+}
+
+fn read_signup(fields: &Fields) -> Result<Signup, Error> {
+    let wrong = |field: &str, message: &str| Error::Validation(vec![FieldError::new(field, message)]);
+    let email = fields.get("email").parse().map_err(|_| wrong("email", "this is not an e-mail address"))?;
+    let username = Some(fields.get("username")).filter(|name| !name.is_empty());
+    let username = username
+        .map(|name| name.parse().map_err(|_| wrong("username", "3 or more of a-z, 0-9, _ and -")))
+        .transpose()?;
+    Ok(Signup {
+        email,
+        password: Secret::new(fields.get("password").to_owned()),
+        username,
+        first_name: None,
+        last_name: None,
+        metadata: None,
+        timezone: None,
+        locale: None,
+        client: CLIENT,
+    })
+}
+
+async fn code(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let fields = match desk.fields() {
+        Ok(fields) => fields,
+        Err(refused) => return *refused,
+    };
+    let Some(challenge) = desk.challenge() else { return desk.go_to("login", None) };
+    let typed: String = fields.get("code").chars().filter(|c| !c.is_whitespace()).collect();
+    if !(4..=10).contains(&typed.len()) || !typed.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return desk.show(StatusCode::BAD_REQUEST, Page::Code, &fields, Some(&Error::CodeInvalid));
+    }
+    let input = Respond { challenge, answer: Answer::EmailCode(Secret::new(typed)), client: CLIENT };
+    let outcome = desk.api.auth.respond(input, &desk.asked.ctx).await;
+    desk.settle(Page::Code, &fields, outcome)
+}
+
+async fn resend(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let fields = match desk.fields() {
+        Ok(fields) => fields,
+        Err(refused) => return *refused,
+    };
+    let Some(challenge) = desk.challenge() else { return desk.go_to("login", None) };
+    match desk.api.auth.resend(challenge, &desk.asked.ctx).await {
+        Ok(_) => desk.show(StatusCode::OK, Page::CodeSent, &fields, None),
+        Err(error) => desk.refuse(Page::Code, &fields, &error),
+    }
+}
+
+async fn logout(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    if let Err(refused) = desk.fields() {
+        return *refused;
+    }
+    if let Ok(leaving) = desk.api.leaving(&desk.asked)
+        && let Err(error) = desk.api.auth.logout(&leaving.sessions, &desk.asked.ctx).await
+    {
+        return desk.refuse(Page::SignedIn, &Fields::default(), &error);
+    }
+    let mut response = desk.go_to("login", None);
+    append_cookies(&mut response, delivery::clear_cookies(&desk.api.settings));
+    response
+}
+
+async fn style() -> Response {
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=3600")];
+    (headers, include_str!("templates/style.css")).into_response()
+}
+
+/// One visit to a page.
+struct Desk {
+    api: Api,
+    asked: Asked,
+}
+
+impl Desk {
+    fn new(api: Api, asked: Asked) -> Self {
+        Self { api, asked }
+    }
+
+    /// The fields of a form that a page of ours sent.
+    fn fields(&self) -> Result<Fields, Box<Response>> {
+        let from = evidence::judge(&self.asked.headers, &self.asked.own_origin, &[]);
+        if from != Verdict::Ours {
+            let error = Error::Forbidden(crate::domain::error::Denial::CrossSite);
+            return Err(Box::new(self.show(StatusCode::FORBIDDEN, Page::Login, &Fields::default(), Some(&error))));
+        }
+        Ok(Fields::read(self.asked.body()))
+    }
+
+    /// Whether the browser holds a session that lives.
+    async fn is_known(&self) -> bool {
+        let cookies = SessionCookies::of(&self.asked.headers, &self.api.names);
+        for token in &cookies.access {
+            if self.api.auth.authenticate(token, &self.asked.ctx).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn settle(&self, page: Page, fields: &Fields, outcome: Result<Outcome, Error>) -> Response {
+        match outcome {
+            Ok(Outcome::Authenticated(grant)) => {
+                let mut response = see_other(&self.return_to(fields));
+                append_cookies(&mut response, self.api.cookies_for(&self.asked, &grant));
+                append_cookies(&mut response, vec![self.challenge_cookie("", 0)]);
+                response
+            }
+            Ok(Outcome::Challenged(challenged)) => self.ask(&challenged, fields),
+            Err(error) => self.refuse(page, fields, &error),
+        }
+    }
+
+    fn ask(&self, challenged: &Challenged, fields: &Fields) -> Response {
+        let Step::VerifyEmail { .. } = challenged.step;
+        let life = self.api.settings.challenge.ttl.as_secs();
+        let mut response = self.go_to("code", Some(fields));
+        append_cookies(&mut response, vec![self.challenge_cookie(&challenged.challenge.id.to_string(), life)]);
+        response
+    }
+
+    fn refuse(&self, page: Page, fields: &Fields, error: &Error) -> Response {
+        wire::report(error, &self.asked.ctx.request_id);
+        let status = wire::render(error, &self.asked.path, self.api.auth.clock().now()).status;
+        self.show(status, page, fields, Some(error))
+    }
+
+    fn show(&self, status: StatusCode, page: Page, fields: &Fields, error: Option<&Error>) -> Response {
+        let view = View {
+            page,
+            base: &format!("{}{PATH}", self.api.settings.api.prefix),
+            settings: &self.api.settings,
+            return_to: &self.return_to(fields),
+            fields,
+            error,
+        };
+        let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], view.html()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        response
+    }
+
+    /// Where the visit leads in the end: what the form or the address says, if that is safe.
+    fn return_to(&self, fields: &Fields) -> String {
+        let query = Fields::read(self.asked.query().as_bytes());
+        let wanted = [fields.get("return_to"), query.get("return_to")].into_iter().find(|text| !text.is_empty());
+        let listed = &self.api.settings.security.return_to_origins;
+        wanted.and_then(|text| return_to::safe(text, &self.asked.own_origin, listed)).unwrap_or_else(|| "/".to_owned())
+    }
+
+    fn go_to(&self, page: &str, fields: Option<&Fields>) -> Response {
+        let back = self.return_to(fields.unwrap_or(&Fields::default()));
+        let url = format!("{}{PATH}/{page}", self.api.settings.api.prefix);
+        see_other(&return_to::login_location(&url, &self.asked.own_origin, &back))
+    }
+
+    fn challenge(&self) -> Option<ChallengeId> {
+        cookie_values(&self.asked.headers, &self.challenge_name()).iter().find_map(|value| value.parse().ok())
+    }
+
+    fn challenge_name(&self) -> String {
+        format!("{}challenge", self.api.settings.delivery.cookie_prefix)
+    }
+
+    fn challenge_cookie(&self, value: &str, max_age: u64) -> HeaderValue {
+        let flags = &self.api.settings.delivery.cookie;
+        let secure = if flags.secure { "; Secure" } else { "" };
+        // A `__Host-` cookie must have the path `/`.
+        let path = if self.challenge_name().starts_with("__Host-") {
+            "/".to_owned()
+        } else {
+            format!("{}{PATH}", self.api.settings.api.prefix)
+        };
+        let name = self.challenge_name();
+        let text = format!("{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}");
+        HeaderValue::from_str(&text).expect("a name, a UUID and a path are printable")
+    }
+}
+
+fn see_other(location: &str) -> Response {
+    let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// Whether the pages are of use: they hand out cookies.
+#[must_use]
+pub fn is_mounted(settings: &Arc<crate::config::settings::Settings>) -> bool {
+    settings.delivery.method != crate::config::settings::DeliveryMethod::Json
+}

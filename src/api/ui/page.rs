@@ -1,0 +1,146 @@
+//! Pages as HTML. Everything that comes from outside is escaped by the template engine.
+
+use std::sync::LazyLock;
+
+use minijinja::{AutoEscape, Environment, context};
+
+use crate::api::ui::form::Fields;
+use crate::config::settings::{Settings, UsernameRule};
+use crate::domain::error::{Error, Limit};
+
+/// The pages there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    /// Log in, or go to sign up.
+    Login,
+    /// Sign up.
+    Signup,
+    /// Enter the code that was mailed.
+    Code,
+    /// The same, just after another mail went out.
+    CodeSent,
+    /// Nothing to do: log out, or go on.
+    SignedIn,
+}
+
+impl Page {
+    fn template(self) -> &'static str {
+        match self {
+            Self::Login => "login.html",
+            Self::Signup => "signup.html",
+            Self::Code | Self::CodeSent => "code.html",
+            Self::SignedIn => "signed_in.html",
+        }
+    }
+}
+
+/// A page about to be shown.
+#[derive(Debug)]
+pub(super) struct View<'a> {
+    pub(super) page: Page,
+    /// Where the pages live.
+    pub(super) base: &'a str,
+    pub(super) settings: &'a Settings,
+    /// Where the visit leads in the end.
+    pub(super) return_to: &'a str,
+    /// What was typed; passwords are never shown again.
+    pub(super) fields: &'a Fields,
+    pub(super) error: Option<&'a Error>,
+}
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    for (name, text) in [
+        ("base.html", include_str!("templates/base.html.j2")),
+        ("login.html", include_str!("templates/login.html.j2")),
+        ("signup.html", include_str!("templates/signup.html.j2")),
+        ("code.html", include_str!("templates/code.html.j2")),
+        ("signed_in.html", include_str!("templates/signed_in.html.j2")),
+    ] {
+        templates.add_template(name, text).expect("built-in templates are well-formed");
+    }
+    templates
+});
+
+impl View<'_> {
+    /// The page.
+    pub(super) fn html(&self) -> String {
+        let values = context! {
+            base => self.base,
+            app_name => &self.settings.email.vars.app_name,
+            return_to => self.return_to,
+            identifier => self.fields.get("identifier"),
+            email => self.fields.get("email"),
+            username => self.fields.get("username"),
+            asks_username => self.settings.signup.username == UsernameRule::Required,
+            can_sign_up => self.settings.signup.enabled,
+            min_length => self.settings.password.min_length,
+            sent => self.page == Page::CodeSent,
+            errors => self.error.map(sentences).unwrap_or_default(),
+        };
+        let template = TEMPLATES.get_template(self.page.template()).expect("every page has a template");
+        template.render(values).expect("built-in templates render with their values")
+    }
+}
+
+/// What went wrong, in words for the person at the screen.
+fn sentences(error: &Error) -> Vec<String> {
+    let sentence = match error {
+        Error::WeakPassword(missed) => return missed.clone(),
+        Error::Validation(fields) => return fields.iter().map(|field| field.message.clone()).collect(),
+        Error::InvalidCredentials => "That address or password is not right.".to_owned(),
+        Error::AccountLocked { reason, .. } => format!("This account is disabled: {reason}"),
+        Error::EmailTaken => "There is an account with this address already. Log in instead.".to_owned(),
+        Error::UsernameTaken => "This name is taken.".to_owned(),
+        Error::SignupDisabled => "Signing up is not possible here.".to_owned(),
+        Error::CodeInvalid => "That code is not right.".to_owned(),
+        Error::CodeExpired | Error::CodeExhausted => "That code is no longer good. Ask for another one.".to_owned(),
+        Error::ChallengeInvalid | Error::ChallengeExpired | Error::ChallengeExhausted | Error::ChallengeCompleted => {
+            "This took too long or too many tries. Log in again to go on.".to_owned()
+        }
+        Error::RateLimited { limit: Limit::Resend { .. }, retry_after } => {
+            format!("Another mail can be sent in {} seconds.", retry_after.as_secs() + 1)
+        }
+        Error::RateLimited { .. } => "Too many mails were sent to this address. Try again later.".to_owned(),
+        Error::Forbidden(_) => "The form came from another site. Try again from here.".to_owned(),
+        Error::Unavailable(_) => "That cannot be done right now. Try again in a moment.".to_owned(),
+        _ => "Something went wrong. Try again.".to_owned(),
+    };
+    vec![sentence]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::settings;
+
+    fn html(page: Page, fields: &[u8], error: Option<&Error>) -> String {
+        let (settings, fields) = (settings(), Fields::read(fields));
+        View { page, base: "/auth/ui", settings: &settings, return_to: "/a?b=\"><c>", fields: &fields, error }.html()
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_escaped() {
+        let page = html(Page::Login, b"identifier=%22%3E%3Cscript%3Ealert(1)%3C/script%3E&password=hunter2", None);
+
+        assert!(!page.contains("<script") && !page.contains("<c>"), "{page}");
+        assert!(!page.contains("hunter2"));
+        assert!(page.contains("&lt;script&gt;"), "{page}");
+    }
+
+    #[test]
+    fn no_page_runs_or_styles_anything_inline() {
+        for page in [Page::Login, Page::Signup, Page::Code, Page::CodeSent, Page::SignedIn] {
+            let html = html(page, b"", Some(&Error::CodeInvalid));
+            assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("onclick"), "{html}");
+            assert!(html.contains("style.css"));
+        }
+    }
+
+    #[test]
+    fn errors_are_told_in_words() {
+        let missed = Error::WeakPassword(vec!["too short".to_owned()]);
+        assert!(html(Page::Signup, b"", Some(&missed)).contains("too short"));
+    }
+}

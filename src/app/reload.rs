@@ -1,0 +1,122 @@
+//! Reloading: parse, check, build, swap; or change nothing and say why.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+use tracing::{error, info, warn};
+
+use crate::app::world::transport;
+use crate::auth::{Auth, Parts};
+use crate::config::settings::Settings;
+use crate::config::{self, Environment};
+use crate::gateway::{PublicEdge, Runtime};
+use crate::logging::Logging;
+use crate::mail::{Renderer, Transport};
+use crate::metrics::{Metrics, ReloadResult};
+use crate::password_hash::Hasher;
+
+/// Replaces the settings of a running server.
+pub struct Reloader {
+    /// The main file.
+    pub path: PathBuf,
+    /// The environment the server was started with.
+    pub environment: Environment,
+    /// What is in force, and what it was read from.
+    pub current: Mutex<InForce>,
+    /// What the use cases stand on.
+    pub parts: Arc<Parts>,
+    /// The public listener.
+    pub edge: Arc<PublicEdge>,
+    /// How mail leaves.
+    pub transport: Arc<ArcSwap<Box<dyn Transport>>>,
+    /// The log.
+    pub logging: Arc<Logging>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// The settings in force and the fingerprint of their files.
+pub struct InForce {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// SHA-256 of the files.
+    pub fingerprint: String,
+}
+
+/// What became of a reload, in words for whoever asked.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Whether the file is in force now.
+    pub accepted: bool,
+    /// What changed, or why nothing did.
+    pub message: String,
+}
+
+impl Reloader {
+    /// Loads the file anew. One at a time.
+    pub async fn reload(&self) -> Answer {
+        let mut current = self.current.lock().await;
+        let loaded = match config::load_for_reload(&self.path, &self.environment) {
+            Ok(loaded) => loaded,
+            Err(report) => return self.reject(report.to_string()),
+        };
+        let changes = config::changes(&current.settings, &loaded.settings);
+        if !changes.refused.is_empty() {
+            let keys = changes.refused.join("`, `");
+            return self.reject(format!(
+                "`{keys}` cannot change while nauth runs; rotate through `secrets.previous` and restart"
+            ));
+        }
+        if !loaded.warnings.is_empty() {
+            warn!("{}", loaded.warnings);
+        }
+        if !changes.restart_required.is_empty() {
+            warn!(keys = changes.restart_required.join(", "), "changed, but takes effect after a restart only");
+        }
+        let settings = Arc::new(config::without_restart_keys(&current.settings, &loaded.settings));
+        if let Err(error) = self.apply(&current.settings, &settings) {
+            return self.reject(format!("{error:#}"));
+        }
+        let result = if changes.applied.is_empty() { ReloadResult::Noop } else { ReloadResult::Applied };
+        self.metrics.config_applied(&loaded.fingerprint, self.parts.clock.now(), Some(result));
+        let applied = if changes.applied.is_empty() { "nothing".to_owned() } else { changes.applied.join(", ") };
+        info!(applied, overridden = loaded.overridden.join(", "), "settings reloaded");
+        let mut message = format!("applied: {applied}");
+        if !changes.restart_required.is_empty() {
+            message = format!("{message}; restart required: {}", changes.restart_required.join(", "));
+        }
+        *current = InForce { settings, fingerprint: loaded.fingerprint };
+        Answer { accepted: true, message }
+    }
+
+    /// Everything that can fail comes before the first thing that changes.
+    fn apply(&self, old: &Settings, new: &Arc<Settings>) -> anyhow::Result<()> {
+        let transport = transport(new)?;
+        let hasher = if old.security.password_hash == new.security.password_hash {
+            None
+        } else {
+            Some(Hasher::start(&new.security.password_hash, &self.metrics)?)
+        };
+        let gateway = self.edge.gateway();
+        let auth = Auth::new(Arc::clone(new), Arc::clone(&self.parts));
+        let runtime = Runtime::build(auth, &self.metrics, Some(&gateway.runtime()));
+
+        self.logging.reload(&new.log);
+        self.transport.store(Arc::new(transport));
+        self.parts.events.set_renderer(Renderer::new(new.email.vars.clone()));
+        if let Some(hasher) = hasher {
+            self.parts.hasher.store(Arc::new(hasher));
+        }
+        gateway.set_runtime(runtime);
+        self.edge.set_limits(&new.server);
+        Ok(())
+    }
+
+    fn reject(&self, reason: String) -> Answer {
+        self.metrics.config_rejected();
+        error!("settings not reloaded; the old ones stay in force\n{reason}");
+        Answer { accepted: false, message: reason }
+    }
+}

@@ -1,0 +1,265 @@
+//! The server: started, run until it is told to stop, drained, ended.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::FutureExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::api::ops::{Operations, Ops, Readiness};
+use crate::app::data_dir::{DataDir, Lock};
+use crate::app::reload::{InForce, Reloader};
+use crate::app::world::{Schema, World, master_keys, open_store};
+use crate::config::settings::{Settings, Target};
+use crate::config::{Environment, Loaded, Watcher};
+use crate::domain::clock::Clock;
+use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
+use crate::logging::Logging;
+use crate::metrics::Metrics;
+use crate::revocation::{Freshness, READY_WITHIN, Revocations};
+
+/// How often what is of no use any more is swept out.
+const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// Longest wait for background work at the end; it only writes down what happened.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    settings: Arc<Settings>,
+    public: Arc<PublicEdge>,
+    management: Arc<ManagementEdge>,
+    reloader: Arc<Reloader>,
+    world: World,
+    draining: Arc<AtomicBool>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    listeners: Option<(TcpListener, TcpListener)>,
+    clock: Clock,
+    _lock: Lock,
+}
+
+/// Why a server does not start; one sentence, with its causes.
+pub type ServerError = anyhow::Error;
+
+impl Server {
+    /// Builds everything and binds the listeners. Nothing is served yet.
+    pub async fn start(
+        path: PathBuf,
+        environment: Environment,
+        loaded: Loaded,
+        logging: Arc<Logging>,
+    ) -> Result<Self, ServerError> {
+        let settings = Arc::clone(&loaded.settings);
+        let listeners = (
+            bind(settings.server.listen, "server.listen").await?,
+            bind(settings.management.addr, "server.management.addr").await?,
+        );
+        let data = DataDir::open(&settings.server.data_dir)?;
+        let lock = data.lock()?;
+        let clock = Clock::system();
+        let metrics = Metrics::new();
+        let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
+        let store = open_store(&settings, &data, schema, &clock).await?;
+        let masters = master_keys(&settings, &data, &store).await?;
+        let world = World::build(&settings, store, &masters, clock.clone(), metrics.clone()).await?;
+
+        let runtime = Runtime::build(world.auth.clone(), &metrics, None);
+        let public = PublicEdge::new(runtime, &settings.server, &metrics, clock.clone());
+        let draining = Arc::new(AtomicBool::new(false));
+        let current = InForce { settings: Arc::clone(&settings), fingerprint: loaded.fingerprint.clone() };
+        let reloader = Arc::new(Reloader {
+            path,
+            environment,
+            current: Mutex::new(current),
+            parts: Arc::clone(&world.parts),
+            edge: Arc::clone(&public),
+            transport: Arc::clone(&world.dispatcher.transport),
+            logging,
+            metrics: metrics.clone(),
+        });
+        let operations = operations(&reloader, &world, &draining, &metrics);
+        let ops = Ops::new(&settings.management, &settings.metrics, operations, clock.clone());
+        let management = ManagementEdge::new(ops, &settings.server, clock.clone());
+        metrics.config_applied(&loaded.fingerprint, clock.now(), None);
+        Ok(Self {
+            settings,
+            public,
+            management,
+            reloader,
+            world,
+            draining,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            listeners: Some(listeners),
+            clock,
+            _lock: lock,
+        })
+    }
+
+    /// Serves until told to stop, then drains. Answers once everything has ended.
+    pub async fn run(mut self) -> Result<(), ServerError> {
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
+        let hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be awaited")?;
+        // The first poll decides who is known; without it every identified request would be a 503.
+        if let Err(error) = self.world.parts.revocations.poll(&self.world.store).await {
+            warn!(error = %crate::logging::chain(&error), "revocations cannot be read yet");
+        }
+        self.spawn_work(hang_up);
+        let (public, management) = self.listeners.take().expect("a server runs once");
+        self.greet(&public, &management);
+        self.tasks.spawn(Arc::clone(&self.public).listen(public));
+        self.tasks.spawn(Arc::clone(&self.management).listen(management));
+
+        let kind = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!(signal = kind, "stopping; requests in flight may finish");
+        self.draining.store(true, Ordering::SeqCst);
+        let grace = self.settings.server.shutdown_grace;
+        tokio::select! {
+            () = self.public.drain(grace) => {}
+            _ = terminate.recv() => self.public.end_all(),
+            _ = interrupt.recv() => self.public.end_all(),
+        }
+        self.management.drain(Duration::from_millis(200)).await;
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await.is_err() {
+            warn!("background work did not end in time");
+        }
+        self.world.store.db().close().await;
+        info!("stopped");
+        Ok(())
+    }
+
+    fn spawn_work(&self, hang_up: Signal) {
+        let (store, stop) = (&self.world.store, &self.stop);
+        let parts = Arc::clone(&self.world.parts);
+        let revocations = Arc::clone(&parts.revocations);
+        let poll = self.settings.session.revocation_poll;
+        self.tasks.spawn(Arc::clone(&revocations).run(store.clone(), poll, stop.clone()));
+        self.tasks.spawn(self.world.dispatcher.clone().run(stop.clone()));
+        self.tasks.spawn({
+            let (events, stop) = (parts.events.clone(), stop.clone());
+            async move { events.run_recorder(stop).await }
+        });
+        self.tasks.spawn({
+            let (parts, store, stop) = (Arc::clone(&parts), store.clone(), stop.clone());
+            async move { parts.sightings.run(store, stop).await }
+        });
+        self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
+        self.tasks.spawn(purge(store.clone(), self.clock.clone(), stop.clone()));
+        self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));
+    }
+
+    fn greet(&self, public: &TcpListener, management: &TcpListener) {
+        let shown = |listener: &TcpListener| listener.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+        let settings = &self.settings;
+        let database = settings.database.path.display().to_string();
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            listen = shown(public),
+            management = shown(management),
+            database,
+            "nauth is running"
+        );
+        if std::io::stdout().is_terminal() || settings.log.format == crate::config::settings::LogFormat::Text {
+            let shows = settings.upstreams.values().any(|upstream| upstream.targets.contains(&Target::Whoami));
+            let next = if shows { "put your own app into `targets` when you have seen enough" } else { "log in" };
+            let url = &settings.server.public_url.origin;
+            info!("open {url}/ to sign up; {next}");
+        }
+    }
+}
+
+async fn bind(addr: SocketAddr, key: &str) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(addr).await.with_context(|| format!("`{key}` = {addr} cannot be listened on"))
+}
+
+fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool>, metrics: &Metrics) -> Operations {
+    let (revocations, draining) = (Arc::clone(&world.parts.revocations), Arc::clone(draining));
+    let metrics = metrics.clone();
+    let reloader = Arc::clone(reloader);
+    Operations {
+        readiness: Box::new(move || readiness(&revocations, draining.load(Ordering::SeqCst))),
+        metrics: Box::new(move || metrics.render()),
+        reload: Box::new(move || {
+            let reloader = Arc::clone(&reloader);
+            async move {
+                let answer = reloader.reload().await;
+                if answer.accepted { Ok(answer.message) } else { Err(answer.message) }
+            }
+            .boxed()
+        }),
+    }
+}
+
+fn readiness(revocations: &Revocations, draining: bool) -> Readiness {
+    let database = match revocations.freshness() {
+        Freshness::Loading => Err("never read".to_owned()),
+        Freshness::Polled(ago) if ago > READY_WITHIN => Err(format!("not read for {}s", ago.as_secs())),
+        Freshness::Polled(_) => Ok(()),
+    };
+    let serving = if draining { Err("stopping".to_owned()) } else { Ok(()) };
+    Readiness(BTreeMap::from([("database", database), ("serving", serving)]))
+}
+
+/// Ends what is open on a session that has ended, as soon as that is known.
+async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop: CancellationToken) {
+    let mut changed = revocations.changed();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            told = changed.changed() => if told.is_err() { return },
+            // Streams also end by themselves, when their token or session expires.
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        edge.recheck_streams();
+    }
+}
+
+async fn purge(store: crate::store::Store, clock: Clock, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PURGE_EVERY) => {}
+        }
+        match crate::auth::purge(&store, clock.now()).await {
+            Ok(rows) => info!(rows, "swept out what had ended"),
+            Err(error) => error!(error = %crate::logging::chain(&error), "what has ended cannot be swept out"),
+        }
+    }
+}
+
+/// Reloads when the files change or SIGHUP comes.
+async fn follow_files(reloader: Arc<Reloader>, mut hang_up: Signal, watch: bool, stop: CancellationToken) {
+    let settings = Arc::clone(&reloader.current.lock().await.settings);
+    let mut watcher = Watcher::new(settings.files.clone());
+    let mut debounce = settings.reload.debounce;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            told = hang_up.recv() => if told.is_none() { return },
+            () = watcher.changed(debounce), if watch => {}
+        }
+        let answer = reloader.reload().await;
+        if answer.accepted {
+            let settings = Arc::clone(&reloader.current.lock().await.settings);
+            watcher.watch(settings.files.clone());
+            debounce = settings.reload.debounce;
+        }
+    }
+}

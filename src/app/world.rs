@@ -1,0 +1,177 @@
+//! The world below the edges: database, keys, engines, use cases. Built here and nowhere else, for
+//! the server and for every command beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::app::data_dir::DataDir;
+use crate::auth::{Auth, Parts, Sightings};
+use crate::config::settings::{EmailProvider, Settings};
+use crate::domain::clock::Clock;
+use crate::domain::error::Error;
+use crate::domain::secret::Secret;
+use crate::events::{self, Events, Recorder};
+use crate::mail::console::Console;
+use crate::mail::outbox::Dispatcher;
+use crate::mail::smtp::Smtp;
+use crate::mail::{Renderer, Transport};
+use crate::metrics::Metrics;
+use crate::password_hash::Hasher;
+use crate::revocation::Revocations;
+use crate::sealing::Sealer;
+use crate::store::{Db, Store, StoreError, migrations};
+use crate::tokens::keys::Purpose;
+use crate::tokens::{FixedKeys, KeyError, KeyRing, MasterKeys};
+use crate::transient::Memory;
+
+/// Everything below the edges.
+#[derive(Debug)]
+pub struct World {
+    /// The database.
+    pub store: Store,
+    /// What the use cases stand on; survives reloads.
+    pub parts: Arc<Parts>,
+    /// The use cases under the settings the world was built with.
+    pub auth: Auth,
+    /// Delivers mail.
+    pub dispatcher: Dispatcher,
+}
+
+impl World {
+    /// Builds the world on an open database.
+    pub async fn build(
+        settings: &Arc<Settings>,
+        store: Store,
+        masters: &MasterKeys,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> anyhow::Result<Self> {
+        let jwt = &settings.jwt;
+        let fixed = FixedKeys { access: jwt.access_secret.clone(), refresh: jwt.refresh_secret.clone() };
+        let keys = match KeyRing::load(&store, masters, &fixed, clock.now()).await {
+            Ok(keys) => keys,
+            Err(KeyError::WrongMaster) => bail!(
+                "the database was made with another master key; set `secrets.master_key` to the right one, or list \
+                 the old one in `secrets.previous`"
+            ),
+            Err(KeyError::Store(error)) => return Err(error).context("the keys cannot be read"),
+        };
+        let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
+        let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
+        let outbox = Arc::new(Notify::new());
+        let events = Events::new(events::Parts {
+            store: store.clone(),
+            revocations: Arc::clone(&revocations),
+            sealer: Arc::clone(&sealer),
+            renderer: ArcSwap::from_pointee(Renderer::new(settings.email.vars.clone())),
+            metrics: metrics.clone(),
+            recorder: Recorder::default(),
+            outbox: Arc::clone(&outbox),
+            leeway: settings.jwt.leeway,
+            clock: clock.clone(),
+        });
+        let hasher =
+            Hasher::start(&settings.security.password_hash, &metrics).context("no hashing thread can be started")?;
+        let parts = Arc::new(Parts {
+            store: store.clone(),
+            transient: Arc::new(Memory::new(clock.clone())),
+            events,
+            hasher: ArcSwap::from_pointee(hasher),
+            keys,
+            revocations,
+            sightings: Sightings::default(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        });
+        let transport = Arc::new(ArcSwap::from_pointee(transport(settings)?));
+        let dispatcher = Dispatcher { store: store.clone(), sealer, transport, metrics, wake: outbox, clock };
+        let auth = Auth::new(Arc::clone(settings), Arc::clone(&parts));
+        Ok(Self { store, parts, auth, dispatcher })
+    }
+}
+
+/// How mail leaves.
+pub(super) fn transport(settings: &Settings) -> anyhow::Result<Box<dyn Transport>> {
+    let email = &settings.email;
+    Ok(match &email.provider {
+        EmailProvider::Console => Box::new(Console),
+        EmailProvider::Smtp { url, timeout } => {
+            Box::new(Smtp::new(url, *timeout, &email.from, email.reply_to.as_deref())?)
+        }
+    })
+}
+
+/// Whether the schema is brought up to date on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// It is.
+    Migrate,
+    /// It must be up to date already.
+    Expect,
+}
+
+/// Opens the database of these settings.
+pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clock: &Clock) -> anyhow::Result<Store> {
+    let database = &settings.database;
+    data.prepare_database(&database.path)?;
+    refuse_foreign(&database.path).await?;
+    let db = Db::open(&database.path, database.max_connections, database.acquire_timeout)
+        .await
+        .map_err(|error| unusable(&database.path, error))?;
+    if schema == Schema::Migrate {
+        let applied = migrations::apply(&db, clock.now()).await.map_err(|error| unusable(&database.path, error))?;
+        for (version, name) in applied {
+            tracing::info!(version, name, "schema brought up to date");
+        }
+    }
+    let status = migrations::status(&db).await.map_err(|error| unusable(&database.path, error))?;
+    if !status.pending.is_empty() {
+        bail!("the database `{}` has an older schema; run `nauth migrate` first", database.path.display());
+    }
+    Ok(Store::new(db))
+}
+
+/// Leaves a database of something else as it is.
+pub async fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
+    let db = Db::peek(path).await.map_err(|error| unusable(path, error))?;
+    let looked = migrations::status(&db).await;
+    db.close().await;
+    looked.map(drop).map_err(|error| unusable(path, error))
+}
+
+/// A refusal that names the file.
+#[must_use]
+pub fn unusable(path: &Path, error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Schema(reason) => anyhow::anyhow!("the database `{}` cannot be used: {reason}", path.display()),
+        other => anyhow::Error::new(other).context(format!("the database `{}` cannot be used", path.display())),
+    }
+}
+
+/// The master keys: configured, else generated. A new one is made for an empty database only.
+pub async fn master_keys(settings: &Settings, data: &DataDir, store: &Store) -> anyhow::Result<MasterKeys> {
+    let previous = settings.secrets.previous.clone();
+    let current = match &settings.secrets.master_key {
+        Some(key) => key.clone(),
+        None => generated_key(data, store).await?,
+    };
+    Ok(MasterKeys { current, previous })
+}
+
+async fn generated_key(data: &DataDir, store: &Store) -> anyhow::Result<Secret<Vec<u8>>> {
+    if let Some(key) = data.master_key()? {
+        return Ok(key);
+    }
+    let known = store.keys().master_checks().await.map_err(Error::from).context("the keys cannot be read")?;
+    if !known.is_empty() {
+        bail!(
+            "the master key `{}` is missing, and the database was made with it; restore it from a backup",
+            data.key_path().display()
+        );
+    }
+    data.generate_master_key()
+}

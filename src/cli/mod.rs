@@ -1,0 +1,117 @@
+//! The commands.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 the configuration or the command line is wrong.
+
+mod check;
+mod health;
+mod migrate;
+mod routes;
+mod run;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Environment, Loaded, load};
+
+/// Where the configuration is looked for after `./nauth.toml`.
+const SYSTEM_FILE: &str = "/etc/nauth/nauth.toml";
+/// The exit code of a wrong configuration or command line.
+const WRONG: u8 = 2;
+
+/// The auth gateway in front of the backends you already have.
+#[derive(Debug, Parser)]
+#[command(name = "nauth", version, propagate_version = true)]
+struct Arguments {
+    /// The configuration file [default: ./nauth.toml, then /etc/nauth/nauth.toml]
+    #[arg(long, short, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (what `nauth` alone does)
+    Run,
+    /// Check the configuration; exits 2 when it has errors
+    Check {
+        /// Warnings count as errors
+        #[arg(long)]
+        strict: bool,
+    },
+    /// List the routes in the order they are tried
+    Routes,
+    /// Bring the database to this version's schema, or show how far it is
+    Migrate {
+        #[command(subcommand)]
+        command: Option<migrate::Command>,
+    },
+    /// Ask the running gateway whether it is ready; exits 1 when it is not
+    Health,
+    /// Manage users
+    User {
+        #[command(subcommand)]
+        command: user::Command,
+    },
+}
+
+/// Runs a command; answers the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(WRONG) } else { ExitCode::SUCCESS };
+        }
+    };
+    // Two crates bring a TLS provider; whoever uses TLS first must find one chosen.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let environment = Environment::process();
+    let path = arguments.config.unwrap_or_else(default_path);
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Check { strict } => check::run(&path, &environment, strict),
+        Command::Run => with_config(&path, &environment, |loaded| run::run(&path, &environment, loaded)),
+        Command::Routes => with_config(&path, &environment, |loaded| routes::run(&loaded.settings)),
+        Command::Migrate { command } => {
+            with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
+        }
+        Command::Health => with_config(&path, &environment, |loaded| health::run(&loaded.settings)),
+        Command::User { command } => with_config(&path, &environment, |loaded| user::run(&loaded.settings, command)),
+    }
+}
+
+fn default_path() -> PathBuf {
+    let here = PathBuf::from("nauth.toml");
+    if here.exists() || !PathBuf::from(SYSTEM_FILE).exists() { here } else { PathBuf::from(SYSTEM_FILE) }
+}
+
+/// Loads the configuration and runs a command with it.
+fn with_config(
+    path: &std::path::Path,
+    environment: &Environment,
+    command: impl FnOnce(Loaded) -> anyhow::Result<()>,
+) -> ExitCode {
+    let loaded = match load(path, environment) {
+        Ok(loaded) => loaded,
+        Err(report) => {
+            eprintln!("{}", check::shown(&report));
+            return ExitCode::from(WRONG);
+        }
+    };
+    match command(loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A small runtime for the commands beside the server.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

@@ -1,0 +1,62 @@
+//! `nauth routes`: what is routed where, in the order it is tried.
+
+use std::io::Write;
+
+use crate::config::settings::{Access, PathRule, Route, Settings};
+
+/// Columns of the table.
+const COLUMNS: usize = 6;
+
+pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
+    let mut routes: Vec<&Route> = settings.routes.iter().map(AsRef::as_ref).collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(specificity(route)));
+    let head = ["HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "NAME (LINE)"].map(str::to_owned);
+    let rows: Vec<[String; COLUMNS]> = std::iter::once(head).chain(routes.into_iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    let mut out = std::io::stdout().lock();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// Host before path: exact, wildcard, none; then exact paths, then longer prefixes.
+fn specificity(route: &Route) -> (u8, bool, usize) {
+    let host = match route.hosts.first() {
+        None => 0,
+        Some(host) if host.starts_with('*') => 1,
+        Some(_) => 2,
+    };
+    match &route.path {
+        PathRule::Exact(path) => (host, true, path.len()),
+        PathRule::Prefix(path) => (host, false, path.len()),
+    }
+}
+
+fn row(route: &Route) -> [String; COLUMNS] {
+    let any = |list: Vec<String>| if list.is_empty() { "*".to_owned() } else { list.join(",") };
+    let path = match &route.path {
+        PathRule::Exact(path) => format!("={path}"),
+        PathRule::Prefix(path) => path.clone(),
+    };
+    [
+        any(route.hosts.clone()),
+        path,
+        any(route.methods.iter().map(ToString::to_string).collect()),
+        access(route),
+        route.upstream.clone(),
+        format!("{} ({})", route.name, route.origin),
+    ]
+}
+
+fn access(route: &Route) -> String {
+    let roles: Vec<String> = route.roles.iter().chain(&route.roles_all).map(ToString::to_string).collect();
+    match route.access {
+        Access::Public => "public".to_owned(),
+        Access::Optional => "optional".to_owned(),
+        Access::Required if roles.is_empty() => "required".to_owned(),
+        Access::Required => format!("required: {}", roles.join(",")),
+    }
+}

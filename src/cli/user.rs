@@ -1,0 +1,224 @@
+//! `nauth user …`: accounts, from the command line, beside a running server.
+//!
+//! The server follows within a second. Passwords are read from standard input, never from an
+//! argument that every process of the machine can see.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Subcommand;
+
+use crate::app::{DataDir, Schema, World, master_keys, open_store};
+use crate::auth::Auth;
+use crate::auth::operator::NewUser;
+use crate::config::settings::Settings;
+use crate::domain::clock::Clock;
+use crate::domain::error::Error;
+use crate::domain::secret::Secret;
+use crate::domain::user::{Role, User};
+use crate::metrics::Metrics;
+
+/// Users read at a time.
+const PAGE: i64 = 500;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a complete account; the password is read from standard input
+    Create {
+        /// The e-mail address, taken as proven
+        email: String,
+        /// A user name
+        #[arg(long)]
+        username: Option<String>,
+        /// A role; may be given several times [default: `signup.default_roles`]
+        #[arg(long = "role")]
+        roles: Vec<String>,
+    },
+    /// List all users
+    List,
+    /// Show one user
+    Show {
+        /// E-mail address, user name or id
+        user: String,
+    },
+    /// Disable an account and end its sessions
+    Disable {
+        /// E-mail address, user name or id
+        user: String,
+        /// Shown to the user
+        #[arg(long, default_value = "disabled by an operator")]
+        reason: String,
+    },
+    /// Enable an account again
+    Enable {
+        /// E-mail address, user name or id
+        user: String,
+    },
+    /// Set a password, read from standard input, and end all sessions
+    SetPassword {
+        /// E-mail address, user name or id
+        user: String,
+    },
+    /// Grant a role
+    GrantRole {
+        /// E-mail address, user name or id
+        user: String,
+        /// The role
+        role: String,
+    },
+    /// Take a role away
+    RevokeRole {
+        /// E-mail address, user name or id
+        user: String,
+        /// The role
+        role: String,
+    },
+}
+
+pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<()> {
+    super::block_on(async {
+        let auth = open(settings).await?;
+        execute(&auth, command).await
+    })
+}
+
+async fn open(settings: &Arc<Settings>) -> anyhow::Result<Auth> {
+    let data = DataDir::open(&settings.server.data_dir)?;
+    let clock = Clock::system();
+    let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
+    let store = open_store(settings, &data, schema, &clock).await?;
+    let masters = master_keys(settings, &data, &store).await?;
+    Ok(World::build(settings, store, &masters, clock, Metrics::new()).await?.auth)
+}
+
+async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Create { email, username, roles } => create(auth, &email, username.as_deref(), &roles).await,
+        Command::List => list(auth).await,
+        Command::Show { user } => show(&find(auth, &user).await?),
+        Command::Disable { user, reason } => {
+            let id = find(auth, &user).await?.id;
+            let done = auth.disable(id, reason).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, done, "disabled", "is disabled already")
+        }
+        Command::Enable { user } => {
+            let id = find(auth, &user).await?.id;
+            let done = auth.enable(id).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, done, "enabled", "is not disabled")
+        }
+        Command::SetPassword { user } => {
+            let id = find(auth, &user).await?.id;
+            auth.set_password(id, password()?).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, true, "has a new password; all sessions ended", "")
+        }
+        Command::GrantRole { user, role } => {
+            let id = find(auth, &user).await?.id;
+            let done = auth.grant_role(id, parse_role(&role)?).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, done, &format!("has role {role}"), &format!("has role {role} already"))
+        }
+        Command::RevokeRole { user, role } => {
+            let id = find(auth, &user).await?.id;
+            let done = auth.revoke_role(id, parse_role(&role)?).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, done, &format!("no longer has role {role}"), &format!("does not have role {role}"))
+        }
+    }
+}
+
+async fn create(auth: &Auth, email: &str, username: Option<&str>, roles: &[String]) -> anyhow::Result<()> {
+    let username = username
+        .map(|name| name.parse().map_err(|_| anyhow!("`{name}` is not a user name: 3 to 255 of a-z 0-9 _ -")))
+        .transpose()?;
+    let new = NewUser {
+        email: email.parse().map_err(|_| anyhow!("`{email}` is not an e-mail address"))?,
+        username,
+        roles: roles.iter().map(|role| parse_role(role)).collect::<Result<_, _>>()?,
+        password: password()?,
+    };
+    let user = auth.create_user(new).await.map_err(|error| refused(email, &error))?;
+    writeln!(std::io::stdout(), "{email} created: {}", user.id)?;
+    Ok(())
+}
+
+async fn list(auth: &Auth) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut last: Option<User> = None;
+    loop {
+        let page = auth.list_users(last.as_ref(), PAGE).await.context("the users cannot be read")?;
+        for user in &page {
+            writeln!(out, "{}  {}  {}  {}", user.id, user.email, state(user), role_names(user))?;
+        }
+        match page.into_iter().last() {
+            Some(user) => last = Some(user),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn show(user: &User) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let verified = if user.email_verified { "verified" } else { "not verified" };
+    writeln!(out, "id        {}", user.id)?;
+    writeln!(out, "email     {} ({verified})", user.email)?;
+    writeln!(out, "username  {}", user.username.as_ref().map_or("-", |name| name.as_str()))?;
+    writeln!(out, "roles     {}", role_names(user))?;
+    writeln!(out, "state     {}", state(user))?;
+    if let Some(lock) = &user.lock {
+        writeln!(out, "disabled  {} ({})", lock.at, lock.reason)?;
+    }
+    writeln!(out, "created   {}", user.created_at)?;
+    Ok(())
+}
+
+async fn find(auth: &Auth, text: &str) -> anyhow::Result<User> {
+    auth.find_user(text).await.map_err(|error| match error {
+        Error::NotFound => anyhow!("there is no user `{text}`"),
+        other => refused(text, &other),
+    })
+}
+
+fn refused(user: &str, error: &Error) -> anyhow::Error {
+    let message = match error {
+        Error::WeakPassword(missed) => missed.join("; "),
+        Error::Unavailable(source) | Error::Internal(source) => crate::logging::chain(source.as_ref()),
+        other => other.to_string(),
+    };
+    anyhow!("{user}: {message}")
+}
+
+fn tell(user: &str, done: bool, changed: &str, unchanged: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{user} {}", if done { changed } else { unchanged })?;
+    Ok(())
+}
+
+fn parse_role(text: &str) -> anyhow::Result<Role> {
+    text.parse().map_err(|error| anyhow!("`{text}`: {error}"))
+}
+
+fn role_names(user: &User) -> String {
+    let names: Vec<&str> = user.roles.iter().map(Role::as_str).collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(",") }
+}
+
+fn state(user: &User) -> &'static str {
+    match (&user.lock, user.completed_at) {
+        (Some(_), _) => "disabled",
+        (None, None) => "unfinished",
+        (None, Some(_)) => "active",
+    }
+}
+
+/// One line from standard input.
+fn password() -> anyhow::Result<Secret<String>> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprint!("password (shown while you type): ");
+    }
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line).context("no password can be read from standard input")?;
+    let password = line.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() {
+        bail!("no password on standard input; pipe one in, as in: printf %s \"$PASSWORD\" | nauth user …");
+    }
+    Ok(Secret::new(password))
+}

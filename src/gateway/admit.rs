@@ -1,0 +1,111 @@
+//! The first look at a request: is it one, is it ours, does it read in one way only?
+//!
+//! Whatever passes carries one canonical target, one Host, and no header a client could have forged.
+
+use http::{HeaderMap, HeaderName, Method, header};
+use pingora::proxy::Session;
+
+use crate::api::client;
+use crate::domain::error::Error;
+use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::context::RequestContext;
+use crate::gateway::respond::REQUEST_ID;
+use crate::gateway::{framing, identity};
+use crate::metrics::{Metrics, Rejection};
+
+/// Most header fields in one request.
+const MAX_FIELDS: usize = 100;
+
+/// Admits a request, or says why not.
+pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) -> Result<(), Error> {
+    let head = session.req_header();
+    ctx.method = head.method.clone();
+    let peer = ctx.request.conn().peer();
+    let client = client::client(peer, &head.headers, &ctx.runtime.settings.server);
+    let trusted = client.peer_is_trusted;
+    ctx.client = Some(client);
+    if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(|id| id.to_str().ok())
+        && (1..=128).contains(&id.len())
+    {
+        ctx.id = id.into();
+    }
+    if let Some(raw) =
+        session.as_downstream().as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes)
+        && let Some(reason) = framing::ambiguity(&raw)
+    {
+        metrics.rejected(if reason.contains("fragment") { Rejection::Path } else { Rejection::Header });
+        return Err(Error::BadRequest(reason));
+    }
+    let head = session.req_header();
+    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+        return Err(Error::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+    }
+    if head.headers.len() > MAX_FIELDS {
+        metrics.rejected(Rejection::Size);
+        return Err(Error::HeaderTooLarge);
+    }
+    if !identity::connection_is_acceptable(&head.headers) {
+        metrics.rejected(Rejection::Header);
+        return Err(Error::BadRequest("Connection names a header that does not belong to the connection"));
+    }
+    let hosts = head.headers.get_all(header::HOST);
+    let host = Host::from_values(hosts.iter().map(http::HeaderValue::as_bytes))
+        .inspect_err(|_| metrics.rejected(Rejection::Host))?;
+    ctx.runtime.admission.admit(&host).inspect_err(|_| metrics.rejected(Rejection::Host))?;
+    let target = Canonical::parse(head.raw_path(), &host).inspect_err(|_| metrics.rejected(Rejection::Path))?;
+
+    let head = session.req_header_mut();
+    head.set_raw_path(target.target().as_bytes()).map_err(|_| Error::BadRequest("the request target is malformed"))?;
+    ctx.host = Some(host);
+    ctx.target = Some(target);
+    strip(session, ctx, metrics);
+    Ok(())
+}
+
+/// Drops every header by which an upstream could be told who the user is.
+fn strip(session: &mut Session, ctx: &RequestContext, metrics: &Metrics) {
+    let runtime = &ctx.runtime;
+    let keep = kept(session.req_header().headers.keys(), ctx, &session.req_header().method);
+    let managed: Vec<HeaderName> = session
+        .req_header()
+        .headers
+        .keys()
+        .filter(|name| !keep.contains(name))
+        .filter(|name| match runtime.managed.class_of(name) {
+            Some(class) => {
+                metrics.spoofed_header_stripped(class);
+                true
+            }
+            None => false,
+        })
+        .cloned()
+        .collect();
+    for name in managed {
+        session.req_header_mut().remove_header(&name);
+    }
+    let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
+    if untrusted && forwards(&session.req_header().headers) {
+        metrics.rejected(Rejection::ProxyUntrusted);
+    }
+}
+
+/// The names the route of this request keeps although they are managed.
+fn kept<'a>(names: impl Iterator<Item = &'a HeaderName>, ctx: &RequestContext, method: &Method) -> Vec<HeaderName> {
+    use crate::gateway::routes::Match;
+    let (Some(host), Some(target)) = (&ctx.host, &ctx.target) else { return Vec::new() };
+    let Match::Found(route) = ctx.runtime.table.find(host, target, method) else { return Vec::new() };
+    if route.keep_request_headers.is_empty() {
+        return Vec::new();
+    }
+    let injected = ["x-forwarded-user", "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-groups"];
+    names
+        .filter(|name| route.keep_request_headers.contains(name) && !injected.contains(&name.as_str()))
+        .cloned()
+        .collect()
+}
+
+fn forwards(headers: &HeaderMap) -> bool {
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+}

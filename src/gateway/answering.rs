@@ -1,0 +1,345 @@
+//! From an admitted request to a decision, and to every answer the gateway gives itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Response, header};
+use pingora::proxy::Session;
+use pingora::{Error as PingoraError, ErrorSource, ErrorType};
+
+use crate::api::context::Arrival;
+use crate::api::{bridge, cors, delivery, evidence, return_to};
+use crate::auth::Grant;
+use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Target};
+use crate::domain::context::RequestContext as AuthContext;
+use crate::domain::error::{Denial, Error};
+use crate::domain::session::Delivery;
+use crate::gateway::context::RequestContext;
+use crate::gateway::decide::{self, Decision, Identified, Question};
+use crate::gateway::identify::{Findings, identify};
+use crate::gateway::inflight::Holder;
+use crate::gateway::routes::Match;
+use crate::gateway::{Gateway, forward, respond, whoami};
+use crate::metrics::{Decision as Decided, DecisionReason};
+use crate::revocation::Standing;
+
+/// Most bytes kept of a user agent.
+const MAX_USER_AGENT: usize = 512;
+
+impl Gateway {
+    /// Answers what is answered here; `None` lets the request through.
+    pub(super) async fn respond(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Response<Bytes>>, Error> {
+        if ctx.runtime.is_api(ctx.path()) {
+            return self.auth_api(session, ctx).await.map(Some);
+        }
+        let (host, target) = (ctx.host.clone(), ctx.target.clone());
+        let (Some(host), Some(target)) = (host, target) else {
+            return Err(Error::BadRequest("the request has no target"));
+        };
+        let runtime = Arc::clone(&ctx.runtime);
+        let head = session.req_header();
+        let security = &runtime.settings.security;
+        let preflight = cors::preflight(security, &head.method, &head.headers);
+        if let cors::Preflight::Listed(headers) = preflight {
+            return Ok(Some(no_content(headers)));
+        }
+        let route = match runtime.table.find(&host, &target, &head.method) {
+            Match::Found(route) => Arc::clone(route),
+            Match::MethodNotAllowed(allowed) => return Err(Error::MethodNotAllowed(allowed)),
+            Match::EncodedSlash => return Err(Error::BadRequest("the path holds an encoded slash")),
+            Match::NotFound => return Err(Error::NotFound),
+        };
+        ctx.metrics = runtime.route_metrics(&route);
+        ctx.in_flight = Some(ctx.metrics.begin());
+        ctx.route = Some((Arc::clone(&route), runtime.upstream(&route)));
+        check_surroundings(session, ctx, &route)?;
+        if matches!(preflight, cors::Preflight::Unlisted) {
+            // A preflight never carries credentials; where they are required it cannot be meant for the app.
+            return if route.access == Access::Required { Err(Error::Forbidden(Denial::Origin)) } else { Ok(None) };
+        }
+        if let Some(answer) = self.decide(session, ctx, &route).await? {
+            return Ok(Some(answer));
+        }
+        Ok(Self::whoami(session, ctx))
+    }
+
+    async fn auth_api(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Response<Bytes>, Error> {
+        ctx.metrics = Arc::clone(&ctx.runtime.auth_metrics);
+        ctx.in_flight = Some(ctx.metrics.begin());
+        let client_ip = ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip);
+        let arrival = Arrival { client_ip, own_origin: ctx.own_origin(), request_id: Arc::clone(&ctx.id) };
+        let deadline = ctx.runtime.settings.server.body_read_timeout;
+        let api = Arc::clone(&ctx.runtime.api);
+        bridge::serve(session.as_downstream_mut(), api, arrival, deadline).await
+    }
+
+    /// Asks the pure decision and does what it says.
+    async fn decide(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+        route: &Arc<Route>,
+    ) -> Result<Option<Response<Bytes>>, Error> {
+        let runtime = Arc::clone(&ctx.runtime);
+        if route.access == Access::Public {
+            ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
+            return Ok(None);
+        }
+        let head = session.req_header();
+        let findings = identify(&head.headers, &runtime.names, route.credentials, &runtime.auth, &self.metrics);
+        ctx.bearer_consumed = findings.bearer;
+        let question = Self::question(session, ctx, route, &findings);
+        match decide::decide(&question) {
+            Decision::Refresh => self.refresh(session, ctx, &question, findings).await,
+            decision => Self::settle(session, ctx, decision, &findings),
+        }
+    }
+
+    fn question<'a>(session: &Session, ctx: &RequestContext, route: &'a Route, findings: &Findings) -> Question<'a> {
+        let settings = &ctx.runtime.settings;
+        let (head, own_origin) = (session.req_header(), ctx.own_origin());
+        let is_upgrade = evidence::is_upgrade(&head.headers);
+        let mut listed = settings.delivery.web_origins.clone();
+        if is_upgrade {
+            listed.extend(route.ws.origins.iter().cloned());
+        }
+        let same_site = settings.delivery.cookie.same_site;
+        let may_refresh = settings.gateway.auto_refresh
+            && evidence::may_refresh(&head.method, &head.headers, &own_origin, &settings.delivery.web_origins);
+        Question {
+            route,
+            identified: findings.identified.clone(),
+            has_refresh: findings.refresh.is_some(),
+            can_refresh: may_refresh && findings.refresh.is_some(),
+            is_unsafe: !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
+            is_upgrade,
+            may_act: evidence::may_act(&head.headers, &own_origin, &listed, same_site, is_upgrade),
+            can_redirect: !is_upgrade && can_redirect(ctx, route, evidence::is_navigation(&head.method, &head.headers)),
+            freshness: ctx.runtime.auth.revocations().freshness(),
+            max_stale: settings.session.revocation_max_stale,
+        }
+    }
+
+    fn settle(
+        session: &Session,
+        ctx: &mut RequestContext,
+        decision: Decision,
+        findings: &Findings,
+    ) -> Result<Option<Response<Bytes>>, Error> {
+        match decision {
+            Decision::Pass(Some(token)) => {
+                let by_bearer = findings.bearer;
+                let until = by_bearer.then(|| token.expires_at + ctx.runtime.settings.jwt.leeway);
+                ctx.request.hold(Holder { token: Arc::clone(&token), until });
+                // Asked again now that a revocation would find the request.
+                if ctx.runtime.auth.revocations().standing(&token) == Standing::Revoked {
+                    return Err(Error::SessionNotFound("Session has been revoked"));
+                }
+                ctx.runtime.auth.note_use(&token, || auth_context(session, ctx));
+                ctx.identity = Some(token);
+                ctx.metrics.decided(Decided::Allow, DecisionReason::Ok);
+                Ok(None)
+            }
+            Decision::Pass(None) => {
+                ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
+                Ok(None)
+            }
+            Decision::Login(error) => {
+                ctx.metrics.decided(Decided::Challenge, reason(&error));
+                let settings = &ctx.runtime.settings;
+                let back = ctx.target.as_ref().map_or("/", |target| target.target());
+                let location = return_to::login_location(&settings.login.login_url, &ctx.own_origin(), back);
+                Ok(Some(respond::redirect(&location, &ctx.id)))
+            }
+            Decision::Deny(error) => {
+                ctx.metrics.decided(Decided::Deny, reason(&error));
+                if matches!(findings.identified, Identified::Conflict) {
+                    ctx.runtime.auth.note_conflict(findings.conflict, &auth_context(session, ctx));
+                    ctx.set_cookies = delivery::clear_cookies(&ctx.runtime.settings);
+                }
+                Err(error)
+            }
+            Decision::Refresh => Err(Error::Internal("a refresh is not settled twice".into())),
+        }
+    }
+
+    /// Refreshes the session on the way, then lets the fresh token be judged like any other.
+    async fn refresh(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+        question: &Question<'_>,
+        findings: Findings,
+    ) -> Result<Option<Response<Bytes>>, Error> {
+        let token = findings.refresh.clone().unwrap_or_default();
+        let (auth, client) = (ctx.runtime.auth.clone(), auth_context(session, ctx));
+        let presented = token.clone();
+        let rotate = async move { auth.refresh(&presented, Delivery::Cookies, &client).await };
+        let decision = match self.refreshes.refresh(&token, rotate).await {
+            Ok(grant) => self.refreshed(ctx, question, &grant),
+            Err(error) => not_refreshed(ctx, question, &error),
+        };
+        Self::settle(session, ctx, decision, &findings)
+    }
+
+    fn refreshed(&self, ctx: &mut RequestContext, question: &Question<'_>, grant: &Grant) -> Decision {
+        let runtime = &ctx.runtime;
+        let csrf = runtime.auth.csrf_token(grant.session.id);
+        ctx.set_cookies = delivery::set_cookies(&runtime.settings, grant, &csrf, self.clock.now());
+        match decide::authority(question.route, &grant.access, question.freshness, question.max_stale) {
+            Ok(()) => Decision::Pass(Some(Arc::clone(&grant.access))),
+            Err(error) => Decision::Deny(error),
+        }
+    }
+
+    /// The built-in page, when the route goes there.
+    fn whoami(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
+        let (_, upstream) = ctx.route.clone()?;
+        ctx.turn = upstream.turn();
+        if *upstream.target(ctx.turn, 0) != Target::Whoami {
+            return None;
+        }
+        let mut received = session.req_header().clone();
+        forward::prepare(&mut received, ctx);
+        let target = ctx.target.as_ref().map_or("/", |target| target.target());
+        let page = whoami::page(&received.method, target, &received.headers);
+        Some(respond::text(page, &ctx.id))
+    }
+
+    /// A refusal, readable for pages of listed origins too.
+    pub(super) fn refusal(&self, session: &Session, ctx: &RequestContext, error: &Error) -> Response<Bytes> {
+        let mut answer = respond::refusal(error, ctx.path(), &ctx.id, self.clock.now());
+        let security = &ctx.runtime.settings.security;
+        answer.headers_mut().extend(cors::answer_headers(security, &session.req_header().headers));
+        answer
+    }
+
+    /// Writes an answer of ours, with the cookies that ride on it.
+    pub(super) async fn write(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        mut answer: Response<Bytes>,
+    ) -> pingora::Result<()> {
+        for cookie in forward::cookies(ctx) {
+            answer.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
+        ctx.status = answer.status().as_u16();
+        ctx.sent = answer.body().len() as u64;
+        if ctx.request.is_draining() {
+            session.set_keepalive(None);
+        }
+        bridge::answer(session.as_downstream_mut(), answer).await
+    }
+}
+
+/// What the route asks of a request whoever sends it.
+fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route) -> Result<(), Error> {
+    let client = ctx.client.as_ref().map(|client| client.ip);
+    let is_listed = |ip: std::net::IpAddr| route.allow_ips.iter().any(|net| net.contains(&ip));
+    if !route.allow_ips.is_empty() && !client.is_some_and(is_listed) {
+        ctx.metrics.decided(Decided::Deny, DecisionReason::Ip);
+        return Err(Error::Forbidden(Denial::Address));
+    }
+    let head = session.req_header();
+    if evidence::is_upgrade(&head.headers) && !route.websocket {
+        return Err(Error::Forbidden(Denial::Upgrade));
+    }
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced: u64 = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
+    if route.max_body > 0 && announced > route.max_body {
+        return Err(Error::PayloadTooLarge);
+    }
+    Ok(())
+}
+
+fn can_redirect(ctx: &RequestContext, route: &Route, is_navigation: bool) -> bool {
+    let settings = &ctx.runtime.settings;
+    match route.on_unauthenticated {
+        OnUnauthenticated::Status401 => false,
+        OnUnauthenticated::Redirect => true,
+        OnUnauthenticated::Auto => {
+            let below = |prefix: &String| {
+                ctx.path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            is_navigation
+                && settings.delivery.method != DeliveryMethod::Json
+                && route.credentials.session
+                && !settings.gateway.api_prefixes.iter().any(below)
+        }
+    }
+}
+
+/// Cookies are cleared only when this very session is known to be dead.
+fn not_refreshed(ctx: &mut RequestContext, question: &Question<'_>, error: &Error) -> Decision {
+    let error = match error {
+        Error::SessionNotFound(reason) => Error::SessionNotFound(reason),
+        Error::SessionExpired => Error::SessionExpired,
+        Error::TokenReused => Error::TokenReused,
+        Error::TokenInvalid(reason) => return decide::unknown(question, Error::TokenInvalid(reason)),
+        other => return Decision::Deny(Error::Unavailable(other.to_string().into())),
+    };
+    ctx.set_cookies = delivery::clear_cookies(&ctx.runtime.settings);
+    decide::unknown(question, error)
+}
+
+/// Why an upstream did not answer; `None` when the client is gone and there is nobody to tell.
+pub(super) fn failure(ctx: &RequestContext, error: &PingoraError) -> Option<Error> {
+    if ctx.request.conn().is_late() {
+        return Some(Error::GatewayTimeout);
+    }
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(status), _) => Some(by_status(*status)),
+        (_, ErrorSource::Downstream) => None,
+        (ErrorType::ReadTimedout, _) => Some(Error::GatewayTimeout),
+        (_, ErrorSource::Upstream) => Some(Error::BadGateway),
+        (kind, _) => Some(Error::Internal(kind.as_str().to_owned().into())),
+    }
+}
+
+fn by_status(status: u16) -> Error {
+    match status {
+        413 => Error::PayloadTooLarge,
+        431 => Error::HeaderTooLarge,
+        502 => Error::BadGateway,
+        504 => Error::GatewayTimeout,
+        _ => Error::BadRequest("the request cannot be parsed"),
+    }
+}
+
+fn reason(error: &Error) -> DecisionReason {
+    match error {
+        Error::TokenExpired | Error::SessionExpired => DecisionReason::Expired,
+        Error::SessionNotFound(_) | Error::TokenReused => DecisionReason::Revoked,
+        Error::Forbidden(Denial::Role | Denial::VerifiedEmail) => DecisionReason::Role,
+        Error::Forbidden(Denial::Address) => DecisionReason::Ip,
+        Error::Forbidden(_) => DecisionReason::BadRequest,
+        _ => DecisionReason::NoSession,
+    }
+}
+
+fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {
+    let agent = session.req_header().headers.get(header::USER_AGENT);
+    let agent = agent.map(|agent| String::from_utf8_lossy(agent.as_bytes()).into_owned());
+    let agent = agent.map(|mut agent| {
+        agent.truncate(agent.floor_char_boundary(MAX_USER_AGENT));
+        Arc::from(agent)
+    });
+    AuthContext {
+        ip: ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip),
+        user_agent: agent,
+        device_token: None,
+        request_id: Arc::clone(&ctx.id),
+    }
+}
+
+fn no_content(headers: Vec<(http::HeaderName, http::HeaderValue)>) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = http::StatusCode::NO_CONTENT;
+    answer.headers_mut().extend(headers);
+    answer
+}

@@ -1,0 +1,165 @@
+//! What is known about a request while it is worked on, and the line it leaves behind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method};
+use tracing::info;
+
+use crate::api::client::ClientInfo;
+use crate::config::settings::Route;
+use crate::domain::context::address_prefix;
+use crate::domain::error::Error;
+use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::inflight::InFlight;
+use crate::gateway::runtime::Runtime;
+use crate::gateway::upstream::Balanced;
+use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
+use crate::tokens::AccessToken;
+
+/// One request. Dropped when it is over, however it ends; that is when it is logged and counted.
+pub struct RequestContext {
+    /// The snapshot it lives on.
+    pub runtime: Arc<Runtime>,
+    /// Its place among the requests in flight.
+    pub request: Arc<InFlight>,
+    /// Its name.
+    pub id: Arc<str>,
+    /// Who stands at the other end; set once the head was admitted.
+    pub client: Option<ClientInfo>,
+    /// The Host it names.
+    pub host: Option<Host>,
+    /// What it asks for.
+    pub target: Option<Canonical>,
+    /// The route it takes, and where that goes.
+    pub route: Option<(Arc<Route>, Arc<Balanced>)>,
+    /// Whose it is.
+    pub identity: Option<Arc<AccessToken>>,
+    /// Whether `Authorization` was ours and stays here.
+    pub bearer_consumed: bool,
+    /// `Set-Cookie` values that ride on its answer.
+    pub set_cookies: Vec<HeaderValue>,
+    /// Why it is refused, when pingora is left to end it.
+    pub refusal: Option<Error>,
+    /// Whose turn it was among the targets, and how many were tried.
+    pub turn: usize,
+    /// Targets tried so far.
+    pub attempts: usize,
+    /// Bytes of the body seen so far.
+    pub received: u64,
+    /// Bytes of the answer sent so far.
+    pub sent: u64,
+    /// The status of the answer; 0 while there is none.
+    pub status: u16,
+    /// What it counts towards.
+    pub metrics: Arc<RouteMetrics>,
+    /// When the upstream was asked.
+    pub asked_at: Option<Instant>,
+    /// How long the upstream took.
+    pub upstream_took: Duration,
+    /// An open stream, while it is one.
+    pub stream: Option<(StreamKind, InFlightGauge)>,
+    pub(super) method: Method,
+    pub(super) arrived: Instant,
+    pub(super) in_flight: Option<InFlightGauge>,
+}
+
+impl RequestContext {
+    /// A request that has just arrived.
+    #[must_use]
+    pub fn new(runtime: Arc<Runtime>, request: Arc<InFlight>) -> Self {
+        let metrics = Arc::clone(&runtime.unrouted);
+        Self {
+            runtime,
+            request,
+            id: uuid::Uuid::new_v4().to_string().into(),
+            client: None,
+            host: None,
+            target: None,
+            route: None,
+            identity: None,
+            bearer_consumed: false,
+            set_cookies: Vec::new(),
+            refusal: None,
+            turn: 0,
+            attempts: 0,
+            received: 0,
+            sent: 0,
+            status: 0,
+            metrics,
+            asked_at: None,
+            upstream_took: Duration::ZERO,
+            stream: None,
+            method: Method::GET,
+            arrived: Instant::now(),
+            in_flight: None,
+        }
+    }
+
+    /// The canonical path; empty while there is none.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target.as_ref().map_or("", Canonical::path)
+    }
+
+    /// `scheme://host[:port]` as the client addressed us.
+    #[must_use]
+    pub fn own_origin(&self) -> String {
+        let scheme = self.client.as_ref().map_or("http", |client| client.scheme.as_str());
+        format!("{scheme}://{}", self.host.as_ref().map_or("", Host::authority))
+    }
+
+    fn log(&self, took: Duration) {
+        let ip = self.client.as_ref().map_or_else(|| self.request.conn().peer().ip(), |client| client.ip);
+        let ip = if self.runtime.settings.log.redact_pii { redacted(ip) } else { ip.to_string() };
+        info!(
+            target: "nauth::access",
+            { request.id = %self.id,
+            method = %self.method,
+            path = self.path(),
+            status = self.status,
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            received_bytes = self.received,
+            sent_bytes = self.sent,
+            client.ip = ip,
+            route = self.route.as_ref().map_or("", |(route, _)| route.name.as_str()),
+            user.id = self.identity.as_ref().map_or("", |token| token.claims.sub.as_str()) },
+            "request"
+        );
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        let took = self.arrived.elapsed();
+        // Cut before any answer: nobody was told anything (nginx's 499).
+        if self.status == 0 {
+            self.status = 499;
+        }
+        let method = RequestMethod::from(&self.method);
+        self.metrics.finished(method, self.status, took, self.received, self.sent);
+        self.metrics.overhead(took.saturating_sub(self.upstream_took));
+        if let Some((kind, gauge)) = self.stream.take() {
+            drop(gauge);
+            let reason = if self.request.conn().ending().is_some() { StreamEnd::Logout } else { StreamEnd::Client };
+            self.metrics.stream_closed(kind, reason);
+        }
+        if self.runtime.settings.log.access_log {
+            self.log(took);
+        }
+    }
+}
+
+/// An address without what names the subscriber: the last byte of IPv4, all but /48 of IPv6.
+fn redacted(ip: std::net::IpAddr) -> String {
+    match address_prefix(ip) {
+        std::net::IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0")
+        }
+        std::net::IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}::")
+        }
+    }
+}

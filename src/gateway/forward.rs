@@ -1,0 +1,127 @@
+//! The request as the upstream gets it, and the answer as the client gets it.
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::api::client::forwarded_headers;
+use crate::gateway::context::RequestContext;
+use crate::gateway::credentials::without_own;
+use crate::gateway::identity;
+use crate::gateway::respond::REQUEST_ID;
+use crate::revocation::Standing;
+
+/// Caches between us and the browser must not keep what carries a session.
+const CDN_CACHE: [HeaderName; 2] =
+    [HeaderName::from_static("cdn-cache-control"), HeaderName::from_static("surrogate-control")];
+
+/// Makes the request what the upstream is meant to see. The identity comes last: nothing a client
+/// sends can remove it on the way.
+pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
+    let runtime = &ctx.runtime;
+    let gateway = &runtime.settings.gateway;
+    if gateway.strip_credentials {
+        strip_credentials(upstream, ctx);
+    }
+    if let Some((route, balanced)) = &ctx.route {
+        let target = balanced.target(ctx.turn, ctx.attempts.saturating_sub(1));
+        if let Some(host) = balanced.host_header(target) {
+            let _ = upstream.insert_header(header::HOST, host);
+        }
+        for (name, value) in &route.set_request_headers {
+            let _ = upstream.insert_header(name.clone(), value.clone());
+        }
+    }
+    if let (Some(client), true) = (&ctx.client, gateway.forwarded_headers) {
+        let host = ctx.host.as_ref().map_or("", |host| host.authority());
+        for (name, value) in forwarded_headers(client, ctx.request.conn().peer().ip(), host, &upstream.headers.clone())
+        {
+            let _ = upstream.insert_header(name, value);
+        }
+    } else {
+        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"] {
+            upstream.remove_header(name);
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&ctx.id) {
+        let _ = upstream.insert_header(REQUEST_ID, id);
+    }
+    if let Some(token) = &ctx.identity {
+        for (name, value) in identity::headers(&token.claims, &gateway.identity) {
+            let _ = upstream.insert_header(name, value);
+        }
+    }
+}
+
+fn strip_credentials(upstream: &mut RequestHeader, ctx: &RequestContext) {
+    if upstream.headers.contains_key(header::COOKIE) {
+        let rest = without_own(&upstream.headers, &ctx.runtime.names);
+        upstream.remove_header(&header::COOKIE);
+        if let Some(rest) = rest {
+            let _ = upstream.insert_header(header::COOKIE, rest);
+        }
+    }
+    if ctx.bearer_consumed {
+        upstream.remove_header(&header::AUTHORIZATION);
+    }
+}
+
+/// Makes the answer what the client is meant to see.
+pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
+    drop_ours(response, ctx);
+    if let Some((route, _)) = &ctx.route {
+        for name in &route.remove_response_headers {
+            response.remove_header(name);
+        }
+        for (name, value) in &route.set_response_headers {
+            let _ = response.insert_header(name.clone(), value.clone());
+        }
+    }
+    if let Ok(id) = HeaderValue::from_str(&ctx.id) {
+        let _ = response.insert_header(REQUEST_ID, id);
+    }
+    for cookie in cookies(ctx) {
+        let _ = response.append_header(header::SET_COOKIE, cookie.clone());
+    }
+    if !cookies(ctx).is_empty() {
+        let _ = response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        response.remove_header(&header::EXPIRES);
+        for name in &CDN_CACHE {
+            response.remove_header(name);
+        }
+    }
+}
+
+/// The cookies that ride on an answer: none once their session has ended meanwhile.
+#[must_use]
+pub fn cookies(ctx: &RequestContext) -> &[HeaderValue] {
+    let ended =
+        ctx.identity.as_ref().is_some_and(|token| ctx.runtime.auth.revocations().standing(token) == Standing::Revoked);
+    if ended { &[] } else { &ctx.set_cookies }
+}
+
+/// Whether an answer is a stream of events.
+#[must_use]
+pub fn is_event_stream(response: &ResponseHeader) -> bool {
+    let kind = response.headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// An upstream neither sets our cookies nor speaks in our name.
+fn drop_ours(response: &mut ResponseHeader, ctx: &RequestContext) {
+    let names = &ctx.runtime.names;
+    let foreign: Vec<HeaderName> =
+        response.headers.keys().filter(|name| name.as_str().starts_with("x-nauth-")).cloned().collect();
+    for name in foreign {
+        response.remove_header(&name);
+    }
+    let cookies = response.headers.get_all(header::SET_COOKIE);
+    if !cookies.iter().any(|value| identity::sets_own_cookie(value, names)) {
+        return;
+    }
+    let kept: Vec<HeaderValue> =
+        cookies.iter().filter(|value| !identity::sets_own_cookie(value, names)).cloned().collect();
+    response.remove_header(&header::SET_COOKIE);
+    for value in kept {
+        let _ = response.append_header(header::SET_COOKIE, value);
+    }
+}

@@ -1,0 +1,89 @@
+//! The snapshot a request lives on: settings and everything compiled from them.
+//!
+//! Immutable. A reload builds another one and swaps the pointer; requests in flight finish on theirs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::api::AuthApi;
+use crate::auth::Auth;
+use crate::config::settings::{Route, Settings};
+use crate::gateway::credentials::CookieNames;
+use crate::gateway::hosts::Admission;
+use crate::gateway::identity::Managed;
+use crate::gateway::routes::Table;
+use crate::gateway::upstream::Balanced;
+use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
+
+/// What one generation of settings has been made into.
+#[derive(Debug)]
+pub struct Runtime {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The use cases.
+    pub auth: Auth,
+    /// The auth API.
+    pub api: Arc<AuthApi>,
+    /// Which Hosts are served.
+    pub admission: Admission,
+    /// Which route a request takes.
+    pub table: Table,
+    /// Names that clients may not send.
+    pub managed: Managed,
+    /// Names of our cookies.
+    pub names: CookieNames,
+    /// Counters of what no route takes.
+    pub unrouted: Arc<RouteMetrics>,
+    /// Counters of the auth API.
+    pub auth_metrics: Arc<RouteMetrics>,
+    upstreams: BTreeMap<String, Arc<Balanced>>,
+    route_metrics: HashMap<String, Arc<RouteMetrics>>,
+}
+
+impl Runtime {
+    /// Compiles the settings `auth` was built for. Upstreams that did not change keep their state.
+    #[must_use]
+    pub fn build(auth: Auth, metrics: &Metrics, previous: Option<&Self>) -> Self {
+        let settings = Arc::clone(auth.settings());
+        let none = BTreeMap::new();
+        let upstreams =
+            Balanced::all(&settings.upstreams, previous.map_or(&none, |runtime| &runtime.upstreams), metrics);
+        let label = |route: &Route| {
+            if settings.metrics.per_route_labels { route.name.clone() } else { ROUTE_ALL.to_owned() }
+        };
+        let route_metrics =
+            settings.routes.iter().map(|route| (route.name.clone(), Arc::new(metrics.route(&label(route)))));
+        Self {
+            api: Arc::new(AuthApi::new(auth.clone())),
+            admission: Admission::new(&settings),
+            table: Table::new(&settings.routes),
+            managed: Managed::new(&settings.gateway.strip_request_headers),
+            names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
+            unrouted: Arc::new(metrics.route(ROUTE_NONE)),
+            auth_metrics: Arc::new(metrics.route(ROUTE_AUTH)),
+            route_metrics: route_metrics.collect(),
+            upstreams,
+            auth,
+            settings,
+        }
+    }
+
+    /// The upstream of a route.
+    #[must_use]
+    pub fn upstream(&self, route: &Route) -> Arc<Balanced> {
+        Arc::clone(self.upstreams.get(&route.upstream).expect("routes were checked to name an upstream"))
+    }
+
+    /// The counters of a route.
+    #[must_use]
+    pub fn route_metrics(&self, route: &Route) -> Arc<RouteMetrics> {
+        Arc::clone(self.route_metrics.get(&route.name).unwrap_or(&self.unrouted))
+    }
+
+    /// Whether a path belongs to the auth API.
+    #[must_use]
+    pub fn is_api(&self, path: &str) -> bool {
+        path.strip_prefix(self.settings.api.prefix.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
