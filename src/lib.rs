@@ -15,7 +15,7 @@
 //! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
 //! | 4 | [`events`], [`mail`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
 //! | 3 | [`store`], [`transient`] | state |
-//! | 2 | [`config`], [`metrics`], [`logging`] | what the operator sets and sees |
+//! | 2 | [`logging`], [`metrics`], [`config`] | what the operator sets and sees |
 //! | 1 | [`domain`] | what it is all about; pure |
 //!
 //! # Where to start reading

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,6 +19,8 @@ use crate::config::settings::{Log, LogFormat};
 
 /// Lines that may wait.
 const CAPACITY: usize = 8192;
+/// Longest wait for standard output to be read.
+const SYNC: Duration = Duration::from_secs(1);
 /// pingora reports what clients do as errors of its own; the gateway says it better.
 const QUIET: &str = "pingora=off,pingora_core=off,pingora_proxy=off,sqlx=warn,lettre=warn,hyper=warn";
 
@@ -64,6 +67,14 @@ impl Logging {
     }
 
     /// Waits until everything said so far is written.
+    pub fn sync(&self) {
+        let (written, wait) = sync_channel(1);
+        if self.lines.queue.send(Line::Sync(written)).is_ok() {
+            let _ = wait.recv_timeout(SYNC);
+        }
+    }
+
+    /// Writes everything said so far and ends.
     pub fn flush(&self) {
         let _ = self.lines.queue.send(Line::End);
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -80,6 +91,7 @@ fn filter(settings: &Log) -> EnvFilter {
 
 enum Line {
     Text(Vec<u8>),
+    Sync(SyncSender<()>),
     End,
 }
 
@@ -126,9 +138,13 @@ impl Drop for Entry<'_> {
 
 fn write(lines: &Receiver<Line>, dropped: &AtomicU64) {
     let mut out = io::stdout();
-    while let Ok(Line::Text(text)) = lines.recv() {
-        // Nobody to tell when standard output is gone.
-        let _ = out.write_all(&text);
+    while let Ok(line) = lines.recv() {
+        match line {
+            // Nobody to tell when standard output is gone.
+            Line::Text(text) => drop(out.write_all(&text)),
+            Line::Sync(written) => drop(written.try_send(())),
+            Line::End => break,
+        }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let _ = writeln!(out, "{lost} log lines were dropped: standard output was not read");

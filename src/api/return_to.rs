@@ -13,7 +13,10 @@ const QUERY_VALUE: &AsciiSet =
 /// other hosts to a browser.
 #[must_use]
 pub fn safe(return_to: &str, own_origin: &str, listed: &[String]) -> Option<String> {
-    if return_to.chars().any(|c| c.is_control() || c.is_whitespace()) || return_to.contains('\\') {
+    // Nor what the gateway would refuse anyway: separators and control characters in disguise.
+    let lower = return_to.to_ascii_lowercase();
+    let disguised = ["%5c", "%2f", "%00", "%0a", "%0d"].iter().any(|escape| lower.contains(escape));
+    if disguised || return_to.contains('\\') || return_to.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return None;
     }
     let base = Url::parse(own_origin).ok()?;
@@ -60,6 +63,7 @@ mod tests {
             ("//evil.example.com/", None),
             ("/\\evil.example.com", None),
             ("/\t/evil.example.com", None),
+            ("/%5Cevil.example.com", None),
             ("javascript:alert(1)", None),
             ("https://other.example.com@evil.example.com/", None),
             ("https://other.example.com.evil.example.com/", None),

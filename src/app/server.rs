@@ -119,6 +119,7 @@ impl Server {
         self.spawn_work(hang_up);
         let (public, management) = self.listeners.take().expect("a server runs once");
         self.greet(&public, &management);
+        self.reloader.logging.sync();
         self.tasks.spawn(Arc::clone(&self.public).listen(public));
         self.tasks.spawn(Arc::clone(&self.management).listen(management));
 
@@ -246,9 +247,11 @@ async fn purge(store: crate::store::Store, clock: Clock, stop: CancellationToken
 
 /// Reloads when the files change or SIGHUP comes.
 async fn follow_files(reloader: Arc<Reloader>, mut hang_up: Signal, watch: bool, stop: CancellationToken) {
-    let settings = Arc::clone(&reloader.current.lock().await.settings);
-    let mut watcher = Watcher::new(settings.files.clone());
-    let mut debounce = settings.reload.debounce;
+    let (mut watcher, mut debounce) = {
+        let current = reloader.current.lock().await;
+        let watcher = Watcher::new(current.settings.files.clone(), current.fingerprint.clone());
+        (watcher, current.settings.reload.debounce)
+    };
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -257,9 +260,9 @@ async fn follow_files(reloader: Arc<Reloader>, mut hang_up: Signal, watch: bool,
         }
         let answer = reloader.reload().await;
         if answer.accepted {
-            let settings = Arc::clone(&reloader.current.lock().await.settings);
-            watcher.watch(settings.files.clone());
-            debounce = settings.reload.debounce;
+            let current = reloader.current.lock().await;
+            watcher.watch(current.settings.files.clone(), current.fingerprint.clone());
+            debounce = current.settings.reload.debounce;
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
     problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
 
     let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    let fingerprint = fingerprint(&sources);
+    let fingerprint = fingerprint(sources.iter().map(|source| Some(source.digest)));
     let files = sources.iter().map(|source| source.path.clone()).collect();
     let report = Report::new(sources, problems);
     if failed {
@@ -141,13 +141,14 @@ fn matching(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     paths.collect::<Result<_, _>>().map_err(|error| format!("`{pattern}`: {error}"))
 }
 
-/// SHA-256 over the digests of all files, in hexadecimal.
-fn fingerprint(sources: &[Source]) -> String {
-    let digests: Vec<u8> = sources.iter().flat_map(|source| source.digest).collect();
+/// SHA-256 over the digests of all files, those that cannot be read among them, in hexadecimal.
+pub(super) fn fingerprint(digests: impl IntoIterator<Item = Option<[u8; 32]>>) -> String {
+    let digests: Vec<u8> = digests.into_iter().flat_map(Option::unwrap_or_default).collect();
     crate::domain::hex::hex(&digest(&digests))
 }
 
-fn digest(bytes: &[u8]) -> [u8; 32] {
+/// SHA-256 of one file.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

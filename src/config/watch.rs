@@ -9,6 +9,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::load::{digest, fingerprint};
+
 /// How often the contents are looked at without being told.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -23,9 +25,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Watches these files, as they are now.
+    /// Watches these files. What they held when they were loaded is told by its fingerprint, so
+    /// that a change in between is noticed too.
     #[must_use]
-    pub fn new(files: Vec<PathBuf>) -> Self {
+    pub fn new(files: Vec<PathBuf>, loaded: String) -> Self {
         let (told, events) = mpsc::channel(1);
         let inner = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own look at the files opens them; answering that with another look would never end.
@@ -44,12 +47,12 @@ impl Watcher {
         };
         let (known, directories) = (Seen::default(), BTreeSet::new());
         let mut watcher = Self { files: Vec::new(), known, events, inner, directories };
-        watcher.watch(files);
+        watcher.watch(files, loaded);
         watcher
     }
 
-    /// Watches these files instead, as they are now.
-    pub fn watch(&mut self, files: Vec<PathBuf>) {
+    /// Watches these files instead.
+    pub fn watch(&mut self, files: Vec<PathBuf>, loaded: String) {
         let wanted: BTreeSet<PathBuf> = files.iter().map(|file| directory(file)).collect();
         if let Some(inner) = &mut self.inner {
             for old in self.directories.difference(&wanted) {
@@ -62,14 +65,16 @@ impl Watcher {
             }
         }
         self.directories = wanted;
-        self.known = look(&files);
+        self.known = Seen { fingerprint: loaded, ..look(&files) };
         self.files = files;
     }
 
     /// Waits until the files differ from what was last answered, and have rested for two of `debounce`.
     pub async fn changed(&mut self, debounce: Duration) {
         loop {
-            self.told_or_time_to_look().await;
+            if look(&self.files) == self.known {
+                self.told_or_time_to_look().await;
+            }
             let rested = rest(&self.files, debounce).await;
             if rested != self.known {
                 self.known = rested;
@@ -90,7 +95,7 @@ impl Watcher {
 /// What the files hold, and which others lie beside them: a pattern of `include` may name a new one.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
-    contents: Vec<Option<Vec<u8>>>,
+    fingerprint: String,
     neighbours: BTreeSet<PathBuf>,
 }
 
@@ -114,7 +119,7 @@ fn look(files: &[PathBuf]) -> Seen {
     let neighbours = directories.iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten();
     let neighbours = neighbours.filter_map(|entry| Some(entry.ok()?.path()));
     Seen {
-        contents: files.iter().map(|file| std::fs::read(file).ok()).collect(),
+        fingerprint: fingerprint(files.iter().map(|file| Some(digest(&std::fs::read(file).ok()?)))),
         neighbours: neighbours.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect(),
     }
 }
@@ -132,6 +137,12 @@ mod tests {
 
     const DEBOUNCE: Duration = Duration::from_millis(20);
 
+    fn watching(file: &Path) -> Watcher {
+        let files = vec![file.to_owned()];
+        let loaded = look(&files).fingerprint;
+        Watcher::new(files, loaded)
+    }
+
     async fn seen(watcher: &mut Watcher) -> bool {
         timeout(Duration::from_secs(10), watcher.changed(DEBOUNCE)).await.is_ok()
     }
@@ -141,7 +152,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = watching(&file);
 
         std::fs::write(&file, "2").unwrap();
         assert!(seen(&mut watcher).await, "written in place");
@@ -169,7 +180,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("1", in_dir("..data")).unwrap();
         std::os::unix::fs::symlink("..data/nauth.toml", in_dir("nauth.toml")).unwrap();
-        let mut watcher = Watcher::new(vec![in_dir("nauth.toml")]);
+        let mut watcher = watching(&in_dir("nauth.toml"));
 
         std::os::unix::fs::symlink("2", in_dir("..data_tmp")).unwrap();
         std::fs::rename(in_dir("..data_tmp"), in_dir("..data")).unwrap();
@@ -182,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "old").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = watching(&file);
 
         let pieces = tokio::spawn(async move {
             for length in 1..=10 {
@@ -190,11 +201,12 @@ mod tests {
                 sleep(DEBOUNCE / 4).await;
             }
         });
-        assert!(seen(&mut watcher).await);
-        let whole = watcher.known.contents[0].clone();
+        let noticed = timeout(Duration::from_secs(10), watcher.changed(DEBOUNCE * 5)).await;
+        assert!(noticed.is_ok());
+        let whole = watcher.known.fingerprint.clone();
         pieces.await.unwrap();
 
-        assert_eq!(whole.as_deref(), Some(b"nnnnnnnnnn".as_slice()));
+        assert_eq!(whole, fingerprint([Some(digest(b"nnnnnnnnnn"))]));
         assert!(timeout(Duration::from_millis(300), watcher.changed(DEBOUNCE)).await.is_err());
     }
 
@@ -203,7 +215,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file]);
+        let mut watcher = watching(&file);
 
         std::fs::write(dir.path().join("more.toml"), "2").unwrap();
 
@@ -215,7 +227,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = watching(&file);
 
         for _ in 0..3 {
             look(std::slice::from_ref(&file));
@@ -225,11 +237,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_between_loading_and_watching_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("nauth.toml");
+        std::fs::write(&file, "1").unwrap();
+        let loaded = fingerprint([Some(digest(b"1"))]);
+        std::fs::write(&file, "2").unwrap();
+
+        let mut watcher = Watcher::new(vec![file], loaded);
+
+        assert!(seen(&mut watcher).await);
+    }
+
+    #[tokio::test]
     async fn the_same_contents_again_are_no_change() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nauth.toml");
         std::fs::write(&file, "1").unwrap();
-        let mut watcher = Watcher::new(vec![file.clone()]);
+        let mut watcher = watching(&file);
 
         std::fs::write(&file, "1").unwrap();
         let noticed = timeout(Duration::from_millis(300), watcher.changed(DEBOUNCE)).await;

@@ -1,3 +1,5 @@
+//! The decision, case by case.
+
 use super::*;
 use crate::config::settings::{Credentials, EncodedSlash, OnUnauthenticated, PathRule, WebSocket};
 use crate::tokens::access::tests_support::token;
