@@ -18,7 +18,8 @@ const CODE: &str = "123456";
 const NAUTH: &str = "localhost:8080";
 const APP: &str = "127.0.0.1:3000";
 
-#[tokio::test]
+// The shell blocks its thread; the app it talks to needs another.
+#[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_readme_does_what_it_says() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let blocks = runnable_blocks(&readme);
