@@ -1,19 +1,37 @@
 //! Rules across keys.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
-use crate::config::settings::{Access, PathRule, Route, SameSite, Settings, Target};
+use crate::config::settings::{Access, IdentityPreset, PathRule, Route, SameSite, Settings, Target, UsernameRule};
+
+/// Access tokens that live longer than this are worth a look: a lost one is good for as long.
+const LONG_ACCESS_TTL: Duration = Duration::from_secs(60 * 60 + 1);
+const ACCESS_TTL_HINT: &str = "access tokens usually live 5m to 1h";
+/// What the preset `standard` sends.
+const IDENTITY_HEADERS: [&str; 5] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-preferred-username",
+    "x-forwarded-groups",
+    "x-forwarded-groups-truncated",
+];
 
 /// Checks what no single section can see.
 pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     routes_go_somewhere(root, settings);
     routes_do_not_overlap(root, settings);
+    identity_headers_are_ours(root, settings);
     whoami_stays_at_home(root, settings);
     login_page_is_reachable(root, settings);
     listeners_differ(root, settings);
     cookies_are_bound(root, settings);
-    sessions_outlive_tokens(root, settings);
+    cookies_travel_by_https(root, settings);
+    tokens_live_in_order(root, settings);
+    somebody_can_log_in(root, settings);
 }
 
 fn routes_go_somewhere(root: &Section<'_>, settings: &Settings) {
@@ -55,6 +73,22 @@ fn share_a_method(a: &Route, b: &Route) -> bool {
     a.methods.is_empty() || b.methods.is_empty() || a.methods.iter().any(|method| b.methods.contains(method))
 }
 
+/// A header that nauth itself sends cannot also pass from the client: it would be believed.
+fn identity_headers_are_ours(root: &Section<'_>, settings: &Settings) {
+    if settings.gateway.identity.preset == IdentityPreset::None {
+        return;
+    }
+    for route in &settings.routes {
+        // Upstreams that speak CGI or WSGI read `_` and `-` alike.
+        let spelled = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
+        let kept = |name: &&HeaderName| IDENTITY_HEADERS.contains(&spelled(name).as_str());
+        if let Some(name) = route.keep_request_headers.iter().find(kept) {
+            let message = format!("route `{}` keeps `{name}`, which tells the upstream who the user is", route.name);
+            root.report_in(&route.origin, message, "remove it, or set `gateway.identity.preset = \"none\"`");
+        }
+    }
+}
+
 fn whoami_stays_at_home(root: &Section<'_>, settings: &Settings) {
     if settings.server.public_url.is_loopback() {
         return;
@@ -90,8 +124,15 @@ fn login_page_is_reachable(root: &Section<'_>, settings: &Settings) {
 }
 
 fn listeners_differ(root: &Section<'_>, settings: &Settings) {
-    if settings.server.listen == settings.management.addr && settings.server.listen.port() != 0 {
-        root.error("server", "`server.listen` and `server.management.addr` are the same", "choose another port");
+    let (listen, management) = (settings.server.listen, settings.management.addr);
+    let same_address =
+        listen.ip() == management.ip() || listen.ip().is_unspecified() || management.ip().is_unspecified();
+    if same_address && listen.port() == management.port() && listen.port() != 0 {
+        root.error(
+            "server.management.addr",
+            "`server.listen` and `server.management.addr` are the same",
+            "choose another port",
+        );
     }
 }
 
@@ -100,24 +141,73 @@ fn cookies_are_bound(root: &Section<'_>, settings: &Settings) {
     let bound = delivery.cookie_prefix.starts_with("__Host-");
     if settings.server.public_url.is_https() && delivery.cookie.domain.is_none() && !bound {
         root.warning(
-            "token_delivery",
+            "token_delivery.cookie",
             "cookies can be overwritten by other hosts of this domain",
             "set `token_delivery.cookie = { host_prefix = true }`",
         );
     }
-    if delivery.cookie.same_site == SameSite::None && delivery.web_origins.is_empty() {
-        root.warning("token_delivery", "`same_site = \"none\"` without `web_origins` serves nobody", "remove it");
+    let own = &settings.server.public_url.origin;
+    if delivery.cookie.same_site == SameSite::None && delivery.web_origins.iter().all(|origin| origin == own) {
+        root.warning(
+            "token_delivery.cookie",
+            "`same_site = \"none\"` without `web_origins` serves nobody",
+            "remove it",
+        );
     }
 }
 
-fn sessions_outlive_tokens(root: &Section<'_>, settings: &Settings) {
-    if settings.jwt.refresh_ttl > settings.session.max_lifetime {
+fn cookies_travel_by_https(root: &Section<'_>, settings: &Settings) {
+    let url = &settings.server.public_url;
+    if !url.is_https() && !url.is_loopback() {
         root.warning(
-            "jwt",
-            "`jwt.refresh_ttl` is longer than `session.max_lifetime`; sessions end first",
-            "shorten the one or lengthen the other",
+            "server.public_url",
+            format!("passwords and cookies travel unprotected to {}", url.origin),
+            "end TLS in front of nauth and write https:// in `server.public_url`",
         );
     }
+}
+
+/// Access token, refresh token, session: each ends before the next.
+fn tokens_live_in_order(root: &Section<'_>, settings: &Settings) {
+    let default = settings.jwt.refresh_ttl;
+    if (LONG_ACCESS_TTL..default).contains(&settings.jwt.access_ttl) {
+        root.warning("jwt.access_ttl", "access tokens live for more than an hour", ACCESS_TTL_HINT);
+    }
+    token_lives_in_order(root, settings, "jwt.refresh_ttl", default);
+    let own = [
+        ("token_delivery.refresh_ttl_cookies", settings.delivery.refresh_ttl_cookies),
+        ("token_delivery.refresh_ttl_json", settings.delivery.refresh_ttl_json),
+    ];
+    for (key, refresh) in own.into_iter().filter(|(_, refresh)| *refresh != default) {
+        token_lives_in_order(root, settings, key, refresh);
+    }
+}
+
+fn token_lives_in_order(root: &Section<'_>, settings: &Settings, key: &str, refresh: Duration) {
+    let access = settings.jwt.access_ttl;
+    if access >= refresh {
+        let message = format!("`jwt.access_ttl` ({}) must be shorter than `{key}` ({})", shown(access), shown(refresh));
+        let at = if root.has("jwt.access_ttl") { "jwt.access_ttl" } else { key };
+        root.error(at, message, ACCESS_TTL_HINT);
+    }
+    if refresh > settings.session.max_lifetime {
+        let message = format!("`{key}` is longer than `session.max_lifetime`; sessions end first");
+        root.warning(key, message, "shorten the one or lengthen the other");
+    }
+}
+
+fn somebody_can_log_in(root: &Section<'_>, settings: &Settings) {
+    if !settings.login.email && settings.signup.username == UsernameRule::Off {
+        root.error(
+            "login.identifiers",
+            "nobody could log in: `login.identifiers` has user names alone, and `signup.username` is off",
+            "add `email` to `login.identifiers`",
+        );
+    }
+}
+
+fn shown(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
 }
 
 fn path_text(path: &PathRule) -> String {

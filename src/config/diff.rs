@@ -1,6 +1,6 @@
 //! What a reload changes, and what has to wait for a restart.
 
-use crate::config::settings::Settings;
+use crate::config::settings::{EmailProvider, Route, Settings};
 
 /// The changes between two configurations, by section or key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,34 +16,43 @@ pub struct Changes {
 /// What changed from `old` to `new`.
 #[must_use]
 pub fn changes(old: &Settings, new: &Settings) -> Changes {
+    // What follows from a key that waits for a restart waits with it, and is no change of its own.
+    let in_force = without_restart_keys(old, new);
+    Changes { applied: applied(old, &in_force), restart_required: waiting(old, new), refused: refused(old, new) }
+}
+
+fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let live = [
-        ("server", shown(&live_server(old)) != shown(&live_server(new))),
+        ("server", old.server != new.server),
         ("reload", old.reload.debounce != new.reload.debounce),
         ("jwt", shown(&old.jwt) != shown(&new.jwt)),
-        (
-            "session",
-            old.session.max_lifetime != new.session.max_lifetime
-                || old.session.revocation_max_stale != new.session.revocation_max_stale,
-        ),
-        ("token_delivery", old.delivery != new.delivery && old.delivery.cookie_prefix == new.delivery.cookie_prefix),
+        ("session", old.session != new.session),
+        ("token_delivery", old.delivery != new.delivery),
         ("security", old.security != new.security),
         ("signup", old.signup != new.signup),
         ("login", old.login != new.login),
         ("password", old.password != new.password),
         ("challenge", old.challenge != new.challenge),
         ("email", shown(&old.email) != shown(&new.email) || email_url(old) != email_url(new)),
-        ("log", live_log(old) != live_log(new)),
+        ("log", old.log != new.log),
         ("metrics", old.metrics.per_route_labels != new.metrics.per_route_labels),
         ("api", old.api != new.api),
         ("gateway", shown(&old.gateway) != shown(&new.gateway)),
         ("upstreams", old.upstreams != new.upstreams),
-        ("routes", shown(&old.routes) != shown(&new.routes)),
+        ("routes", shown(&unplaced(old)) != shown(&unplaced(new))),
     ];
-    let restart = [
+    changed(&live)
+}
+
+fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let previous = |settings: &Settings| settings.secrets.previous.iter().map(|key| key.expose().clone()).collect();
+    let (old_previous, new_previous): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (previous(old), previous(new));
+    changed(&[
         ("server.listen", old.server.listen != new.server.listen),
         ("server.data_dir", old.server.data_dir != new.server.data_dir),
         ("server.threads", old.server.threads != new.server.threads),
         ("server.management", old.management.addr != new.management.addr || token(old) != token(new)),
+        ("secrets.previous", old_previous != new_previous),
         ("reload.watch", old.reload.watch != new.reload.watch),
         ("database", old.database != new.database),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
@@ -51,31 +60,38 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
         ("log.format", old.log.format != new.log.format),
         ("metrics.enabled", old.metrics.enabled != new.metrics.enabled),
         ("metrics.path", old.metrics.path != new.metrics.path),
-    ];
+    ])
+}
+
+fn refused(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let exposed = |secret: &Option<crate::domain::secret::Secret<String>>| secret.as_ref().map(|s| s.expose().clone());
     let master = |settings: &Settings| settings.secrets.master_key.as_ref().map(|key| key.expose().clone());
-    let refused = [
+    changed(&[
         ("secrets.master_key", master(old) != master(new)),
         ("jwt.access_secret", exposed(&old.jwt.access_secret) != exposed(&new.jwt.access_secret)),
         ("jwt.refresh_secret", exposed(&old.jwt.refresh_secret) != exposed(&new.jwt.refresh_secret)),
-    ];
-    Changes { applied: changed(&live), restart_required: changed(&restart), refused: changed(&refused) }
+    ])
 }
 
 /// `new` with the old values of everything that needs a restart, so that nothing is half applied.
 #[must_use]
 pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     let mut settings = new.clone();
+    keep_derived_origin(old, &mut settings);
     settings.server.listen = old.server.listen;
     settings.server.data_dir.clone_from(&old.server.data_dir);
     settings.server.threads = old.server.threads;
     settings.management = old.management.clone();
     settings.reload.watch = old.reload.watch;
+    settings.secrets = old.secrets.clone();
     settings.database = old.database.clone();
     settings.session.revocation_poll = old.session.revocation_poll;
     if old.delivery.cookie_prefix != new.delivery.cookie_prefix {
-        settings.delivery = old.delivery.clone();
+        // A prefix may demand flags (`__Host-`), so names and flags stay together.
+        settings.delivery.cookie_prefix.clone_from(&old.delivery.cookie_prefix);
+        settings.delivery.cookie = old.delivery.cookie.clone();
         settings.security.csrf.cookie_name.clone_from(&old.security.csrf.cookie_name);
+        settings.security.csrf.cookie = old.security.csrf.cookie.clone();
     }
     settings.log.format = old.log.format;
     settings.metrics.enabled = old.metrics.enabled;
@@ -87,14 +103,24 @@ fn changed(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
     keys.iter().filter(|(_, changed)| *changed).map(|(key, _)| *key).collect()
 }
 
-fn live_log(settings: &Settings) -> (&str, bool, bool) {
-    (&settings.log.level, settings.log.redact_pii, settings.log.access_log)
+/// The default of `server.public_url` names the port, and a new port waits for a restart.
+fn keep_derived_origin(old: &Settings, settings: &mut Settings) {
+    let derived = |settings: &Settings| format!("http://localhost:{}", settings.server.listen.port());
+    let (origin, follows) = (derived(settings), settings.server.public_url.origin == derived(settings));
+    if !follows || old.server.public_url.origin != derived(old) {
+        return;
+    }
+    settings.server.public_url = old.server.public_url.clone();
+    let issuer = std::iter::once(&mut settings.jwt.issuer);
+    let lists = [&mut settings.jwt.audience, &mut settings.delivery.web_origins, &mut settings.security.cors_origins];
+    for value in issuer.chain(lists.into_iter().flatten()).filter(|value| **value == origin) {
+        value.clone_from(&old.server.public_url.origin);
+    }
 }
 
-fn live_server(settings: &Settings) -> crate::config::settings::Server {
-    let fixed = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = settings.server.clone();
-    crate::config::settings::Server { listen: fixed, data_dir: std::path::PathBuf::new(), threads: 0, ..server }
+/// Routes without their lines: a comment above them changes nothing.
+fn unplaced(settings: &Settings) -> Vec<Route> {
+    settings.routes.iter().map(|route| Route { origin: String::new(), ..Route::clone(route) }).collect()
 }
 
 fn token(settings: &Settings) -> Option<String> {
@@ -103,8 +129,8 @@ fn token(settings: &Settings) -> Option<String> {
 
 fn email_url(settings: &Settings) -> Option<String> {
     match &settings.email.provider {
-        crate::config::settings::EmailProvider::Console => None,
-        crate::config::settings::EmailProvider::Smtp { url, .. } => Some(url.expose().clone()),
+        EmailProvider::Console => None,
+        EmailProvider::Smtp { url, .. } => Some(url.expose().clone()),
     }
 }
 

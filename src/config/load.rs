@@ -1,9 +1,8 @@
 //! From a path to settings: read the files, follow includes, read the keys.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use aws_lc_rs::digest;
 
 use crate::config::reader::{DocKey, Environment, Reader, Section};
 use crate::config::report::{Problem, Report, Severity};
@@ -40,7 +39,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
     problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
 
     let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    let fingerprint = fingerprint(sources.iter().map(|source| Some(source.text.as_bytes())));
+    let fingerprint = fingerprint(sources.iter().map(|source| Some(source.digest)));
     let files = sources.iter().map(|source| source.path.clone()).collect();
     let report = Report::new(sources, problems);
     if failed {
@@ -103,34 +102,55 @@ fn read_one(path: &Path, sources: &mut Vec<Source>, problems: &mut Vec<Problem>)
     };
     let file = sources.len();
     let table = tree::parse(file, &text, problems);
-    sources.push(Source { path: path.to_owned(), text });
+    let digest = digest(text.as_bytes());
+    sources.push(Source { path: path.to_owned(), text: tree::masked(&text, &table), digest });
     table
 }
 
+/// The files that `include` names, each once, the including one left out.
 fn included(path: &Path, table: &Table, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let Some(Value::Array(patterns)) = table.get("include").map(|entry| &entry.value) else { return Vec::new() };
     let base = path.parent().unwrap_or(Path::new(""));
+    let mut seen: BTreeSet<PathBuf> = path.canonicalize().into_iter().collect();
     let mut files = Vec::new();
     for entry in patterns {
+        // What is no text is reported by the reader of the key.
         let Value::Text(pattern) = &entry.value else { continue };
-        let full = base.join(pattern);
-        match glob::glob(&full.to_string_lossy()) {
-            Ok(paths) => files.extend(paths.filter_map(Result::ok)),
-            Err(error) => problems.push(Problem::error(Some(entry.at.clone()), format!("`{pattern}`: {error}"))),
+        match matching(base, pattern) {
+            Ok(found) => {
+                files.extend(found.into_iter().filter(|file| seen.insert(file.canonicalize().unwrap_or(file.clone()))));
+            }
+            Err(message) => problems.push(Problem::error(Some(entry.at.clone()), message)),
         }
     }
     files
 }
 
-/// SHA-256 over the contents of files, those that cannot be read among them.
-pub(super) fn fingerprint<'a>(contents: impl IntoIterator<Item = Option<&'a [u8]>>) -> String {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for content in contents {
-        let length = content.map_or(u64::MAX, |content| content.len() as u64);
-        context.update(&length.to_be_bytes());
-        context.update(content.unwrap_or_default());
+/// The files of one pattern, by name. A name without wildcards must exist: routes that silently
+/// vanish with their file would leave what they guard to a wider route.
+fn matching(base: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    if !pattern.contains(['*', '?', '[']) {
+        let file = base.join(pattern);
+        return match std::fs::metadata(&file) {
+            Ok(_) => Ok(vec![file]),
+            Err(error) => Err(format!("`{}` cannot be read: {error}", file.display())),
+        };
     }
-    crate::domain::hex::hex(context.finish().as_ref())
+    let full = Path::new(&glob::Pattern::escape(&base.to_string_lossy())).join(pattern);
+    let paths = glob::glob(&full.to_string_lossy()).map_err(|error| format!("`{pattern}`: {error}"))?;
+    paths.collect::<Result<_, _>>().map_err(|error| format!("`{pattern}`: {error}"))
+}
+
+/// SHA-256 over the digests of all files, those that cannot be read among them, in hexadecimal.
+pub(super) fn fingerprint(digests: impl IntoIterator<Item = Option<[u8; 32]>>) -> String {
+    let digests: Vec<u8> = digests.into_iter().flat_map(Option::unwrap_or_default).collect();
+    crate::domain::hex::hex(&digest(&digests))
+}
+
+/// SHA-256 of one file.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Whoever can write the file can let anybody in.

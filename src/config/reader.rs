@@ -94,12 +94,18 @@ impl<'a> Reader<'a> {
         (problems, self.docs.into_inner(), overridden.into_iter().collect())
     }
 
+    /// A file as seen from the main one's directory: `nauth.toml`, `more/routes.toml`.
+    fn name_of(&self, source: &Source) -> String {
+        let base = self.sources.first().and_then(|main| main.path.parent());
+        let name = base.and_then(|base| source.path.strip_prefix(base).ok()).unwrap_or(&source.path);
+        name.display().to_string()
+    }
+
     /// The place of `nauth.toml:12`.
     fn locate(&self, origin: &str) -> Option<At> {
         let (name, line) = origin.rsplit_once(':')?;
         let line: usize = line.parse().ok()?;
-        let named = |source: &Source| source.path.file_name().is_some_and(|file| file.to_string_lossy() == name);
-        let file = self.sources.iter().position(named)?;
+        let file = self.sources.iter().position(|source| self.name_of(source) == name)?;
         let text = &self.sources[file].text;
         let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
         let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
@@ -161,26 +167,43 @@ impl<'a> Section<'a> {
         let Some(at) = &self.at else { return String::new() };
         let source = &self.reader.sources[at.file];
         let line = source.text[..at.span.start.min(source.text.len())].matches('\n').count() + 1;
-        let name = source.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        format!("{name}:{line}")
+        format!("{}:{line}", self.reader.name_of(source))
     }
 
-    /// Whether the key is written.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.entry(key).is_some()
+    /// Whether what a key path names is written.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.walk(path).1
     }
 
-    /// The place of a key's value, else of the section.
-    pub(super) fn place(&self, key: &str) -> Option<At> {
-        self.entry(key).map(|entry| entry.at.clone()).or_else(|| self.at())
+    /// The place of what a key path such as `jwt.access_ttl` names, else of the nearest table around it.
+    fn place(&self, path: &str) -> Option<At> {
+        self.walk(path).0
     }
 
-    /// Reports an error at a key.
+    /// The last place on a key path, and whether the path goes all the way.
+    fn walk(&self, path: &str) -> (Option<At>, bool) {
+        let mut table = self.table;
+        let mut place = self.at();
+        for key in path.split('.') {
+            let Some(entry) = table.and_then(|table| table.get(key)) else { return (place, false) };
+            (table, place) = match &entry.value {
+                Value::Table(inner) => (Some(inner), Some(entry.key_at.clone())),
+                _ => (None, Some(entry.at.clone())),
+            };
+        }
+        (place, true)
+    }
+
+    /// Reports an error at a key path, or at the variable that overrides it.
     pub(super) fn error(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
-        self.reader.report(Problem::error(self.place(key), message).hint(hint));
+        let problem = match self.overriding(key) {
+            Some(_) => Problem::error(None, format!("{}: {}", self.variable(key), message.into())),
+            None => Problem::error(self.place(key), message),
+        };
+        self.reader.report(problem.hint(hint));
     }
 
-    /// Reports a warning at a key.
+    /// Reports a warning at a key path.
     pub(super) fn warning(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         self.reader.report(Problem::warning(self.place(key), message).hint(hint));
     }
@@ -247,6 +270,17 @@ impl<'a> Section<'a> {
         self.written_text(key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
     }
 
+    /// A text of which `true` and `false` may stand without quotes.
+    pub(super) fn word(&mut self, key: &'static str, default: &str, doc: &'static str) -> String {
+        match self.entry(key).map(|entry| &entry.value) {
+            Some(Value::Boolean(value)) if self.overriding(key).is_none() => {
+                self.declare(key, &quoted(default), doc);
+                value.to_string()
+            }
+            _ => self.text(key, default, doc),
+        }
+    }
+
     /// A text that may be absent; empty is absent.
     pub(super) fn optional(&mut self, key: &'static str, doc: &'static str) -> Option<String> {
         self.declare(key, "\"\"", doc);
@@ -274,6 +308,15 @@ impl<'a> Section<'a> {
     /// A duration.
     pub(super) fn duration(&mut self, key: &'static str, default: &str, doc: &'static str) -> Duration {
         self.parsed(key, default, doc, values::duration)
+    }
+
+    /// A duration that is longer than nothing.
+    pub(super) fn lasting(&mut self, key: &'static str, default: &str, doc: &'static str) -> Duration {
+        let path = self.path_of(key);
+        self.parsed(key, default, doc, |text| match values::duration(text)? {
+            Duration::ZERO => Err(format!("`{path}` must be longer than nothing")),
+            duration => Ok(duration),
+        })
     }
 
     /// A size in bytes.
@@ -391,7 +434,7 @@ impl<'a> Section<'a> {
         }
         let mut section = self.section(key);
         let max = section.integer("max", i64::from(default.max), 0..=1_000_000, "");
-        let window = section.duration("window", &text, "");
+        let window = section.lasting("window", &text, "");
         section.finish();
         Window { max: u32::try_from(max).unwrap_or(default.max), window }
     }
@@ -484,10 +527,14 @@ impl<'a> Section<'a> {
         if self.in_array {
             return None;
         }
-        let name = format!("{OVERRIDE}{}", self.path_of(key).replace('.', "__").to_uppercase());
+        let name = self.variable(key);
         let text = self.reader.environment.get(&name)?.to_owned();
         self.reader.overridden.borrow_mut().insert(name);
         Some(text)
+    }
+
+    fn variable(&self, key: &str) -> String {
+        format!("{OVERRIDE}{}", self.path_of(key).replace('.', "__").to_uppercase())
     }
 
     fn entry(&self, key: &str) -> Option<&'a Entry> {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::config::load::declared_keys;
+use crate::config::reader::DocKey;
 
 /// `docs/configuration.md`.
 #[must_use]
@@ -14,19 +15,29 @@ pub fn reference() -> String {
          string, `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}` and `${file:PATH:-default}` are filled in. A single \
          value can be overridden by an environment variable `NAUTH__SECTION__KEY`. Unknown keys are errors.\n",
     );
-    let mut section = None;
-    for key in declared_keys() {
-        if section.as_ref() != Some(&key.section) {
-            let title = match key.section.as_str() {
-                "" => "Top level".to_owned(),
-                name @ ("upstreams" | "routes") => format!("`[[{name}]]`"),
-                name => format!("`[{name}]`"),
-            };
-            write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");
-            section = Some(key.section.clone());
+    for (section, keys) in by_section() {
+        let title = match section.as_str() {
+            "" => "Top level".to_owned(),
+            name @ ("upstreams" | "routes") => format!("`[[{name}]]`"),
+            name => format!("`[{name}]`"),
+        };
+        write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");
+        for key in keys {
+            let meaning = key.text.replace('|', "\\|");
+            writeln!(text, "| `{}` | `{}` | {meaning} |", key.key, key.default).expect("writing to a string");
         }
-        let meaning = key.text.replace('|', "\\|");
-        writeln!(text, "| `{}` | `{}` | {meaning} |", key.key, key.default).expect("writing to a string");
     }
     text
+}
+
+/// The keys of each section, the sections in the order in which they are first read.
+pub(super) fn by_section() -> Vec<(String, Vec<DocKey>)> {
+    let mut sections: Vec<(String, Vec<DocKey>)> = Vec::new();
+    for key in declared_keys() {
+        match sections.iter_mut().find(|(section, _)| *section == key.section) {
+            Some((_, keys)) => keys.push(key),
+            None => sections.push((key.section.clone(), vec![key])),
+        }
+    }
+    sections
 }

@@ -1,5 +1,6 @@
-//! The loader against whole files.
+//! What a configuration means and what is wrong with one, from text to settings and reports.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -109,7 +110,7 @@ fn included_files_are_merged() {
 
     let loaded = load(&path, &Environment::default()).unwrap();
     assert_eq!(loaded.settings.routes.len(), 2);
-    assert_eq!(loaded.settings.routes[1].origin, "a.toml:1");
+    assert_eq!(loaded.settings.routes[1].origin, "more/a.toml:1");
     assert_eq!(loaded.settings.files.len(), 2);
 
     std::fs::write(&more, "config_version = 1\n").unwrap();
@@ -142,6 +143,168 @@ fn contradictions_are_refused() {
 }
 
 #[test]
+fn what_would_fail_later_is_refused_now() {
+    let cases = [
+        ("[server]\nheader_timeout = \"0s\"\n", "must be longer than nothing"),
+        ("[challenge]\nttl = \"0s\"\n", "must be longer than nothing"),
+        ("[jwt]\nrefresh_ttl = \"1000000000y\"\n", "longer than 100 years"),
+        ("[server]\nmax_header = \"1\"\n", "`server.max_header` must be from"),
+        ("[log]\nlevel = \"inof\"\n", "`inof` is no log level"),
+        ("[log]\nlevel = \"nauth=loud\"\n", "`loud` is no log level"),
+        ("[email]\nprovider = \"smtp\"\nsmtp = { url = \"smtp://\" }\n", "is not a mail server"),
+        ("[database]\nurl = \"sqlite://\"\n", "names no file"),
+        ("[metrics]\npath = \"/livez\"\n", "`/livez` is taken"),
+        ("[server.management]\naddr = \"127.0.0.1:8080\"\n", "are the same"),
+        ("[server]\nlisten = \"0.0.0.0:9901\"\n", "are the same"),
+        ("include = [\"gone.toml\"]\n", "gone.toml` cannot be read"),
+        ("[login]\nidentifiers = [\"username\"]\n[signup]\nusername = \"off\"\n", "nobody could log in"),
+        ("[signup.email_verification]\nresend_delay = \"10m\"\n", "must be shorter than"),
+        ("[security.csrf]\nexcluded_paths = [\"hooks\"]\n", "must begin with `/`"),
+    ];
+    for (text, expected) in cases {
+        let found = messages(&format!("{text}{SMALL}"));
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn cookies_that_browsers_would_drop_are_refused() {
+    let cases = [
+        ("cookie_prefix = \"a;b\"", "cannot stand in a cookie's name"),
+        ("cookie_prefix = \"__Host-x_\"", "needs https"),
+        ("cookie_prefix = \"__Secure-x_\"", "needs https"),
+        ("cookie = { domain = \"example.com\" }", "is not `localhost` or a domain above it"),
+        ("cookie = { domain = \"localhost; Secure\" }", "is not `localhost` or a domain above it"),
+        ("cookie = { path = \"app\" }", "must begin with `/`"),
+        ("cookie = { path = \"/;x\" }", "cannot stand in a cookie's path"),
+        ("cookie = { secure = true }", "contradicts `server.public_url`"),
+        ("web_origins = [\"localhost:3000\"]", "is not an origin"),
+        ("native_origins = [\"capacitor://localhost/path\"]", "is not an origin"),
+        ("web_origins = [\"https://a.example\"]\nnative_origins = [\"https://a.example\"]", "is on both lists"),
+        ("refresh_ttl_json = \"1m\"", "must be shorter than `token_delivery.refresh_ttl_json`"),
+    ];
+    for (text, expected) in cases {
+        let found = messages(&format!("[token_delivery]\n{text}\n{SMALL}"));
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+    assert!(load_text(&format!("[token_delivery]\ncookie = {{ secure = false }}\n{SMALL}")).is_ok());
+}
+
+#[test]
+fn an_identity_header_cannot_be_kept_where_it_is_sent() {
+    let keep = "keep_request_headers = [\"X-Forwarded-User\"]\n";
+
+    let found = messages(&format!("{SMALL}{keep}"));
+
+    assert_eq!(found, ["route `/` keeps `x-forwarded-user`, which tells the upstream who the user is"]);
+    assert!(load_text(&format!("[gateway.identity]\npreset = \"none\"\n{SMALL}{keep}")).is_ok());
+}
+
+#[test]
+fn csrf_cookies_take_after_the_token_cookies() {
+    let text = "[token_delivery]\ncookie = { path = \"/app\", priority = \"low\" }\n";
+
+    let csrf = &load_text(&format!("{text}{SMALL}")).unwrap().settings.security.csrf;
+
+    assert_eq!((csrf.cookie.path.as_str(), csrf.cookie.priority), ("/app", settings::CookiePriority::Low));
+    assert_eq!(csrf.cookie.same_site, settings::SameSite::Strict);
+}
+
+#[test]
+fn each_problem_is_said_once() {
+    for text in ["[jwt]\nrefresh_ttl = 5\n", "server = 1\n", "[server]\nmanagement = 1\n", "jwt = 1\n"] {
+        assert_eq!(messages(&format!("{text}{SMALL}")).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_override_is_blamed_on_its_variable() {
+    let environment = Environment::from([("NAUTH__JWT__ACCESS_TTL", "soon")]);
+
+    let report = load_with(&format!("[jwt]\naccess_ttl = \"5m\"\n{SMALL}"), &environment).unwrap_err().to_string();
+
+    assert!(report.contains("NAUTH__JWT__ACCESS_TTL") && !report.contains("nauth.toml:2"), "{report}");
+}
+
+#[test]
+fn a_report_does_not_show_secrets() {
+    let text =
+        format!("[jwt]\nacess_secret = \"hunter2\"\n[email]\nsmtp = {{ ulr = \"smtp://ada:hunter2@mx\" }}\n{SMALL}");
+
+    let report = load_text(&text).unwrap_err().to_string();
+
+    assert!(report.contains("acess_secret") && !report.contains("hunter2"), "{report}");
+}
+
+#[test]
+fn what_follows_from_the_port_waits_with_it_for_the_restart() {
+    let old = load_text(SMALL).unwrap().settings;
+    let new = load_text(&format!("[server]\nlisten = \"127.0.0.1:1234\"\n{SMALL}")).unwrap().settings;
+
+    let kept = without_restart_keys(&old, &new);
+
+    assert_eq!(kept.server, old.server);
+    assert_eq!((&kept.jwt.issuer, &kept.jwt.audience), (&old.jwt.issuer, &old.jwt.audience));
+    assert_eq!(kept.delivery, old.delivery);
+    assert_eq!(kept.security, old.security);
+}
+
+#[test]
+fn a_new_cookie_prefix_holds_back_nothing_but_the_cookies() {
+    let old = load_text(SMALL).unwrap().settings;
+    let text = "[token_delivery]\ncookie_prefix = \"x_\"\nweb_origins = [\"https://spa.example\"]\n";
+    let new = load_text(&format!("{text}{SMALL}")).unwrap().settings;
+
+    let found = changes(&old, &new);
+    let kept = without_restart_keys(&old, &new);
+
+    assert_eq!(found.restart_required, ["token_delivery.cookie_prefix"]);
+    assert!(found.applied.contains(&"token_delivery"), "{found:?}");
+    assert_eq!(
+        (&kept.delivery.cookie_prefix, &kept.delivery.web_origins),
+        (&old.delivery.cookie_prefix, &new.delivery.web_origins)
+    );
+    assert_eq!(kept.security.csrf.cookie_name, old.security.csrf.cookie_name);
+}
+
+#[test]
+fn former_master_keys_wait_for_a_restart() {
+    let old = load_text(SMALL).unwrap().settings;
+    let key = "c".repeat(43) + "=";
+    let new = load_text(&format!("[secrets]\nprevious = [\"{key}\"]\n{SMALL}"));
+
+    assert_eq!(changes(&old, &new.unwrap().settings).restart_required, ["secrets.previous"]);
+}
+
+#[test]
+fn a_file_that_names_itself_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    std::fs::write(&path, format!("include = [\"*.toml\", \"r*.toml\"]\n{SMALL}")).unwrap();
+    std::fs::write(dir.path().join("routes.toml"), "[[routes]]\npath = \"/x\"\nupstream = \"app\"\n").unwrap();
+
+    let loaded = load(&path, &Environment::default()).unwrap();
+
+    assert_eq!(loaded.settings.routes.len(), 2);
+}
+
+#[test]
+fn a_reload_takes_no_half_written_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    let reload = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load_for_reload(&path, &Environment::default())
+    };
+
+    assert!(reload("").is_err());
+    assert!(reload(&SMALL[..SMALL.find("[[routes]]").unwrap()]).is_err());
+    assert!(reload(SMALL).is_ok());
+    std::fs::remove_file(&path).unwrap();
+    assert!(load_for_reload(&path, &Environment::default()).is_err());
+}
+
+#[test]
 fn what_needs_a_restart_is_named_and_not_applied() {
     let old = load_text(SMALL).unwrap().settings;
     let text = format!(
@@ -171,13 +334,50 @@ fn the_shipped_file_and_the_examples_load() {
     }
 }
 
-/// Run with `NAUTH_BLESS=1` to write the page anew.
 #[test]
 fn the_reference_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    is_up_to_date("docs/configuration.md", &reference());
+}
+
+#[test]
+fn the_full_example_holds_every_key_with_its_default() {
+    is_up_to_date("examples/full.toml", &full_example());
+
+    let full = load_text(&full_example()).unwrap().settings;
+    let small = load_text(SMALL).unwrap().settings;
+    assert_eq!(changes(&small, &full), Changes::default());
+}
+
+/// Compares a file with what it is generated as. With `NAUTH_BLESS=1` it is written anew.
+fn is_up_to_date(file: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if Environment::process().get("NAUTH_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, reference()).unwrap();
+        std::fs::write(&path, expected).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), reference());
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == expected, "{file} is stale: run the tests with NAUTH_BLESS=1");
+}
+
+/// Every key with its default; what has none as in [`SMALL`].
+fn full_example() -> String {
+    let mut text = String::from(
+        "# Every key with its default. This file is generated; docs/configuration.md says the same as a page.\n\
+         # Start from nauth.toml instead, and take over only the keys that you change.\n",
+    );
+    for (section, keys) in reference::by_section() {
+        match section.as_str() {
+            "" => {}
+            name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
+            name => write!(text, "\n[{name}]\n").unwrap(),
+        }
+        for key in keys {
+            let value = match (section.as_str(), key.key) {
+                ("upstreams", "name") | ("routes", "upstream") => "\"app\"",
+                ("upstreams", "targets") => "[\"whoami:\"]",
+                _ => &key.default,
+            };
+            writeln!(text, "# {}\n{} = {value}", key.text, key.key).unwrap();
+        }
+    }
+    text
 }

@@ -14,8 +14,50 @@ use crate::config::report::Problem;
 pub(super) struct Source {
     /// Where it is.
     pub(super) path: PathBuf,
-    /// What it says.
+    /// What it says, with stars in place of secrets: reports quote it, and reports are logged.
     pub(super) text: String,
+    /// SHA-256 of what it says.
+    pub(super) digest: [u8; 32],
+}
+
+/// A key with one of these in its name has a secret for a value, misspelt or not.
+const SECRET_KEYS: [&str; 5] = ["secret", "token", "passw", "master", "previous"];
+
+/// `text` with a star for each byte of a secret that is written out, so that places stay the same.
+pub(super) fn masked(text: &str, table: &Table) -> String {
+    let mut spans = Vec::new();
+    find_secrets(table, &mut spans);
+    let mut bytes = text.as_bytes().to_vec();
+    for span in spans {
+        // The quotes stay, and so do the lines.
+        let inside = bytes.get_mut(span.start + 1..span.end.saturating_sub(1)).unwrap_or_default();
+        inside.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+    }
+    String::from_utf8(bytes).expect("whole strings became stars")
+}
+
+fn find_secrets(table: &Table, spans: &mut Vec<Range<usize>>) {
+    for (key, entry) in table {
+        let key = key.to_ascii_lowercase();
+        find_secret(entry, SECRET_KEYS.iter().any(|part| key.contains(part)), spans);
+    }
+}
+
+fn find_secret(entry: &Entry, is_secret: bool, spans: &mut Vec<Range<usize>>) {
+    match &entry.value {
+        Value::Table(table) => find_secrets(table, spans),
+        Value::Array(entries) => entries.iter().for_each(|entry| find_secret(entry, is_secret, spans)),
+        // Where a secret comes from is none; a URL may carry a user and a password.
+        Value::Text(text) if !text.starts_with("${") && (is_secret || has_userinfo(text)) => {
+            spans.push(entry.at.span.clone());
+        }
+        _ => {}
+    }
+}
+
+fn has_userinfo(text: &str) -> bool {
+    text.split_once("://")
+        .is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|authority| authority.contains('@')))
 }
 
 /// A place in one of the files.

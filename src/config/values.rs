@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+/// Longest duration: what is added to a time must not overflow it.
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// `"500ms"`, `"15m"`, `"1h30m"`, `"7d"`, `"0s"`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text.trim())
-        .map_err(|_| format!("`{text}` is not a duration; write a number and a unit, such as \"90s\", \"15m\", \"7d\""))
+    let duration = humantime::parse_duration(text.trim()).map_err(|_| {
+        format!("`{text}` is not a duration; write a number and a unit, such as \"90s\", \"15m\", \"7d\"")
+    })?;
+    if duration > LONGEST { Err(format!("`{text}` is longer than 100 years")) } else { Ok(duration) }
 }
 
 /// `"10MiB"`, `"64KB"`, `"512B"`, `"4096"`: bytes.

@@ -61,11 +61,18 @@ fn email_verification(parent: &mut Section<'_>) -> EmailVerification {
     let hour = Duration::from_hours(1);
     let verification = EmailVerification {
         code_length: number(s.integer("code_length", 6, 4..=10, "Digits of a code.")) as usize,
-        ttl: s.duration("ttl", "10m", "Life of a code."),
+        ttl: s.lasting("ttl", "10m", "Life of a code."),
         max_attempts: number(s.integer("max_attempts", 3, 1..=100, "Wrong tries for one code.")),
         resend_delay: s.duration("resend_delay", "1m", "Shortest time between two mails to one user."),
         send_limit: s.window("send_limit", Window { max: 3, window: hour }, "Mails to one address in a window."),
     };
+    if verification.resend_delay >= verification.ttl {
+        s.error(
+            "resend_delay",
+            "`resend_delay` must be shorter than `ttl`",
+            "else a code ends before another can be asked for",
+        );
+    }
     s.finish();
     verification
 }
@@ -119,7 +126,7 @@ pub(super) fn password(root: &mut Section<'_>) -> Password {
 pub(super) fn challenge(root: &mut Section<'_>) -> Challenge {
     let mut s = root.section("challenge");
     let challenge = Challenge {
-        ttl: s.duration("ttl", "15m", "Life of a challenge."),
+        ttl: s.lasting("ttl", "15m", "Life of a challenge."),
         max_attempts: number(s.integer("max_attempts", 3, 1..=100, "Wrong answers to one challenge.")),
     };
     s.finish();
@@ -159,10 +166,10 @@ pub(super) fn email(root: &mut Section<'_>, public_url: &PublicUrl) -> Email {
     let doc = "The mail server: `smtp://user:password@host:port`; `?tls=required` demands STARTTLS, `smtps://` is TLS \
                from the start.";
     let url = smtp.text("url", "smtp://localhost:25", doc);
-    if !url.starts_with("smtp://") && !url.starts_with("smtps://") {
-        smtp.error("url", "`email.smtp.url` must begin with smtp:// or smtps://", "write smtp://mail.example.com:587");
+    if lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(&url).is_err() {
+        smtp.error("url", "`email.smtp.url` is not a mail server", "write smtp://mail.example.com:587");
     }
-    let timeout = smtp.duration("timeout", "10s", "Longest wait for the mail server.");
+    let timeout = smtp.lasting("timeout", "10s", "Longest wait for the mail server.");
     smtp.finish();
     let vars = email_vars(&mut s);
     s.finish();

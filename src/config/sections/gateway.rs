@@ -1,6 +1,7 @@
 //! `[gateway]`, `[[upstreams]]`, `[[routes]]`.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -12,6 +13,7 @@ use crate::config::settings::{
     OnUnauthenticated, PathRule, Route, Server, Target, Upstream, WebSocket,
 };
 use crate::config::tree::{Entry, Value};
+use crate::config::values;
 use crate::domain::user::Role;
 
 const ACCESS: [(&str, Access); 3] =
@@ -111,10 +113,10 @@ fn upstream(mut s: Section<'_>, is_written: bool) -> Upstream {
     let upstream = Upstream {
         name,
         targets,
-        connect_timeout: s.duration("connect_timeout", "3s", "Longest wait for a connection."),
-        read_timeout: s.duration("read_timeout", "60s", "Longest silence while reading an answer."),
-        write_timeout: s.duration("write_timeout", "60s", "Longest silence while writing a request."),
-        idle_timeout: s.duration("idle_timeout", "90s", "How long an idle connection is kept."),
+        connect_timeout: s.lasting("connect_timeout", "3s", "Longest wait for a connection."),
+        read_timeout: s.lasting("read_timeout", "60s", "Longest silence while reading an answer."),
+        write_timeout: s.lasting("write_timeout", "60s", "Longest silence while writing a request."),
+        idle_timeout: s.lasting("idle_timeout", "90s", "How long an idle connection is kept."),
         retries: number(s.integer("retries", 1, 0..=10, "Further targets tried when one cannot be connected to."))
             as usize,
         host_header: s.parsed(
@@ -164,7 +166,10 @@ fn target(text: &str) -> Result<Target, String> {
         "https" => true,
         _ => return Err(format!("`{text}` must begin with http:// or https://")),
     };
-    if url.path() != "/" || url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a target holds no user and no password".to_owned());
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("`{text}` must be scheme, host and port alone"));
     }
     let host = url.host_str().ok_or_else(|| format!("`{text}` has no host"))?;
@@ -314,19 +319,22 @@ fn credentials(s: &mut Section<'_>, method: DeliveryMethod) -> Credentials {
     }
 }
 
-fn optional_duration(s: &mut Section<'_>, context: &RouteContext<'_>) -> std::time::Duration {
+fn optional_duration(s: &mut Section<'_>, context: &RouteContext<'_>) -> Duration {
     let doc = "The upstream's response head must arrive within this. Empty means `server.request_timeout`.";
     let Some(text) = s.optional("timeout", doc) else { return context.server.request_timeout };
-    crate::config::values::duration(&text).unwrap_or_else(|message| {
-        s.error("timeout", message, "write it as \"30s\"");
-        context.server.request_timeout
-    })
+    let message = match values::duration(&text) {
+        Ok(Duration::ZERO) => format!("`{text}` would let no answer arrive"),
+        Ok(timeout) => return timeout,
+        Err(message) => message,
+    };
+    s.error("timeout", message, "write it as \"30s\"");
+    context.server.request_timeout
 }
 
 fn optional_size(s: &mut Section<'_>, context: &RouteContext<'_>) -> u64 {
     let doc = "Largest request body. Empty means `server.max_body`, \"0\" unlimited.";
     let Some(text) = s.optional("max_body", doc) else { return context.server.max_body };
-    crate::config::values::size(&text).unwrap_or_else(|message| {
+    values::size(&text).unwrap_or_else(|message| {
         s.error("max_body", message, "write it as \"1MiB\"");
         context.server.max_body
     })
@@ -337,8 +345,8 @@ fn ws(parent: &mut Section<'_>) -> WebSocket {
     let doc = "Origins, besides our own, whose pages may open a WebSocket.";
     let ws = WebSocket {
         origins: s.list("origins", "[]", doc, origin).unwrap_or_default(),
-        idle_timeout: s.duration("idle_timeout", "5m", "A WebSocket without traffic is closed after this."),
-        recheck: s.duration("recheck", "30s", "How often the session behind an open WebSocket is looked up."),
+        idle_timeout: s.lasting("idle_timeout", "5m", "A WebSocket without traffic is closed after this."),
+        recheck: s.lasting("recheck", "30s", "How often the session behind an open WebSocket is looked up."),
     };
     s.finish();
     ws
@@ -392,7 +400,7 @@ fn path_rule(text: &str) -> Result<PathRule, String> {
 }
 
 /// Whether a path is written as nauth compares it: canonical, nothing encoded that need not be.
-fn path(text: &str) -> Result<(), String> {
+pub(super) fn path(text: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("`{text}` {why}"));
     if !text.starts_with('/') {
         return refuse("must begin with `/`");

@@ -14,9 +14,9 @@ use crate::config::settings::Settings;
 /// Reads everything. Problems go to the reader; what comes back counts only when there are none.
 pub(super) fn settings(mut root: Section<'_>) -> Settings {
     server::version(&mut root);
-    let server = server::server(&mut root);
-    let management = server::management(&mut root);
-    let delivery = tokens::delivery(&mut root, &server.public_url);
+    let (server, management) = server::server(&mut root);
+    let jwt = tokens::jwt(&mut root, &server.public_url);
+    let delivery = tokens::delivery(&mut root, &server.public_url, jwt.refresh_ttl);
     let api = accounts::api(&mut root);
     let upstreams = gateway::upstreams(&mut root);
     let (gateway, default_access) = gateway::gateway(&mut root);
@@ -28,7 +28,6 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         reload: server::reload(&mut root),
         secrets: server::secrets(&mut root),
         database: server::database(&mut root, &server),
-        jwt: tokens::jwt(&mut root, &server.public_url),
         session: tokens::session(&mut root),
         security: tokens::security(&mut root, &server, &delivery),
         signup: accounts::signup(&mut root, &roles),
@@ -42,6 +41,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         routes: routes.into_iter().map(Arc::new).collect(),
         server,
         management,
+        jwt,
         delivery,
         api,
         gateway,

@@ -1,20 +1,27 @@
 //! `[server]`, `[reload]`, `[secrets]`, `[database]`, `[log]`, `[metrics]`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use ipnet::IpNet;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::reader::Section;
 use crate::config::settings::{
     ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
 };
+use crate::config::values;
 use crate::domain::secret::Secret;
 
 /// Shortest master key, in bytes.
 const MASTER_KEY_BYTES: usize = 32;
+/// A request head is at least worth this many bytes, and at most this many.
+const HEAD_BYTES: RangeInclusive<u64> = 1024..=1024 * 1024;
+/// What the management listener answers besides metrics.
+const MANAGEMENT_PATHS: [&str; 4] = ["/livez", "/readyz", "/healthz", "/reload"];
 
 pub(super) fn version(root: &mut Section<'_>) {
     let doc = "The version of this format. Only 1 exists.";
@@ -24,7 +31,7 @@ pub(super) fn version(root: &mut Section<'_>) {
     root.list("include", "[]", doc, |text| Ok(text.to_owned()));
 }
 
-pub(super) fn server(root: &mut Section<'_>) -> Server {
+pub(super) fn server(root: &mut Section<'_>) -> (Server, Management) {
     let mut s = root.section("server");
     let doc = "Where the public listener binds: address and port.";
     let listen: SocketAddr = s.parsed("listen", "127.0.0.1:8080", doc, address);
@@ -66,13 +73,13 @@ pub(super) fn server(root: &mut Section<'_>) -> Server {
              proxy counts.",
         ),
         max_body: s.size("max_body", "10MiB", "Largest request body towards an upstream. \"0\" means unlimited."),
-        header_timeout: s.duration("header_timeout", "10s", "A whole request head must arrive within this."),
-        body_read_timeout: s.duration(
+        header_timeout: s.lasting("header_timeout", "10s", "A whole request head must arrive within this."),
+        body_read_timeout: s.lasting(
             "body_read_timeout",
             "30s",
             "A whole body for the auth API must arrive within this.",
         ),
-        keepalive_timeout: s.duration("keepalive_timeout", "60s", "An idle connection is closed after this."),
+        keepalive_timeout: s.lasting("keepalive_timeout", "60s", "An idle connection is closed after this."),
         keepalive_requests: number(s.integer(
             "keepalive_requests",
             1000,
@@ -85,26 +92,20 @@ pub(super) fn server(root: &mut Section<'_>) -> Server {
             0..=1_000_000,
             "Open connections of one address (IPv6: one /64). 0 means unlimited.",
         )) as usize,
-        max_header: usize::try_from(s.size(
-            "max_header",
-            "32KiB",
-            "Largest request head; beyond it the answer is 431.",
-        ))
-        .unwrap_or(usize::MAX),
-        request_timeout: s.duration("request_timeout", "60s", "An upstream's response head must arrive within this."),
+        max_header: s.parsed("max_header", "32KiB", "Largest request head; beyond it the answer is 431.", head_size),
+        request_timeout: s.lasting("request_timeout", "60s", "An upstream's response head must arrive within this."),
         shutdown_grace: s.duration(
             "shutdown_grace",
             "30s",
             "Longest wait for requests in flight at shutdown; nauth exits as soon as there are none.",
         ),
     };
-    s.section("management");
+    let management = management(&mut s);
     s.finish();
-    server
+    (server, management)
 }
 
-pub(super) fn management(root: &mut Section<'_>) -> Management {
-    let mut server = root.section("server");
+fn management(server: &mut Section<'_>) -> Management {
     let mut s = server.section("management");
     let doc = "Where the management listener binds: `/livez`, `/readyz`, `/metrics`, and `POST /reload`.";
     let addr = s.parsed("addr", "127.0.0.1:9901", doc, address);
@@ -121,7 +122,7 @@ pub(super) fn reload(root: &mut Section<'_>) -> Reload {
     let mut s = root.section("reload");
     let reload = Reload {
         watch: s.boolean("watch", true, "Whether a changed file is loaded by itself. SIGHUP always loads it."),
-        debounce: s.duration("debounce", "500ms", "A changed file must rest for two of these before it is loaded."),
+        debounce: s.lasting("debounce", "500ms", "A changed file must rest for two of these before it is loaded."),
     };
     s.finish();
     reload
@@ -150,18 +151,15 @@ pub(super) fn database(root: &mut Section<'_>, server: &Server) -> Database {
     let doc = "Where users and sessions are stored: `sqlite://PATH`. Empty means `sqlite://{data_dir}/nauth.db`.";
     let path = match s.optional("url", doc) {
         None => server.data_dir.join("nauth.db"),
-        Some(url) => url.strip_prefix("sqlite://").map_or_else(
-            || {
-                s.error("url", "only `sqlite://` databases are supported", "write sqlite:///var/lib/nauth/nauth.db");
-                server.data_dir.join("nauth.db")
-            },
-            PathBuf::from,
-        ),
+        Some(url) => sqlite(&url).unwrap_or_else(|message| {
+            s.error("url", message, "write sqlite:///var/lib/nauth/nauth.db");
+            server.data_dir.join("nauth.db")
+        }),
     };
     let database = Database {
         path,
         max_connections: number(s.integer("max_connections", 20, 1..=1000, "Connections that read side by side.")),
-        acquire_timeout: s.duration("acquire_timeout", "5s", "Longest wait for a connection; then the answer is 503."),
+        acquire_timeout: s.lasting("acquire_timeout", "5s", "Longest wait for a connection; then the answer is 503."),
         migrate: s.boolean("migrate", true, "Whether `nauth run` brings the schema up to date by itself."),
     };
     s.finish();
@@ -177,10 +175,11 @@ pub(super) fn log(root: &mut Section<'_>) -> Log {
             &[("json", LogFormat::Json), ("text", LogFormat::Text)],
             "One JSON object a line, or text for people.",
         ),
-        level: s.text(
+        level: s.parsed(
             "level",
             "info",
             "`error`, `warn`, `info`, `debug`, `trace`, or directives such as `nauth=debug`.",
+            level,
         ),
         redact_pii: s.boolean("redact_pii", true, "Whether client addresses are cut in the access log."),
         access_log: s.boolean("access_log", true, "Whether each request gets a line."),
@@ -194,7 +193,13 @@ pub(super) fn metrics(root: &mut Section<'_>) -> Metrics {
     let metrics = Metrics {
         enabled: s.boolean("enabled", true, "Whether Prometheus can scrape."),
         path: s.parsed("path", "/metrics", "Where, on the management listener.", |text| {
-            if text.starts_with('/') { Ok(text.to_owned()) } else { Err(format!("`{text}` must begin with `/`")) }
+            if !text.starts_with('/') {
+                return Err(format!("`{text}` must begin with `/`"));
+            }
+            if MANAGEMENT_PATHS.contains(&text) {
+                return Err(format!("`{text}` is taken by the management listener itself"));
+            }
+            Ok(text.to_owned())
         }),
         per_route_labels: s.boolean(
             "per_route_labels",
@@ -217,7 +222,8 @@ pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{text}` must begin with http:// or https://"));
     }
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("`{text}` must be scheme, host and port alone, without a path"));
     }
     let host = url.host_str().ok_or_else(|| format!("`{text}` has no host"))?.to_owned();
@@ -233,13 +239,52 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     }
     match url::Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => public_url(text).map(|url| url.origin),
-        Ok(_) if !text.ends_with('/') => Ok(text.to_owned()),
+        Ok(url) if is_native_origin(&url, text) => Ok(text.to_ascii_lowercase()),
         _ => Err(format!("`{text}` is not an origin such as https://app.example.com")),
     }
 }
 
+/// `app://name`. A forgotten scheme (`localhost:3000`) parses as a URL too, but has no host.
+fn is_native_origin(url: &url::Url, text: &str) -> bool {
+    let authority = text.split_once("://").map_or("", |(_, authority)| authority);
+    url.has_host() && !authority.is_empty() && !authority.contains(['/', '?', '#', '@'])
+}
+
 pub(super) fn number(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn head_size(text: &str) -> Result<usize, String> {
+    let bytes = values::size(text)?;
+    let fits = usize::try_from(bytes).ok().filter(|_| HEAD_BYTES.contains(&bytes));
+    fits.ok_or_else(|| "`server.max_header` must be from 1KiB to 1MiB".to_owned())
+}
+
+fn sqlite(url: &str) -> Result<PathBuf, String> {
+    let path = url.strip_prefix("sqlite://").ok_or("only `sqlite://` databases are supported")?;
+    if path.is_empty() || path.ends_with('/') {
+        return Err("`database.url` names no file".to_owned());
+    }
+    if path.contains('?') {
+        return Err("`database.url` takes no parameters".to_owned());
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// A level, or directives `target=level`, divided by commas.
+///
+/// The filter itself takes any word for a target and would log nothing for `inof`.
+fn level(text: &str) -> Result<String, String> {
+    for directive in text.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if level.parse::<LevelFilter>().is_err() {
+            return Err(format!("`{level}` is no log level"));
+        }
+    }
+    tracing_subscriber::EnvFilter::builder()
+        .parse(text)
+        .map_err(|_| format!("`{text}` are no log directives such as `info,nauth=debug`"))?;
+    Ok(text.to_owned())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

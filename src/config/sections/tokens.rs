@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::reader::Section;
+use crate::config::sections::gateway::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
     CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, HmacAlgorithm, HybridDefault, Jwt, PasswordHash,
@@ -15,6 +16,12 @@ use crate::domain::secret::Secret;
 
 /// Shortest fixed signing key, in bytes.
 const SECRET_BYTES: usize = 32;
+/// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
+const OWASP_KIB_PASSES: u64 = 7 * 1024 * 5;
+const SAME_SITE: [(&str, SameSite); 3] =
+    [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
+const PRIORITY: [(&str, CookiePriority); 3] =
+    [("low", CookiePriority::Low), ("medium", CookiePriority::Medium), ("high", CookiePriority::High)];
 
 pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
     let mut s = root.section("jwt");
@@ -30,8 +37,8 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
         ),
         issuer: issuer.unwrap_or_else(|| public_url.origin.clone()),
         audience: if audience.is_empty() { vec![public_url.origin.clone()] } else { audience },
-        access_ttl: s.duration("access_ttl", "15m", "Life of an access token."),
-        refresh_ttl: s.duration("refresh_ttl", "7d", "Life of a refresh token; each refresh starts it anew."),
+        access_ttl: s.lasting("access_ttl", "15m", "Life of an access token."),
+        refresh_ttl: s.lasting("refresh_ttl", "7d", "Life of a refresh token; each refresh starts it anew."),
         refresh_grace: s.duration(
             "refresh_grace",
             "10s",
@@ -50,15 +57,6 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
             "A fixed key for refresh tokens, 32 bytes or more. Empty means a derived one.",
         ),
     };
-    if jwt.access_ttl.is_zero() {
-        s.error("access_ttl", "`jwt.access_ttl` must be longer than nothing", "access tokens usually live 5m to 1h");
-    }
-    if jwt.access_ttl >= jwt.refresh_ttl {
-        let (access, refresh) = (shown(jwt.access_ttl), shown(jwt.refresh_ttl));
-        let message = format!("`jwt.access_ttl` ({access}) must be shorter than `jwt.refresh_ttl` ({refresh})");
-        let key = if s.has("access_ttl") { "access_ttl" } else { "refresh_ttl" };
-        s.error(key, message, "access tokens usually live 5m to 1h");
-    }
     if let (Some(access), Some(refresh)) = (&jwt.access_secret, &jwt.refresh_secret)
         && access.expose() == refresh.expose()
     {
@@ -84,26 +82,19 @@ fn secret(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<S
 pub(super) fn session(root: &mut Section<'_>) -> Session {
     let mut s = root.section("session");
     let session = Session {
-        max_lifetime: s.duration("max_lifetime", "30d", "A session ends this long after login, whatever happens."),
-        revocation_poll: s.duration("revocation_poll", "500ms", "How often changes of other processes are read."),
-        revocation_max_stale: s.duration(
+        max_lifetime: s.lasting("max_lifetime", "30d", "A session ends this long after login, whatever happens."),
+        revocation_poll: s.lasting("revocation_poll", "500ms", "How often changes of other processes are read."),
+        revocation_max_stale: s.lasting(
             "revocation_max_stale",
             "60s",
             "When the database was out of reach for longer, routes with roles answer 503.",
         ),
     };
-    if session.max_lifetime.is_zero() || session.revocation_poll.is_zero() {
-        s.error(
-            "max_lifetime",
-            "`session.max_lifetime` and `session.revocation_poll` must not be 0",
-            "remove the line",
-        );
-    }
     s.finish();
     session
 }
 
-pub(super) fn delivery(root: &mut Section<'_>, public_url: &PublicUrl) -> Delivery {
+pub(super) fn delivery(root: &mut Section<'_>, public_url: &PublicUrl, refresh_ttl: Duration) -> Delivery {
     let mut s = root.section("token_delivery");
     let method = s.choice(
         "method",
@@ -118,13 +109,18 @@ pub(super) fn delivery(root: &mut Section<'_>, public_url: &PublicUrl) -> Delive
         "What a client without a credential gets in hybrid when its origin is on no list. auto: cookies when it \
          looks like a browser (Origin or Sec-Fetch-Site), else JSON.",
     );
-    let prefix = s.text("cookie_prefix", "nauth_", "In front of every cookie name.");
-    let (cookie, host_prefix) = cookie(&mut s, SameSite::Lax, public_url);
+    let prefix = s.parsed("cookie_prefix", "nauth_", "In front of every cookie name.", cookie_name);
+    let (cookie, host_prefix) = token_cookie(&mut s, public_url);
+    let prefix = if host_prefix { format!("__Host-{prefix}") } else { prefix };
+    keeps_name_rules(&s, if host_prefix { "cookie" } else { "cookie_prefix" }, &prefix, &cookie);
     let origins = |text: &str| origin(text);
     let doc = "Origins whose pages use cookies, besides our own. Empty means `server.public_url`.";
     let web_origins = s.list("web_origins", "[]", doc, origins).unwrap_or_default();
     let doc = "Origins that always get JSON: native shells with a web view.";
     let native_origins = s.list("native_origins", "[]", doc, origins).unwrap_or_default();
+    if let Some(both) = native_origins.iter().find(|origin| web_origins.contains(origin)) {
+        s.error("native_origins", format!("`{both}` is on both lists"), "pages get cookies or JSON, not both");
+    }
     let refresh_ttl_cookies = optional_duration(
         &mut s,
         "refresh_ttl_cookies",
@@ -133,11 +129,10 @@ pub(super) fn delivery(root: &mut Section<'_>, public_url: &PublicUrl) -> Delive
     let refresh_ttl_json =
         optional_duration(&mut s, "refresh_ttl_json", "Life of refresh tokens in JSON. Empty means `jwt.refresh_ttl`.");
     s.finish();
-    let refresh_ttl = refresh_ttl(root);
     Delivery {
         method,
         hybrid_default,
-        cookie_prefix: if host_prefix { format!("__Host-{prefix}") } else { prefix },
+        cookie_prefix: prefix,
         cookie,
         web_origins: if web_origins.is_empty() { vec![public_url.origin.clone()] } else { web_origins },
         native_origins,
@@ -146,11 +141,31 @@ pub(super) fn delivery(root: &mut Section<'_>, public_url: &PublicUrl) -> Delive
     }
 }
 
-/// `jwt.refresh_ttl` again, for what defaults to it; it is declared and checked with its section.
-fn refresh_ttl(root: &mut Section<'_>) -> Duration {
-    let mut jwt = root.section("jwt");
-    let text = jwt.text("refresh_ttl", "7d", "");
-    values::duration(&text).unwrap_or(Duration::from_hours(7 * 24))
+/// `token_delivery.cookie`: the flags, and whether names get the `__Host-` prefix.
+fn token_cookie(parent: &mut Section<'_>, public_url: &PublicUrl) -> (CookieFlags, bool) {
+    let mut s = parent.section("cookie");
+    let default = CookieFlags {
+        secure: public_url.is_https(),
+        same_site: SameSite::Lax,
+        path: "/".to_owned(),
+        domain: None,
+        priority: CookiePriority::High,
+    };
+    let flags = cookie(
+        &mut s,
+        public_url,
+        &default,
+        [
+            "`lax`, `strict` or `none`.",
+            "`Path`.",
+            "`Domain`. Empty means the host that set the cookie, and no other.",
+            "`Priority` (Chromium): `low`, `medium` or `high`.",
+        ],
+    );
+    let doc = "Whether cookie names begin with `__Host-`: bound to this host and to https.";
+    let host_prefix = s.boolean("host_prefix", false, doc);
+    s.finish();
+    (flags, host_prefix)
 }
 
 fn optional_duration(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<Duration> {
@@ -164,44 +179,68 @@ fn optional_duration(s: &mut Section<'_>, key: &'static str, doc: &'static str) 
     }
 }
 
-/// `cookie = { … }`: the flags, and whether names get the `__Host-` prefix.
-fn cookie(parent: &mut Section<'_>, same_site: SameSite, public_url: &PublicUrl) -> (CookieFlags, bool) {
-    let mut s = parent.section("cookie");
-    let secure = public_url.is_https();
+/// `cookie = { … }`: the flags.
+///
+/// What is not written follows `default`; `docs` tells about `same_site`, `path`, `domain`, `priority`.
+fn cookie(s: &mut Section<'_>, url: &PublicUrl, default: &CookieFlags, docs: [&'static str; 4]) -> CookieFlags {
+    let [same_site, path, domain, priority] = docs;
+    let secure = default.secure;
     let doc = "`auto`: Secure when `server.public_url` is https. Anything else must say the same.";
-    let written = s.text("secure", "auto", doc);
+    let written = s.word("secure", "auto", doc);
     if written != "auto" && written != secure.to_string() {
-        let message = format!("`secure = \"{written}\"` contradicts `server.public_url` ({})", public_url.scheme);
+        let message = format!("`secure = {written}` contradicts `server.public_url` ({})", url.scheme);
         s.error("secure", message, "remove the line");
     }
-    let default = if same_site == SameSite::Strict { "strict" } else { "lax" };
+    let own_domain = s.optional("domain", domain).map(|domain| domain.to_ascii_lowercase());
+    if let Some(domain) = own_domain.as_ref().filter(|domain| !is_of(&url.host, domain)) {
+        let message = format!("`{domain}` is not `{}` or a domain above it", url.host);
+        s.error("domain", message, "browsers drop cookies of other domains");
+    }
     let flags = CookieFlags {
         secure,
-        same_site: s.choice(
-            "same_site",
-            default,
-            &[("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)],
-            "`lax`, `strict` or `none`.",
-        ),
-        path: s.text("path", "/", "`Path`."),
-        domain: s.optional("domain", "`Domain`. Empty means the host that set the cookie, and no other."),
-        priority: s.choice(
-            "priority",
-            "high",
-            &[("low", CookiePriority::Low), ("medium", CookiePriority::Medium), ("high", CookiePriority::High)],
-            "`Priority` (Chromium).",
-        ),
+        same_site: s.choice("same_site", word_of(&SAME_SITE, default.same_site), &SAME_SITE, same_site),
+        path: s.parsed("path", &default.path, path, cookie_path),
+        domain: own_domain.or_else(|| default.domain.clone()),
+        priority: s.choice("priority", word_of(&PRIORITY, default.priority), &PRIORITY, priority),
     };
-    let doc = "Whether cookie names begin with `__Host-`: bound to this host and to https.";
-    let host_prefix = same_site == SameSite::Lax && s.boolean("host_prefix", false, doc);
     if flags.same_site == SameSite::None && !secure {
         s.error("same_site", "`same_site = \"none\"` needs an https `server.public_url`", "browsers drop such cookies");
     }
-    if host_prefix && (!secure || flags.path != "/" || flags.domain.is_some()) {
-        s.error("host_prefix", "`__Host-` cookies need https, path `/` and no domain", "remove the line");
+    flags
+}
+
+fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+}
+
+/// Browsers take `__Host-` names only for this very host, by https, on every path (RFC 6265bis, 4.1.3).
+fn keeps_name_rules(s: &Section<'_>, key: &str, name: &str, flags: &CookieFlags) {
+    if name.starts_with("__Host-") && (!flags.secure || flags.path != "/" || flags.domain.is_some()) {
+        s.error(key, "a `__Host-` cookie needs https, path `/` and no domain", "browsers drop it otherwise");
     }
-    s.finish();
-    (flags, host_prefix)
+    if name.starts_with("__Secure-") && !flags.secure {
+        s.error(key, "a `__Secure-` cookie needs https", "browsers drop it otherwise");
+    }
+}
+
+/// Whether a host may set cookies for a domain: it is the host, or above it.
+fn is_of(host: &str, domain: &str) -> bool {
+    let name = domain.strip_prefix('.').unwrap_or(domain);
+    host == name || name.contains('.') && host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// A cookie's name: a token (RFC 6265, 4.1.1).
+fn cookie_name(text: &str) -> Result<String, String> {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if text.chars().all(token) { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot stand in a cookie's name")) }
+}
+
+fn cookie_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("`{text}` must begin with `/`"));
+    }
+    let plain = |c: char| (' '..='~').contains(&c) && c != ';';
+    if text.chars().all(plain) { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot stand in a cookie's path")) }
 }
 
 pub(super) fn security(root: &mut Section<'_>, server: &Server, delivery: &Delivery) -> Security {
@@ -243,7 +282,7 @@ fn password_hash(parent: &mut Section<'_>) -> PasswordHash {
     };
     if hash.memory_kib < 8 * hash.parallelism || hash.memory_kib > 256 * 1024 {
         s.error("memory", "`memory` must be from 8KiB for each lane to 256MiB", "the default is \"19MiB\"");
-    } else if u64::from(hash.memory_kib) * u64::from(hash.iterations) < 19 * 1024 {
+    } else if u64::from(hash.memory_kib) * u64::from(hash.iterations) < OWASP_KIB_PASSES {
         s.warning(
             "memory",
             "passwords are hashed more cheaply than OWASP recommends",
@@ -261,20 +300,32 @@ fn csrf(parent: &mut Section<'_>, server: &Server, delivery: &Delivery) -> Csrf 
         text.parse::<HeaderName>().map_err(|_| format!("`{text}` is not a header name"))
     });
     let doc = "Path prefixes, on segment boundaries, of the auth API that need no token.";
-    let excluded_paths = s.list("excluded_paths", "[]", doc, |text| Ok(text.to_owned())).unwrap_or_default();
-    let (mut cookie, _) = cookie(&mut s, SameSite::Strict, &server.public_url);
-    if cookie.domain.is_none() {
-        cookie.domain.clone_from(&delivery.cookie.domain);
+    let excluded_paths = s.list("excluded_paths", "[]", doc, |text| path(text).map(|()| text.to_owned()));
+    let cookie = csrf_cookie(&mut s, &server.public_url, delivery);
+    let cookie_name = name.unwrap_or_else(|| format!("{}csrf_token", delivery.cookie_prefix));
+    if let Err(message) = self::cookie_name(&cookie_name) {
+        s.error("cookie_name", message, "letters, digits, `-` and `_`");
     }
+    keeps_name_rules(&s, "cookie", &cookie_name, &cookie);
     s.finish();
-    Csrf {
-        cookie_name: name.unwrap_or_else(|| format!("{}csrf_token", delivery.cookie_prefix)),
-        header_name,
-        excluded_paths,
-        cookie,
-    }
+    Csrf { cookie_name, header_name, excluded_paths: excluded_paths.unwrap_or_default(), cookie }
 }
 
-fn shown(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string().replace(' ', "")
+/// `security.csrf.cookie`: like the token cookies, but never sent along from other sites.
+fn csrf_cookie(parent: &mut Section<'_>, public_url: &PublicUrl, delivery: &Delivery) -> CookieFlags {
+    let mut s = parent.section("cookie");
+    let default = CookieFlags { same_site: SameSite::Strict, ..delivery.cookie.clone() };
+    let flags = cookie(
+        &mut s,
+        public_url,
+        &default,
+        [
+            "`strict`, `lax` or `none`.",
+            "`Path`. The default follows `token_delivery.cookie`.",
+            "`Domain`. Empty follows `token_delivery.cookie`.",
+            "`Priority`. The default follows `token_delivery.cookie`.",
+        ],
+    );
+    s.finish();
+    flags
 }
