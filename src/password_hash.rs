@@ -202,8 +202,10 @@ impl Waiting {
 fn work(queue: &Queue, params: &Params) {
     // Where the system forbids it, hashing competes as an equal.
     let _ = rustix::process::nice(NICE);
-    let mut memory = vec![Block::default(); params.block_count()];
+    let mut memory = Vec::new();
     while let Some(task) = queue.pop() {
+        // Taken with the first job: a gateway that never hashes needs none.
+        memory.resize(params.block_count(), Block::default());
         let begun = Instant::now();
         let op = match task {
             Task::Hash { password, answer } => {

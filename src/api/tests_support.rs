@@ -221,7 +221,7 @@ fn parts(settings: &Settings, store: Store, clock: &Clock) -> Parts {
         metrics: metrics.clone(),
         recorder: Recorder::default(),
         outbox: Arc::new(Notify::new()),
-        leeway: settings.jwt.leeway,
+        leeway_ms: std::sync::atomic::AtomicU64::new(30_000),
         clock: clock.clone(),
     });
     let hasher = Hasher::start(&settings.security.password_hash, &metrics).unwrap();

@@ -105,6 +105,7 @@ impl Reloader {
 
         self.logging.reload(&new.log);
         self.transport.store(Arc::new(transport));
+        self.parts.events.extend_leeway(new.jwt.leeway);
         self.parts.events.set_renderer(Renderer::new(new.email.vars.clone()));
         if let Some(hasher) = hasher {
             self.parts.hasher.store(Arc::new(hasher));

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -71,7 +72,7 @@ impl World {
             metrics: metrics.clone(),
             recorder: Recorder::default(),
             outbox: Arc::clone(&outbox),
-            leeway: settings.jwt.leeway,
+            leeway_ms: AtomicU64::new(u64::try_from(settings.jwt.leeway.as_millis()).unwrap_or(u64::MAX)),
             clock: clock.clone(),
         });
         let hasher =

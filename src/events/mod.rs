@@ -12,6 +12,7 @@ mod recorder;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -58,8 +59,8 @@ pub struct Parts {
     pub recorder: Recorder,
     /// Woken when there is something to deliver.
     pub outbox: Arc<Notify>,
-    /// `jwt.leeway`
-    pub leeway: Duration,
+    /// The longest `jwt.leeway` there was, in milliseconds.
+    pub leeway_ms: AtomicU64,
     /// Time.
     pub clock: Clock,
 }
@@ -116,6 +117,12 @@ impl Events {
         self.parts.renderer.store(Arc::new(renderer));
     }
 
+    /// Takes over another leeway. A shorter one changes nothing: verifiers elsewhere may still use the longer.
+    pub fn extend_leeway(&self, leeway: Duration) {
+        let millis = u64::try_from(leeway.as_millis()).unwrap_or(u64::MAX);
+        self.parts.leeway_ms.fetch_max(millis, Ordering::Relaxed);
+    }
+
     /// Writes what was recorded until cancelled.
     pub async fn run_recorder(&self, stop: CancellationToken) {
         self.parts.recorder.run(self.parts.store.clone(), self.parts.metrics.clone(), stop).await;
@@ -139,7 +146,8 @@ impl Events {
         }
         let mut revoked = Vec::new();
         if !revocations.is_empty() {
-            let keep = self.parts.leeway + REVOCATION_MARGIN;
+            let leeway = Duration::from_millis(self.parts.leeway_ms.load(Ordering::Relaxed));
+            let keep = leeway + REVOCATION_MARGIN;
             let entries: Vec<_> = revocations.iter().map(|(what, exp)| (*what, (*exp).max(now) + keep)).collect();
             // Last of all, so that numbers become visible in the order of the commits.
             revoked = tx.revocations().append(&entries, now).await?;
