@@ -216,6 +216,21 @@ async fn a_client_that_lost_the_answer_is_not_a_thief() {
 }
 
 #[tokio::test]
+async fn a_browser_that_lost_the_answer_is_not_a_thief_either() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(short_grace(&echo)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let request = Request::get("/").cookies(&ada.refresh_cookie());
+    let lost = nauth.send(&request).await.expect(200);
+
+    // Longer than the grace and than the burst; passing the fresh token upstream is not its client's use of it.
+    tokio::time::sleep(millis(2500)).await;
+    let again = nauth.send(&request).await.expect(200);
+
+    assert_eq!(again.cookie("nauth_refresh_token"), lost.cookie("nauth_refresh_token"));
+}
+
+#[tokio::test]
 async fn reuse_after_the_grace_ends_the_whole_family() {
     let echo = Echo::start().await;
     let nauth = Nauth::start(short_grace(&echo)).await;
