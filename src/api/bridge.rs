@@ -54,20 +54,21 @@ pub async fn serve(
     deadline: Duration,
 ) -> Result<Response<Bytes>, Error> {
     let body = read_body(session, MAX_BODY, deadline).await?;
-    let mut request = whole_request(session, body)?;
+    let mut request = whole_request(session, body);
     request.extensions_mut().insert(arrival);
     let answered = tokio::spawn(async move { api.answer(request).await }).await;
     answered.map_err(|error| Error::Internal(Box::new(error)))
 }
 
 /// The request as the `http` crate has it.
-pub fn whole_request(session: &ServerSession, body: Bytes) -> Result<Request<Bytes>, Error> {
+#[must_use]
+pub fn whole_request(session: &ServerSession, body: Bytes) -> Request<Bytes> {
     let head = session.req_header();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    Ok(request)
+    request
 }
 
 /// Writes a whole answer.

@@ -131,7 +131,9 @@ impl Ops {
         })
     }
 
-    fn refused(&self, error: &Error, path: &str) -> Response<Bytes> {
+    /// A refusal.
+    #[must_use]
+    pub fn refused(&self, error: &Error, path: &str) -> Response<Bytes> {
         let rendered = error::render(error, path, self.clock.now());
         let mut response = Response::new(Bytes::from(rendered.body));
         *response.status_mut() = rendered.status;

@@ -55,7 +55,9 @@ impl Gateway {
         };
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
-        ctx.route = Some((Arc::clone(&route), runtime.upstream(&route)));
+        let upstream = runtime.upstream(&route);
+        ctx.turn = upstream.turn();
+        ctx.route = Some((Arc::clone(&route), upstream));
         check_surroundings(session, ctx, &route)?;
         if matches!(preflight, cors::Preflight::Unlisted) {
             // A preflight never carries credentials; where they are required it cannot be meant for the app.
@@ -137,6 +139,7 @@ impl Gateway {
                 ctx.request.hold(Holder { token: Arc::clone(&token), until });
                 // Asked again now that a revocation would find the request.
                 if ctx.runtime.auth.revocations().standing(&token) == Standing::Revoked {
+                    ctx.set_cookies.clear();
                     return Err(Error::SessionNotFound("Session has been revoked"));
                 }
                 // A token that was minted on the way has not been seen by its client yet.
@@ -200,9 +203,8 @@ impl Gateway {
     }
 
     /// The built-in page, when the route goes there.
-    fn whoami(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
-        let (_, upstream) = ctx.route.clone()?;
-        ctx.turn = upstream.turn();
+    fn whoami(session: &Session, ctx: &RequestContext) -> Option<Response<Bytes>> {
+        let (_, upstream) = ctx.route.as_ref()?;
         if *upstream.target(ctx.turn, 0) != Target::Whoami {
             return None;
         }

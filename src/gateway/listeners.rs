@@ -141,9 +141,13 @@ impl HttpServerApp for Operator {
         }
         let request = InFlight::current();
         request.conn().admit();
-        let body = bridge::read_body(&mut session, bridge::MAX_BODY, OPS_BODY).await.unwrap_or_default();
-        let whole = bridge::whole_request(&session, body).ok()?;
-        let answer = self.0.answer(whole).await;
+        let answer = match bridge::read_body(&mut session, bridge::MAX_BODY, OPS_BODY).await {
+            Ok(body) => self.0.answer(bridge::whole_request(&session, body)).await,
+            Err(error) => {
+                session.set_keepalive(None);
+                self.0.refused(&error, session.req_header().uri.path())
+            }
+        };
         if request.is_draining() {
             session.set_keepalive(None);
         }

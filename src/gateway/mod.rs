@@ -123,19 +123,22 @@ impl ProxyHttp for Gateway {
     /// Whose turn it is.
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
         let Some((route, upstream)) = ctx.route.clone() else { return Self::refuse(ctx, Error::NotFound) };
-        if ctx.attempts == 0 {
-            ctx.turn = upstream.turn();
-            ctx.asked_at = Some(Instant::now());
-        }
-        let target = upstream.target(ctx.turn, ctx.attempts);
-        ctx.attempts += 1;
+        ctx.asked_at.get_or_insert_with(Instant::now);
         ctx.request.expect_answer(route.timeout);
-        match upstream.peer(target, route.timeout, session.is_upgrade_req()).await {
-            Ok(peer) => Ok(Box::new(peer)),
-            Err(error) => {
-                upstream.metrics.connect_error(ConnectError::Dns);
-                tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream name does not resolve");
-                Self::refuse(ctx, Error::BadGateway)
+        loop {
+            let attempt = ctx.attempts;
+            ctx.attempts += 1;
+            let target = upstream.target(ctx.turn, attempt);
+            match upstream.peer(target, attempt, route.timeout, session.is_upgrade_req()).await {
+                Ok(peer) => return Ok(Box::new(peer)),
+                Err(_) if ctx.attempts <= upstream.settings.retries => {
+                    upstream.metrics.connect_error(ConnectError::Dns);
+                }
+                Err(error) => {
+                    upstream.metrics.connect_error(ConnectError::Dns);
+                    tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream has no address");
+                    return Self::refuse(ctx, Error::BadGateway);
+                }
             }
         }
     }

@@ -54,10 +54,9 @@ impl Refreshes {
         if is_first {
             return flight.await;
         }
-        let waiters = self.metrics.session_refresh_waiters();
-        waiters.inc();
+        let waiting = Waiting::begin(&self.metrics);
         let result = flight.await;
-        waiters.dec();
+        drop(waiting);
         self.metrics.session_refreshed(RefreshResult::Coalesced, begun.elapsed());
         result
     }
@@ -85,6 +84,22 @@ impl Refreshes {
             tokio::spawn(land(Arc::clone(&self.flights), key, flight.clone()));
         }
         (flight, true)
+    }
+}
+
+/// Somebody who waits, also when they leave before the end.
+struct Waiting<'a>(&'a Metrics);
+
+impl<'a> Waiting<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        metrics.session_refresh_waiters().inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.session_refresh_waiters().dec();
     }
 }
 

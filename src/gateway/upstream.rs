@@ -17,6 +17,9 @@ use crate::metrics::{Metrics, UpstreamMetrics};
 /// How long the address of a name is remembered.
 const NAME_TTL: Duration = Duration::from_secs(5);
 
+/// The addresses of a name, and when they were looked up.
+type Resolved = (Vec<SocketAddr>, Instant);
+
 /// One upstream and whose turn it is.
 #[derive(Debug)]
 pub struct Balanced {
@@ -25,7 +28,7 @@ pub struct Balanced {
     /// Its counters.
     pub metrics: UpstreamMetrics,
     next: AtomicUsize,
-    names: Mutex<BTreeMap<(String, u16), (SocketAddr, Instant)>>,
+    names: Mutex<BTreeMap<(String, u16), Resolved>>,
 }
 
 impl Balanced {
@@ -60,15 +63,22 @@ impl Balanced {
         &targets[turn.wrapping_add(attempt) % targets.len()]
     }
 
-    /// How a target is connected to.
+    /// How a target is connected to. Of several addresses, each attempt takes the next one.
     ///
     /// # Errors
     /// When its name does not resolve.
-    pub async fn peer(&self, target: &Target, answer_within: Duration, is_upgrade: bool) -> io::Result<HttpPeer> {
+    pub async fn peer(
+        &self,
+        target: &Target,
+        attempt: usize,
+        answer_within: Duration,
+        is_upgrade: bool,
+    ) -> io::Result<HttpPeer> {
         let Target::Http { tls, host, port } = target else {
             return Err(io::Error::other("the built-in page is not connected to"));
         };
-        let address = self.resolve(host, *port).await?;
+        let addresses = self.resolve(host, *port).await?;
+        let address = addresses[attempt % addresses.len()];
         let mut peer = HttpPeer::new(address, *tls, if *tls { host.clone() } else { String::new() });
         let options = &mut peer.options;
         options.connection_timeout = Some(self.settings.connect_timeout);
@@ -96,20 +106,23 @@ impl Balanced {
         }
     }
 
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
+    /// The addresses of a name; never empty.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(ip) = host.parse() {
-            return Ok(SocketAddr::new(ip, port));
+            return Ok(vec![SocketAddr::new(ip, port)]);
         }
         let key = (host.to_owned(), port);
-        let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        if let Some((address, at)) = known.filter(|(_, at)| at.elapsed() < NAME_TTL) {
-            let _ = at;
-            return Ok(address);
+        let known = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some((addresses, _)) = known.filter(|(_, at)| at.elapsed() < NAME_TTL) {
+            return Ok(addresses);
         }
-        let mut found = tokio::net::lookup_host((host, port)).await?;
-        let address = found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (address, Instant::now()));
-        Ok(address)
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        let entry = (addresses.clone(), Instant::now());
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(key, entry);
+        Ok(addresses)
     }
 }
 
@@ -158,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn names_are_resolved() {
         let upstream = balanced(vec![http("localhost", 1)]);
-        assert!(upstream.resolve("localhost", 7).await.unwrap().ip().is_loopback());
-        assert_eq!(upstream.resolve("127.0.0.1", 7).await.unwrap(), "127.0.0.1:7".parse().unwrap());
+        assert!(upstream.resolve("localhost", 7).await.unwrap()[0].ip().is_loopback());
+        assert_eq!(upstream.resolve("127.0.0.1", 7).await.unwrap(), ["127.0.0.1:7".parse().unwrap()]);
     }
 }

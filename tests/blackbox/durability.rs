@@ -283,6 +283,19 @@ async fn a_target_that_cannot_be_connected_to_is_passed_over() {
 }
 
 #[tokio::test]
+async fn targets_take_turns() {
+    let (one, other) = (Echo::start().await, Echo::start().await);
+    let config = Config::whoami().targets(&[&one.url(), &other.url()]).route("path = \"/\"\naccess = \"public\"");
+    let nauth = Nauth::start(config).await;
+
+    for _ in 0..6 {
+        nauth.send(&Request::get("/")).await.expect(200);
+    }
+
+    assert_eq!((one.seen().len(), other.seen().len()), (3, 3));
+}
+
+#[tokio::test]
 async fn an_upstream_that_comes_back_is_used_again() {
     let port = free_port();
     let target = format!("http://127.0.0.1:{port}");
