@@ -312,10 +312,10 @@ async fn an_upstream_that_comes_back_is_used_again() {
 async fn the_start_tells_where_and_what_next() {
     let nauth = Nauth::start(Config::whoami()).await;
 
-    let output = nauth.output();
-
     for wanted in [nauth.public().to_string(), nauth.management().to_string(), "nauth.db".to_owned()] {
-        assert!(output.contains(&wanted), "`{wanted}` is not in:\n{output}");
+        // What nauth writes reaches the test on a thread of its own.
+        let told = eventually(secs(5), async || nauth.output().contains(&wanted).then_some(()));
+        assert!(told.await.is_some(), "`{wanted}` is not in:\n{}", nauth.output());
     }
 }
 
