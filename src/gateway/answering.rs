@@ -61,7 +61,10 @@ impl Gateway {
         check_surroundings(session, ctx, &route)?;
         if matches!(preflight, cors::Preflight::Unlisted) {
             // A preflight never carries credentials; where they are required it cannot be meant for the app.
-            return if route.access == Access::Required { Err(Error::Forbidden(Denial::Origin)) } else { Ok(None) };
+            return match route.access {
+                Access::Required => Err(Error::Forbidden(Denial::Origin)),
+                Access::Public | Access::Optional => Ok(Self::whoami(session, ctx)),
+            };
         }
         if let Some(answer) = self.decide(session, ctx, &route).await? {
             return Ok(Some(answer));
