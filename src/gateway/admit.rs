@@ -2,6 +2,9 @@
 //!
 //! Whatever passes carries one canonical target, one Host, and no header a client could have forged.
 
+use std::net::IpAddr;
+use std::sync::Once;
+
 use http::{HeaderMap, HeaderName, Method, header};
 use pingora::proxy::Session;
 
@@ -86,6 +89,24 @@ fn strip(session: &mut Session, ctx: &RequestContext, metrics: &Metrics) {
     let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
     if untrusted && forwards(&session.req_header().headers) {
         metrics.rejected(Rejection::ProxyUntrusted);
+        hint_at_proxy(ctx);
+    }
+}
+
+/// Forwarding headers from a private peer are most likely those of a proxy nobody told us about.
+fn hint_at_proxy(ctx: &RequestContext) {
+    static TOLD: Once = Once::new();
+    let peer = ctx.request.conn().peer().ip().to_canonical();
+    let is_private = match peer {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
+    };
+    if is_private && ctx.runtime.settings.server.trusted_proxies.is_empty() {
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "forwarding headers of {peer} are not believed; if it is your proxy, set `server.trusted_proxies = [\"{peer}\"]`"
+            );
+        });
     }
 }
 
