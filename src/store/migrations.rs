@@ -7,8 +7,10 @@ use crate::domain::clock::Time;
 use crate::store::db::{Db, On, StoreError, Tx, sql};
 
 /// The steps, in order. A released step is never edited.
-const STEPS: &[Step] =
-    &[Step { version: 1, name: "init", sqlite: include_str!("../../migrations/sqlite/0001_init.sql") }];
+const STEPS: &[Step] = &[
+    Step { version: 1, name: "init", sqlite: include_str!("../../migrations/sqlite/0001_init.sql") },
+    Step { version: 2, name: "accounts", sqlite: include_str!("../../migrations/sqlite/0002_accounts.sql") },
+];
 
 struct Step {
     version: i64,

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod gateway;
+mod messages;
+mod passwords;
 mod server;
 mod tokens;
 
@@ -32,9 +34,9 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         security: tokens::security(&mut root, &server, &delivery),
         signup: accounts::signup(&mut root, &roles),
         login: accounts::login(&mut root, &api),
-        password: accounts::password(&mut root),
+        password: passwords::password(&mut root),
         challenge: accounts::challenge(&mut root),
-        email: accounts::email(&mut root, &server.public_url),
+        email: messages::email(&mut root, &server.public_url),
         log: server::log(&mut root),
         metrics: server::metrics(&mut root),
         upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), Arc::new(upstream))).collect(),

@@ -1,0 +1,217 @@
+//! The proxy: `[gateway]`, `[[upstreams]]`, `[[routes]]`.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use http::HeaderValue;
+use http::Method;
+use ipnet::IpNet;
+
+use crate::domain::user::Role;
+
+/// `[gateway]`
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Path prefixes on segment boundaries that never get a redirect.
+    pub api_prefixes: Vec<String>,
+    /// Further headers dropped from every request, lower case with `-`.
+    pub strip_request_headers: Vec<String>,
+    /// Whether nauth's cookies and a consumed Authorization stay here.
+    pub strip_credentials: bool,
+    /// Whether `X-Forwarded-*` and `Forwarded` are sent upstream.
+    pub forwarded_headers: bool,
+    /// Whether expired access cookies are refreshed on the way.
+    pub auto_refresh: bool,
+    /// `[gateway.identity]`
+    pub identity: Identity,
+}
+
+/// `[gateway.identity]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Whether unproven addresses are told to upstreams.
+    pub allow_unverified: bool,
+    /// What the user header carries.
+    pub user: IdentityUser,
+    /// Which headers are sent.
+    pub preset: IdentityPreset,
+}
+
+/// `gateway.identity.user`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityUser {
+    /// The stable identifier.
+    Sub,
+    /// The proven e-mail address.
+    Email,
+    /// The user name.
+    Username,
+}
+
+/// `gateway.identity.preset`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityPreset {
+    /// `X-Forwarded-User`, `-Email`, `-Preferred-Username`, `-Groups`.
+    Standard,
+    /// Nothing.
+    None,
+}
+
+/// One of `[[upstreams]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Unique.
+    pub name: String,
+    /// Where requests go, in turn; never empty.
+    pub targets: Vec<Target>,
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest silence while reading.
+    pub read_timeout: Duration,
+    /// Longest silence while writing.
+    pub write_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Further targets tried when one cannot be connected to.
+    pub retries: usize,
+    /// `Host` towards the upstream.
+    pub host_header: HostHeader,
+}
+
+/// One of `upstreams.targets`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// `whoami:`, the built-in page.
+    Whoami,
+    /// `http://` or `https://`, host and port.
+    Http {
+        /// Whether by TLS.
+        tls: bool,
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}
+
+/// `upstreams.host_header`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the client sent.
+    Preserve,
+    /// The target's.
+    Upstream,
+    /// This.
+    Fixed(String),
+}
+
+/// One of `[[routes]]`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Unique; the `route` label of metrics.
+    pub name: String,
+    /// Where it stands: `nauth.toml:LINE`.
+    pub origin: String,
+    /// Lower case; `*.example.com` matches any name below; empty = every host.
+    pub hosts: Vec<String>,
+    /// What paths it takes.
+    pub path: PathRule,
+    /// Empty = every method.
+    pub methods: Vec<Method>,
+    /// Where requests go.
+    pub upstream: String,
+    /// Who may.
+    pub access: Access,
+    /// Any of these roles.
+    pub roles: Vec<Role>,
+    /// All of these roles.
+    pub roles_all: Vec<Role>,
+    /// Whether the address must be proven.
+    pub verified_email: bool,
+    /// Which credentials are looked at.
+    pub credentials: Credentials,
+    /// Names, lower case, that pass although they would be stripped.
+    pub keep_request_headers: Vec<HeaderName>,
+    /// Whether `%2F` passes.
+    pub encoded_slash: EncodedSlash,
+    /// Clients that may; empty = all.
+    pub allow_ips: Vec<IpNet>,
+    /// The upstream's response head must arrive within this.
+    pub timeout: Duration,
+    /// Largest request body, bytes; 0 = unlimited.
+    pub max_body: u64,
+    /// Whether an Upgrade to WebSocket passes.
+    pub websocket: bool,
+    /// `routes.ws`
+    pub ws: WebSocket,
+    /// Whether cookie-authenticated unsafe methods must come from our own pages.
+    pub csrf: bool,
+    /// What an anonymous client gets.
+    pub on_unauthenticated: OnUnauthenticated,
+    /// Set on the request towards the upstream.
+    pub set_request_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Set on the answer.
+    pub set_response_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Removed from the answer.
+    pub remove_response_headers: Vec<HeaderName>,
+}
+
+/// `routes.path`
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathRule {
+    /// `"=/x"`: this path and no other.
+    Exact(String),
+    /// `"/x"`: this path and what is below it.
+    Prefix(String),
+}
+
+/// `routes.access`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody; no credential is looked at.
+    Public,
+    /// Everybody; who is known is told to the upstream.
+    Optional,
+    /// Only who is known.
+    Required,
+}
+
+/// `routes.credentials`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// The session cookies.
+    pub session: bool,
+    /// `Authorization: Bearer`.
+    pub bearer: bool,
+}
+
+/// `routes.encoded_slash`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodedSlash {
+    /// 400.
+    Reject,
+    /// Passed on, never equal to `/`.
+    Keep,
+}
+
+/// `routes.ws`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocket {
+    /// Origins besides our own that may open one.
+    pub origins: Vec<String>,
+    /// An upgraded connection without traffic is closed after this.
+    pub idle_timeout: Duration,
+    /// How often the session of an open stream is looked up.
+    pub recheck: Duration,
+}
+
+/// `routes.on_unauthenticated`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnauthenticated {
+    /// Browsers are sent to the login page, others get 401.
+    Auto,
+    /// Always 401.
+    Status401,
+    /// Always to the login page.
+    Redirect,
+}

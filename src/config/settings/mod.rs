@@ -1,0 +1,79 @@
+//! The settings as the program uses them: resolved, checked, immutable.
+//!
+//! Nothing here is optional in the sense of "default": every default is applied, every secret is
+//! read, every duration is parsed. A reload makes a whole new [`Settings`].
+
+mod accounts;
+mod gateway;
+mod messages;
+mod passwords;
+mod server;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use accounts::*;
+pub use gateway::*;
+pub use messages::*;
+pub use passwords::*;
+pub use server::*;
+pub use tokens::*;
+
+/// All of `nauth.toml`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Every file the settings came from, the main one first.
+    pub files: Vec<PathBuf>,
+    /// `[server]`
+    pub server: Server,
+    /// `[server.management]`
+    pub management: Management,
+    /// `[reload]`
+    pub reload: Reload,
+    /// `[secrets]`
+    pub secrets: Secrets,
+    /// `[database]`
+    pub database: Database,
+    /// `[jwt]`
+    pub jwt: Jwt,
+    /// `[session]`
+    pub session: Session,
+    /// `[token_delivery]`
+    pub delivery: Delivery,
+    /// `[security]`
+    pub security: Security,
+    /// `[signup]`
+    pub signup: Signup,
+    /// `[login]`
+    pub login: Login,
+    /// `[password]`
+    pub password: Password,
+    /// `[challenge]`
+    pub challenge: Challenge,
+    /// `[email]`
+    pub email: Email,
+    /// `[log]`
+    pub log: Log,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// `[api]`
+    pub api: Api,
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[[upstreams]]`, by name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// `[[routes]]`, in file order.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// So many in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// How many.
+    pub max: u32,
+    /// In how long.
+    pub window: Duration,
+}

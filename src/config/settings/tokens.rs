@@ -1,0 +1,177 @@
+//! Tokens and how they travel: `[jwt]`, `[session]`, `[token_delivery]`, `[security]`.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::domain::secret::Secret;
+
+/// `[jwt]`
+#[derive(Debug, Clone)]
+pub struct Jwt {
+    /// How access tokens are signed.
+    pub algorithm: HmacAlgorithm,
+    /// `iss` of access tokens.
+    pub issuer: String,
+    /// `aud` of access tokens; at least one.
+    pub audience: Vec<String>,
+    /// Life of an access token.
+    pub access_ttl: Duration,
+    /// Life of a refresh token.
+    pub refresh_ttl: Duration,
+    /// How long the previous refresh token still answers once the current one was seen.
+    pub refresh_grace: Duration,
+    /// Clock difference allowed when `exp` is checked.
+    pub leeway: Duration,
+    /// A fixed key instead of a derived one; 32 bytes or more.
+    pub access_secret: Option<Secret<String>>,
+    /// A fixed key instead of a derived one; 32 bytes or more.
+    pub refresh_secret: Option<Secret<String>>,
+}
+
+/// `jwt.algorithm`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HmacAlgorithm {
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+}
+
+/// `[session]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// A session ends this long after login, whatever happens.
+    pub max_lifetime: Duration,
+    /// How often new revocations are read.
+    pub revocation_poll: Duration,
+    /// Without a successful poll for this long, routes with roles answer 503.
+    pub revocation_max_stale: Duration,
+}
+
+/// `[token_delivery]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Cookies, JSON or both.
+    pub method: DeliveryMethod,
+    /// What a request gets that shows no credential and no listed origin.
+    pub hybrid_default: HybridDefault,
+    /// In front of every cookie name, `__Host-` included where configured.
+    pub cookie_prefix: String,
+    /// Flags of the token cookies.
+    pub cookie: CookieFlags,
+    /// Origins that get cookies and may send them cross-origin; never empty.
+    pub web_origins: Vec<String>,
+    /// Origins that get JSON.
+    pub native_origins: Vec<String>,
+    /// Life of refresh tokens in cookies.
+    pub refresh_ttl_cookies: Duration,
+    /// Life of refresh tokens in JSON.
+    pub refresh_ttl_json: Duration,
+}
+
+/// `token_delivery.method`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryMethod {
+    /// Only cookies.
+    Cookies,
+    /// Only JSON bodies and bearer tokens.
+    Json,
+    /// Decided for each request.
+    Hybrid,
+}
+
+/// `token_delivery.hybrid_default`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HybridDefault {
+    /// Browser evidence (`Origin` or `Sec-Fetch-Site`) means cookies, else JSON.
+    Auto,
+    /// Cookies.
+    Cookies,
+    /// JSON.
+    Json,
+}
+
+/// Flags of a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CookieFlags {
+    /// `Secure`.
+    pub secure: bool,
+    /// `SameSite`.
+    pub same_site: SameSite,
+    /// `Path`.
+    pub path: String,
+    /// `Domain`; `None` = host-only.
+    pub domain: Option<String>,
+    /// `Priority`.
+    pub priority: CookiePriority,
+}
+
+/// `SameSite` of a cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    /// Also on navigations from other sites.
+    Lax,
+    /// Never from other sites.
+    Strict,
+    /// Always; needs `Secure`.
+    None,
+}
+
+/// `Priority` of a cookie (Chromium).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CookiePriority {
+    /// Dropped first.
+    Low,
+    /// In between.
+    Medium,
+    /// Dropped last.
+    High,
+}
+
+/// `[security]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// Whether addresses in challenges are masked.
+    pub mask_sensitive: bool,
+    /// Origins that `return_to` may name besides our own.
+    pub return_to_origins: Vec<String>,
+    /// Cost and capacity of password hashing.
+    pub password_hash: PasswordHash,
+    /// `[security.csrf]`
+    pub csrf: Csrf,
+    /// Origins that get CORS answers; default `token_delivery.web_origins`.
+    pub cors_origins: Vec<String>,
+    /// `Access-Control-Max-Age`.
+    pub cors_max_age: Duration,
+}
+
+/// `security.password_hash`: argon2id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordHash {
+    /// Memory, KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub iterations: u32,
+    /// Lanes.
+    pub parallelism: u32,
+    /// Hashing threads; never 0.
+    pub threads: usize,
+    /// Longest queue in front of them; a full one answers 503.
+    pub max_queue: usize,
+}
+
+/// `[security.csrf]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Csrf {
+    /// The readable cookie.
+    pub cookie_name: String,
+    /// The header that must repeat it.
+    pub header_name: HeaderName,
+    /// Path prefixes on segment boundaries that need no token.
+    pub excluded_paths: Vec<String>,
+    /// Flags of the cookie.
+    pub cookie: CookieFlags,
+}
