@@ -13,7 +13,7 @@
 //! | 7 | [`cli`], [`app`] | the program: commands, and the one place where the world is built |
 //! | 6 | [`gateway`], [`api`] | the edges: who talks to us (the gateway may use the API) |
 //! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
-//! | 4 | [`events`], [`mail`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
+//! | 4 | [`events`], [`outbox`], [`webhooks`], [`sms`], [`mail`], [`outgoing`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
 //! | 3 | [`store`], [`transient`] | state |
 //! | 2 | [`logging`], [`metrics`], [`config`] | what the operator sets and sees |
 //! | 1 | [`domain`] | what it is all about; pure |
@@ -33,9 +33,13 @@ pub mod gateway;
 pub mod logging;
 pub mod mail;
 pub mod metrics;
+pub mod outbox;
+pub mod outgoing;
 pub mod password_hash;
 pub mod revocation;
 pub mod sealing;
+pub mod sms;
 pub mod store;
 pub mod tokens;
 pub mod transient;
+pub mod webhooks;

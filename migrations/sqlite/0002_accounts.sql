@@ -23,6 +23,9 @@ ALTER TABLE nauth_sessions ADD COLUMN browser TEXT;
 ALTER TABLE nauth_sessions ADD COLUMN trusted_device BIGINT;
 ALTER TABLE nauth_sessions ADD COLUMN claims TEXT;
 
+-- Put to somebody who signed up with an address that has an account; nothing answers it.
+ALTER TABLE nauth_challenges ADD COLUMN decoy SMALLINT NOT NULL DEFAULT 0;
+
 -- The random half of a code's link, and the client that asked where there is no challenge.
 ALTER TABLE nauth_one_time_secrets ADD COLUMN link_hash TEXT;
 ALTER TABLE nauth_one_time_secrets ADD COLUMN client_binding TEXT;
@@ -70,6 +73,7 @@ CREATE INDEX nauth_invitations_expires ON nauth_invitations (expires_at);
 -- `email`, `sms` or `webhook`; `target` is the name of the webhook.
 ALTER TABLE nauth_outbox ADD COLUMN channel TEXT NOT NULL DEFAULT 'email';
 ALTER TABLE nauth_outbox ADD COLUMN target TEXT;
+CREATE INDEX nauth_outbox_channel ON nauth_outbox (channel, state, due_at);
 
 -- Who runs a job now, so that of several nodes one does.
 CREATE TABLE nauth_jobs (

@@ -82,11 +82,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::tests_support::{ORIGIN, TestApi, credentials, post, settings};
+    use crate::api::tests_support::{ORIGIN, TestNauth, credentials, post, settings};
 
     #[tokio::test]
     async fn a_change_by_cookie_needs_the_csrf_token_of_its_session() {
-        let api = TestApi::start(settings()).await;
+        let api = TestNauth::start(settings()).await;
         api.ada().await;
         let login = async || {
             let answer = api.send(post("/auth/login", &[("origin", ORIGIN)], &credentials("identifier"))).await;

@@ -26,6 +26,8 @@ const MAX_DEVICE_TOKEN: usize = 128;
 pub struct Arrival {
     /// The client's address: the socket's peer, or what a trusted proxy says of it.
     pub client_ip: IpAddr,
+    /// Whether that address is the client's own, as far as can be known.
+    pub address_is_certain: bool,
     /// `scheme://host[:port]` as the client addressed us: the `Origin` of our own pages.
     pub own_origin: String,
     /// Identifies the request in logs, errors and towards the upstream.
@@ -62,6 +64,16 @@ impl Asked {
         &self.query
     }
 
+    /// The query as an object of texts; of a name that occurs twice, the first.
+    #[must_use]
+    pub fn query_object(&self) -> Object {
+        let mut object = Object::new();
+        for (name, value) in url::form_urlencoded::parse(self.query.as_bytes()) {
+            object.entry(name.into_owned()).or_insert_with(|| value.into_owned().into());
+        }
+        object
+    }
+
     /// The body as a JSON object; `{}` when there is none.
     pub fn json(&self) -> Result<Object, Error> {
         json::object(&self.headers, &self.body)
@@ -90,6 +102,7 @@ impl FromRequest<Api> for Asked {
 pub fn context(arrival: &Arrival, headers: &HeaderMap, names: &CookieNames) -> RequestContext {
     RequestContext {
         ip: arrival.client_ip,
+        address_is_certain: arrival.address_is_certain,
         user_agent: headers.get(header::USER_AGENT).map(|value| cut(value.as_bytes()).into()),
         device_token: device_token(headers, names),
         request_id: Arc::clone(&arrival.request_id),

@@ -110,6 +110,25 @@ pub fn clear_shadows(settings: &Settings, held: &SessionCookies) -> Vec<HeaderVa
         .to_vec()
 }
 
+/// The `Set-Cookie` value that hands a device its token.
+#[must_use]
+pub fn device_cookie(settings: &Settings, token: &str) -> HeaderValue {
+    let name = cookie_names(settings).device;
+    set_cookie(&name, token, &settings.delivery.cookie, Reader::Server, settings.trust.ttl)
+}
+
+/// The `Set-Cookie` values that take a device's token away again.
+#[must_use]
+pub fn clear_device_cookie(settings: &Settings) -> Vec<HeaderValue> {
+    let (name, flags) = (cookie_names(settings).device, &settings.delivery.cookie);
+    let host_only = CookieFlags { domain: None, ..flags.clone() };
+    let mut cleared = vec![set_cookie(&name, "", &host_only, Reader::Server, Duration::ZERO)];
+    if flags.domain.is_some() {
+        cleared.push(set_cookie(&name, "", flags, Reader::Server, Duration::ZERO));
+    }
+    cleared
+}
+
 /// Who may read a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reader {

@@ -7,13 +7,15 @@ use http::{HeaderValue, StatusCode};
 use crate::api::Api;
 use crate::api::answer::{self, Refusal};
 use crate::api::context::Asked;
-use crate::api::credentials::SessionCookies;
+use crate::api::credentials::{Presented, SessionCookies};
 use crate::api::delivery;
 use crate::api::dialect::Dialect;
 use crate::api::evidence::{self, Verdict};
+use crate::api::named;
 use crate::auth::{Client, Grant, Outcome};
 use crate::config::settings::{DeliveryMethod, SameSite};
 use crate::domain::error::{Denial, Error};
+use crate::domain::id::SessionId;
 use crate::domain::session::Delivery;
 
 impl Api {
@@ -26,7 +28,7 @@ impl Api {
         if delivery == Delivery::Cookies {
             self.admit_cookie_change(asked)?;
         }
-        Ok(Client { dialect: D::NAME, delivery })
+        Ok(Client::new(D::NAME, delivery))
     }
 
     /// Writes what a way in ended with, cookies included.
@@ -35,7 +37,7 @@ impl Api {
         status: StatusCode,
         asked: &Asked,
         outcome: &Outcome,
-        client: Client,
+        client: &Client,
     ) -> Response {
         let body = D::encode(outcome, client.delivery, &self.settings);
         let cookies = match (outcome, client.delivery) {
@@ -45,8 +47,30 @@ impl Api {
         answer::json(status, &body, cookies)
     }
 
+    /// The session whose good access token the request carries, if it carries one. Whether it still
+    /// lives, and whose it is, is for the use case to find out.
+    pub(crate) fn session_shown(&self, asked: &Asked) -> Option<SessionId> {
+        let verifier = self.auth.verifier();
+        let readings = match self.presented(asked).ok()? {
+            Presented::Bearer(token) => vec![named::access(verifier, &token)],
+            Presented::Cookies(cookies) => self.readings(&cookies).0,
+        };
+        let position = named::agreed(&readings, &[]).ok()??;
+        readings[position].good().map(|named| named.session)
+    }
+
+    /// How the credential of a request came, and so how its answer goes.
+    pub(crate) fn delivery_of(&self, asked: &Asked) -> Result<Delivery, Error> {
+        Ok(match self.presented(asked)? {
+            Presented::Bearer(_) => Delivery::Json,
+            Presented::Cookies(_) => Delivery::Cookies,
+        })
+    }
+
     /// Rotates a refresh token that came in a body.
     pub(crate) async fn refresh_json(&self, token: &str, asked: &Asked) -> Result<Grant, Refusal> {
+        let session = named::refresh(self.auth.verifier(), token).named().map(|named| named.session);
+        self.auth.check_refresh_rate(session, &asked.ctx).await?;
         Ok(self.auth.refresh(token, Delivery::Json, &asked.ctx).await?)
     }
 
@@ -64,6 +88,8 @@ impl Api {
         self.admit_cookie_change(asked)?;
         let (access, refresh) = self.readings(&cookies);
         let token = self.agreed(asked, &refresh, &access)?.map_or(first, |position| &cookies.refresh[position]);
+        let session = named::refresh(self.auth.verifier(), token).named().map(|named| named.session);
+        self.auth.check_refresh_rate(session, &asked.ctx).await?;
         match self.auth.refresh(token, Delivery::Cookies, &asked.ctx).await {
             Ok(grant) => Ok(self.cookies_for(asked, &grant)),
             Err(error) if has_ended_the_session(&error) => Err(Refusal::clearing(error)),
@@ -93,8 +119,10 @@ impl Api {
     pub(crate) fn cookies_for(&self, asked: &Asked, grant: &Grant) -> Vec<HeaderValue> {
         let csrf_token = self.auth.csrf_token(grant.session.id);
         let set = delivery::set_cookies(&self.settings, grant, &csrf_token, self.auth.clock().now());
+        let device = grant.device_token.as_ref().filter(|device| device.renewed);
+        let device = device.map(|device| delivery::device_cookie(&self.settings, device.value.expose()));
         let shadows = delivery::clear_shadows(&self.settings, &SessionCookies::of(&asked.headers, &self.names));
-        shadows.into_iter().chain(set).collect()
+        shadows.into_iter().chain(set).chain(device).collect()
     }
 }
 

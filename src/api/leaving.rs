@@ -67,6 +67,16 @@ impl Api {
     }
 }
 
+impl Api {
+    /// The cookie to take away from a device that is trusted no longer.
+    pub(crate) fn device_left_behind(&self, asked: &Asked) -> Vec<HeaderValue> {
+        match self.presented(asked) {
+            Ok(Presented::Cookies(_)) => delivery::clear_device_cookie(&self.settings),
+            Ok(Presented::Bearer(_)) | Err(_) => vec![],
+        }
+    }
+}
+
 /// Each session once.
 fn distinct(readings: &[Reading]) -> Vec<NamedSession> {
     let mut sessions: Vec<NamedSession> = Vec::new();

@@ -5,6 +5,8 @@
 //! what all dialects share: who asks ([`context`]), what they show ([`credentials`], [`named`]),
 //! how tokens travel ([`delivery`]), and what other sites' pages may do ([`csrf`], [`cors`]).
 
+#[cfg(test)]
+mod account_tests;
 pub mod answer;
 pub mod bridge;
 mod caller;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header;
 use serde_json::json;
 
-use crate::api::tests_support::{ORIGIN, TestApi, bearer, credentials, get, post, request, settings};
+use crate::api::tests_support::{ORIGIN, TestNauth, bearer, credentials, get, post, request, settings};
 use crate::config::settings::{ApiGroup, DeliveryMethod, Settings, VerificationMethod};
 use crate::domain::session::Delivery;
 
@@ -12,7 +12,7 @@ const COOKIES: [&str; 3] = ["nauth_access_token", "nauth_refresh_token", "nauth_
 const OWN: (&str, &str) = ("origin", ORIGIN);
 
 /// Ada's browser after a login: its `Cookie` line.
-async fn login_by_cookie(api: &TestApi) -> String {
+async fn login_by_cookie(api: &TestNauth) -> String {
     let answer = api.send(post("/auth/login", &[OWN], &credentials("identifier"))).await.expect(200);
     COOKIES.map(|name| format!("{name}={}", answer.cookie(name).unwrap())).join("; ")
 }
@@ -23,7 +23,7 @@ fn part<'a>(cookies: &'a str, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_signup_without_verification_brings_tokens_and_the_user() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
 
     let answer = api.ada().await;
 
@@ -40,7 +40,7 @@ async fn a_signup_without_verification_brings_tokens_and_the_user() {
 async fn a_signup_with_verification_brings_a_challenge_and_no_cookies() {
     let mut settings = settings();
     settings.signup.verification_method = VerificationMethod::Email;
-    let api = TestApi::start(settings).await;
+    let api = TestNauth::start(settings).await;
 
     let answer = api.send(post("/auth/signup", &[OWN], &credentials("email"))).await.expect(201);
 
@@ -60,7 +60,7 @@ async fn a_signup_with_verification_brings_a_challenge_and_no_cookies() {
 
 #[tokio::test]
 async fn a_browser_gets_cookies_and_a_body_without_tokens() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
 
     let answer = api.send(post("/auth/login", &[OWN], &credentials("identifier"))).await.expect(200);
@@ -73,7 +73,7 @@ async fn a_browser_gets_cookies_and_a_body_without_tokens() {
 
 #[tokio::test]
 async fn other_sites_cannot_log_their_visitors_in_or_refresh_them() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     let cookies = login_by_cookie(&api).await;
     let evil = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
@@ -92,7 +92,7 @@ async fn other_sites_cannot_log_their_visitors_in_or_refresh_them() {
 
 #[tokio::test]
 async fn a_refresh_is_answered_the_way_its_token_came() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let ada = api.ada().await;
     let cookies = login_by_cookie(&api).await;
 
@@ -111,7 +111,7 @@ async fn a_refresh_is_answered_the_way_its_token_came() {
 
 #[tokio::test]
 async fn a_refresh_clears_the_cookies_only_of_a_session_known_to_have_ended() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     let cookies = login_by_cookie(&api).await;
     let refresh = |cookies: &str| post("/auth/refresh", &[OWN, ("cookie", cookies)], &json!({}));
@@ -126,7 +126,7 @@ async fn a_refresh_clears_the_cookies_only_of_a_session_known_to_have_ended() {
 
 #[tokio::test]
 async fn a_session_shows_its_profile_and_itself() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let ada = api.ada().await;
     let cookies = login_by_cookie(&api).await;
     let token = bearer(&ada.text("accessToken"));
@@ -147,7 +147,7 @@ async fn a_session_shows_its_profile_and_itself() {
 
 #[tokio::test]
 async fn protected_routes_say_what_is_wrong_with_the_token() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let ada = api.ada().await;
     let token = bearer(&ada.text("accessToken"));
     let profile = async |lines: &[(&str, &str)]| {
@@ -166,7 +166,7 @@ async fn protected_routes_say_what_is_wrong_with_the_token() {
 
 #[tokio::test]
 async fn a_logout_ends_its_session_and_takes_the_cookies() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     for method in ["GET", "POST"] {
         let cookies = login_by_cookie(&api).await;
@@ -183,7 +183,7 @@ async fn a_logout_ends_its_session_and_takes_the_cookies() {
 
 #[tokio::test]
 async fn an_expired_access_token_still_says_which_session_to_end() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let ada = api.ada().await;
     api.clock.advance(std::time::Duration::from_mins(16));
 
@@ -197,7 +197,7 @@ async fn an_expired_access_token_still_says_which_session_to_end() {
 
 #[tokio::test]
 async fn a_logout_by_cookie_needs_a_page_of_ours_and_a_user() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     let cookies = login_by_cookie(&api).await;
     let held = ("cookie", cookies.as_str());
@@ -223,7 +223,7 @@ async fn a_logout_by_cookie_needs_a_page_of_ours_and_a_user() {
 
 #[tokio::test]
 async fn cookies_of_two_sessions_are_refused_and_taken_away() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     let (first, second) = (login_by_cookie(&api).await, login_by_cookie(&api).await);
     let mixed = format!("{}; {}", part(&first, "nauth_access_token"), part(&second, "nauth_refresh_token"));
@@ -244,14 +244,14 @@ async fn cookies_of_two_sessions_are_refused_and_taken_away() {
 
 #[tokio::test]
 async fn the_delivery_method_decides_which_credentials_count() {
-    let json_only = TestApi::start(with(|settings| settings.delivery.method = DeliveryMethod::Json)).await;
+    let json_only = TestNauth::start(with(|settings| settings.delivery.method = DeliveryMethod::Json)).await;
     let ada = json_only.ada().await;
     let held = format!("nauth_access_token={0}; nauth_refresh_token={0}", ada.text("accessToken"));
     json_only.send(get("/auth/profile", &[("cookie", &held)])).await.refuses(401, "AUTH_COOKIES_NOT_ALLOWED");
     let refresh = json_only.send(post("/auth/refresh", &[OWN, ("cookie", &held)], &json!({}))).await;
     assert_eq!(refresh.refuses(401, "AUTH_TOKEN_INVALID").text("message"), "Refresh token is required");
 
-    let cookies_only = TestApi::start(with(|settings| settings.delivery.method = DeliveryMethod::Cookies)).await;
+    let cookies_only = TestNauth::start(with(|settings| settings.delivery.method = DeliveryMethod::Cookies)).await;
     let ada = cookies_only.ada().await;
     let token = bearer(ada.cookie("nauth_access_token").unwrap());
     cookies_only.send(get("/auth/profile", &[("authorization", &token)])).await.refuses(401, "AUTH_BEARER_NOT_ALLOWED");
@@ -263,7 +263,7 @@ async fn what_is_not_mounted_is_not_there() {
         settings.api.groups = vec![ApiGroup::Core];
         settings.api.exclude = vec!["signup".to_owned()];
     });
-    let api = TestApi::start(settings).await;
+    let api = TestNauth::start(settings).await;
 
     for path in ["/auth/profile", "/auth/sessions", "/auth/nothing", "/auth", "/auth/"] {
         let answer = api.send(get(path, &[])).await.refuses(404, "RESOURCE_NOT_FOUND");
@@ -276,7 +276,7 @@ async fn what_is_not_mounted_is_not_there() {
 
 #[tokio::test]
 async fn bodies_are_json_objects() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let send = async |kind: &str, body: &'static str| {
         let mut login = request("POST", "/auth/login", &[], Bytes::from_static(body.as_bytes()));
         login.headers_mut().insert(header::CONTENT_TYPE, kind.parse().unwrap());
@@ -294,7 +294,7 @@ async fn bodies_are_json_objects() {
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     api.ada().await;
     let login =
         |identifier: &str| post("/auth/login", &[], &json!({"identifier": identifier, "password": "wrong one"}));
@@ -311,7 +311,7 @@ async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
 
 #[tokio::test]
 async fn pages_of_listed_origins_may_read_the_answers() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let preflight = |origin: &'static str| {
         let lines = [("origin", origin), ("access-control-request-method", "POST")];
         request("OPTIONS", "/auth/login", &lines, Bytes::new())
@@ -331,7 +331,7 @@ async fn pages_of_listed_origins_may_read_the_answers() {
 
 #[tokio::test]
 async fn a_session_remembers_how_its_tokens_travel() {
-    let api = TestApi::start(settings()).await;
+    let api = TestNauth::start(settings()).await;
     let ada = api.ada().await;
     let cookies = login_by_cookie(&api).await;
     let delivery_of = async |token: &str| {

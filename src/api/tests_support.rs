@@ -1,189 +1,141 @@
 //! A whole auth API on a database in memory, without sockets, mail or background work.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequest;
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use crate::api::context::{Arrival, Asked};
 use crate::api::{Api, AuthApi};
 use crate::auth::{Auth, Parts, Sightings};
-use crate::config::settings::{self, *};
+use crate::config::settings::{PasswordHash, Settings, VerificationMethod};
 use crate::domain::clock::{Clock, Time};
-use crate::events::{Events, Parts as EventParts, Recorder};
-use crate::mail::render::Renderer;
+use crate::events::{Events, Outlet, Parts as EventParts, Recorder};
+use crate::mail::{Rendered, Renderer};
 use crate::metrics::Metrics as Counts;
+use crate::outbox::Wake;
+use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
-use crate::sealing::Sealer;
+use crate::sealing::{OUTBOX, Sealer};
 use crate::store::db::Db;
+use crate::store::outbox::{Channel, OutboxRow};
 use crate::store::{Store, migrations};
 use crate::tokens::KeyRing;
 use crate::tokens::keys::Purpose;
 use crate::transient::Memory;
+use crate::webhooks::Webhooks;
 
 /// The password of every test user.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// The origin of our own pages.
 pub(crate) const ORIGIN: &str = "http://localhost:8080";
 
-/// The shipped defaults, without e-mail verification and with cheap hashes.
+/// The defaults, without e-mail verification, with cheap hashes and further origins.
 pub(crate) fn settings() -> Settings {
-    let cookie = |same_site| CookieFlags {
-        secure: false,
-        same_site,
-        path: "/".to_owned(),
-        domain: None,
-        priority: CookiePriority::High,
-    };
-    Settings {
-        files: vec![],
-        server: server(),
-        management: Management { addr: "127.0.0.1:9901".parse().unwrap(), token: None },
-        reload: Reload { watch: false, debounce: Duration::from_millis(500) },
-        secrets: Secrets { master_key: None, previous: vec![] },
-        database: Database {
-            path: "nauth.db".into(),
-            max_connections: 2,
-            acquire_timeout: Duration::from_secs(5),
-            migrate: true,
-        },
-        jwt: Jwt {
-            algorithm: HmacAlgorithm::Hs256,
-            issuer: ORIGIN.to_owned(),
-            audience: vec![ORIGIN.to_owned()],
-            access_ttl: Duration::from_mins(15),
-            refresh_ttl: Duration::from_hours(7 * 24),
-            refresh_grace: Duration::from_secs(10),
-            leeway: Duration::from_secs(30),
-            access_secret: None,
-            refresh_secret: None,
-        },
-        session: Session {
-            max_lifetime: Duration::from_hours(30 * 24),
-            revocation_poll: Duration::from_millis(500),
-            revocation_max_stale: Duration::from_mins(1),
-        },
-        delivery: Delivery {
-            method: DeliveryMethod::Hybrid,
-            hybrid_default: HybridDefault::Auto,
-            cookie_prefix: "nauth_".to_owned(),
-            cookie: cookie(SameSite::Lax),
-            web_origins: vec![ORIGIN.to_owned(), "http://spa.local".to_owned()],
-            native_origins: vec!["capacitor://localhost".to_owned()],
-            refresh_ttl_cookies: Duration::from_hours(7 * 24),
-            refresh_ttl_json: Duration::from_hours(7 * 24),
-        },
-        security: Security {
-            mask_sensitive: true,
-            return_to_origins: vec![],
-            password_hash: PasswordHash { memory_kib: 8, iterations: 1, parallelism: 1, threads: 1, max_queue: 64 },
-            csrf: Csrf {
-                cookie_name: "nauth_csrf_token".to_owned(),
-                header_name: HeaderName::from_static("x-csrf-token"),
-                excluded_paths: vec!["/auth/hooks".to_owned()],
-                cookie: cookie(SameSite::Strict),
-            },
-            cors_origins: vec![ORIGIN.to_owned(), "http://spa.local".to_owned()],
-            cors_max_age: Duration::from_mins(10),
-        },
-        signup: signup(),
-        login: Login { email: true, username: true, login_url: "/auth/ui/login".to_owned() },
-        password: Password { min_length: 10, max_length: 128 },
-        challenge: Challenge { ttl: Duration::from_mins(15), max_attempts: 3 },
-        email: Email {
-            provider: EmailProvider::Console,
-            from: "nauth <no-reply@localhost>".to_owned(),
-            reply_to: None,
-            vars: EmailVars {
-                app_name: "nauth".to_owned(),
-                support_email: String::new(),
-                brand_color: "#4f46e5".to_owned(),
-            },
-        },
-        log: Log { format: LogFormat::Text, level: "info".to_owned(), redact_pii: true, access_log: false },
-        metrics: Metrics { enabled: true, path: "/metrics".to_owned(), per_route_labels: true },
-        api: settings::Api {
-            prefix: "/auth".to_owned(),
-            groups: vec![ApiGroup::Core, ApiGroup::Profile, ApiGroup::Device],
-            exclude: vec![],
-        },
-        gateway: Gateway {
-            api_prefixes: vec!["/api".to_owned()],
-            strip_request_headers: vec![],
-            strip_credentials: true,
-            forwarded_headers: true,
-            auto_refresh: true,
-            identity: Identity { allow_unverified: false, user: IdentityUser::Sub, preset: IdentityPreset::Standard },
-        },
-        upstreams: BTreeMap::new(),
-        routes: vec![],
-    }
-}
-
-fn server() -> Server {
-    Server {
-        public_url: PublicUrl {
-            scheme: "http".to_owned(),
-            host: "localhost".to_owned(),
-            authority: "localhost:8080".to_owned(),
-            origin: ORIGIN.to_owned(),
-        },
-        listen: "127.0.0.1:8080".parse().unwrap(),
-        data_dir: "data".into(),
-        threads: 1,
-        trusted_proxies: vec![],
-        client_ip_header: ClientIpHeader::XForwardedFor,
-        max_body: 10 << 20,
-        header_timeout: Duration::from_secs(10),
-        body_read_timeout: Duration::from_secs(30),
-        keepalive_timeout: Duration::from_mins(1),
-        keepalive_requests: 1000,
-        max_connections_per_ip: 0,
-        max_header: 32 << 10,
-        request_timeout: Duration::from_mins(1),
-        shutdown_grace: Duration::from_secs(30),
-    }
-}
-
-fn signup() -> Signup {
-    Signup {
-        enabled: true,
-        verification_method: VerificationMethod::None,
-        username: UsernameRule::Optional,
-        default_roles: vec!["user".parse().unwrap()],
-        metadata_keys: MetadataKeys::Any,
-        metadata_max: 4096,
-        email_verification: EmailVerification {
-            code_length: 6,
-            ttl: Duration::from_mins(10),
-            max_attempts: 3,
-            resend_delay: Duration::from_mins(1),
-            send_limit: Window { max: 3, window: Duration::from_hours(1) },
-        },
-    }
+    let mut settings = crate::config::defaults();
+    settings.delivery.web_origins = vec![ORIGIN.to_owned(), "http://spa.local".to_owned()];
+    settings.delivery.native_origins = vec!["capacitor://localhost".to_owned()];
+    settings.security.cors_origins.clone_from(&settings.delivery.web_origins);
+    settings.security.password_hash =
+        PasswordHash { memory_kib: 8, iterations: 1, parallelism: 1, threads: 1, max_queue: 64 };
+    settings.security.csrf.excluded_paths = vec!["/auth/hooks".to_owned()];
+    settings.signup.verification_method = VerificationMethod::None;
+    settings
 }
 
 /// The API, and the hand on its clock.
-pub(crate) struct TestApi {
+pub(crate) struct TestNauth {
     api: AuthApi,
+    store: Store,
+    sealer: Arc<Sealer>,
     pub(crate) auth: Auth,
     pub(crate) clock: Clock,
 }
 
-impl TestApi {
+impl TestNauth {
     pub(crate) async fn start(settings: Settings) -> Self {
         let db = Db::in_memory().await.unwrap();
         let clock = Clock::manual(Time::from_secs(1_800_000_000));
         migrations::apply(&db, clock.now()).await.unwrap();
-        let auth = Auth::new(Arc::new(settings.clone()), Arc::new(parts(&settings, Store::new(db), &clock)));
-        Self { api: AuthApi::new(auth.clone()), auth, clock }
+        let store = Store::new(db);
+        let keys = KeyRing::ephemeral();
+        let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
+        let parts = parts(&settings, keys, Arc::clone(&sealer), store.clone(), &clock);
+        let auth = Auth::new(Arc::new(settings), Arc::new(parts));
+        Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock }
+    }
+
+    /// Under other settings from now on, as after a reload.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings::clone(self.auth.settings());
+        change(&mut settings);
+        self.auth = self.auth.under(Arc::new(settings));
+        self.api = AuthApi::new(self.auth.clone());
+    }
+
+    /// Every message written so far that has not been read, oldest first.
+    pub(crate) async fn messages(&self) -> Vec<Rendered> {
+        let mut bodies = self.sent(Channel::Email).await;
+        bodies.extend(self.sent(Channel::Sms).await);
+        bodies.iter().map(|body| serde_json::from_slice(body).unwrap()).collect()
+    }
+
+    /// What went out by a channel and has not been read, oldest first.
+    pub(crate) async fn sent(&self, channel: Channel) -> Vec<Vec<u8>> {
+        let mut tx = self.store.begin().await.unwrap();
+        let rows = tx.outbox().claim(channel, self.clock.now(), Duration::from_hours(24 * 365), 1000).await.unwrap();
+        tx.commit().await.unwrap();
+        let open = |row: &OutboxRow| self.sealer.open(OUTBOX, row.id, &row.sealed).unwrap();
+        rows.iter().map(open).collect()
+    }
+
+    /// The code of the latest message to somebody: what stands alone on a line.
+    pub(crate) async fn code_to(&self, to: &str) -> String {
+        let messages = self.messages().await;
+        let latest = messages.iter().rfind(|message| message.to == to);
+        let text = &latest.unwrap_or_else(|| panic!("no message to {to}")).text;
+        let mut lines = text.lines().map(str::trim);
+        let is_code = |word: &&str| word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_digit());
+        // In a mail it stands alone on its line, in a text message between other words.
+        let in_line = || text.split(|c: char| !c.is_ascii_digit()).find(is_code);
+        lines.find(is_code).or_else(in_line).unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+    }
+
+    /// Signs ada up where her address must be proven; answers the challenge.
+    pub(crate) async fn ada_unproven(&self) -> Value {
+        self.send(post("/auth/signup", &[], &credentials("email"))).await.expect(201).json()
+    }
+
+    /// Answers a challenge with a code.
+    pub(crate) async fn respond(&self, session: &Value, step: &str, code: &str) -> Answer {
+        let body = serde_json::json!({ "session": session, "type": step, "code": code });
+        self.send(post("/auth/respond-challenge", &[], &body)).await
+    }
+
+    /// Logs somebody in by JSON.
+    pub(crate) async fn login(&self, identifier: &str, password: &str) -> Answer {
+        let body = serde_json::json!({ "identifier": identifier, "password": password });
+        self.send(post("/auth/login", &[], &body)).await
+    }
+
+    /// Posts as whoever this token is of.
+    pub(crate) async fn post_as(&self, token: &str, path: &str, body: &Value) -> Answer {
+        self.send(post(path, &[("authorization", &bearer(token))], body)).await
+    }
+
+    /// Gets as whoever this token is of.
+    pub(crate) async fn get_as(&self, token: &str, path: &str) -> Answer {
+        self.send(get(path, &[("authorization", &bearer(token))])).await
+    }
+
+    /// Deletes as whoever this token is of.
+    pub(crate) async fn delete_as(&self, token: &str, path: &str) -> Answer {
+        self.send(request("DELETE", path, &[("authorization", &bearer(token))], Bytes::new())).await
     }
 
     /// Sends a request as the listener would hand it over.
@@ -207,20 +159,26 @@ impl TestApi {
 
 fn arrival() -> Arrival {
     let client_ip = IpAddr::from([192, 0, 2, 1]);
-    Arrival { client_ip, own_origin: ORIGIN.to_owned(), request_id: Arc::from("test") }
+    Arrival { client_ip, address_is_certain: true, own_origin: ORIGIN.to_owned(), request_id: Arc::from("test") }
 }
 
-fn parts(settings: &Settings, store: Store, clock: &Clock) -> Parts {
-    let (keys, metrics) = (KeyRing::ephemeral(), Counts::new());
+fn parts(settings: &Settings, keys: KeyRing, sealer: Arc<Sealer>, store: Store, clock: &Clock) -> Parts {
+    let metrics = Counts::new();
+    let outgoing = Outgoing::new(clock.clone()).unwrap();
+    let outlet = Outlet {
+        renderer: Renderer::new(&settings.email, &settings.sms).unwrap(),
+        notifications: settings.notifications,
+        webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),
+    };
     let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
     let events = Events::new(EventParts {
         store: store.clone(),
         revocations: Arc::clone(&revocations),
-        sealer: Arc::new(Sealer::new(keys.purpose(Purpose::Outbox))),
-        renderer: arc_swap::ArcSwap::from_pointee(Renderer::new(settings.email.vars.clone())),
+        sealer,
+        outlet: arc_swap::ArcSwap::from_pointee(outlet),
         metrics: metrics.clone(),
         recorder: Recorder::default(),
-        outbox: Arc::new(Notify::new()),
+        outbox: Arc::new(Wake::default()),
         leeway_ms: std::sync::atomic::AtomicU64::new(30_000),
         clock: clock.clone(),
     });
@@ -233,6 +191,7 @@ fn parts(settings: &Settings, store: Store, clock: &Clock) -> Parts {
         keys,
         revocations,
         sightings: Sightings::default(),
+        outgoing,
         metrics,
         clock: clock.clone(),
     }

@@ -1,11 +1,13 @@
 //! Floor 7, the application: the one place where everything is built, run, reloaded and ended.
 
 mod data_dir;
+mod post;
 mod reload;
 mod server;
 mod world;
 
 pub use data_dir::{DataDir, Lock};
+pub use post::renderer;
 pub use reload::Reloader;
 pub use server::{Server, ServerError};
 pub use world::{Schema, World, master_keys, open_store, refuse_foreign, unusable};

@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::app::world::transport;
+use crate::app::post;
 use crate::auth::{Auth, Parts};
 use crate::config::settings::Settings;
 use crate::config::{self, Environment};
 use crate::gateway::{PublicEdge, Runtime};
 use crate::logging::Logging;
-use crate::mail::{Renderer, Transport};
 use crate::metrics::{Metrics, ReloadResult};
+use crate::outbox::WaysOut;
 use crate::password_hash::Hasher;
 
 /// Replaces the settings of a running server.
@@ -29,8 +29,8 @@ pub struct Reloader {
     pub parts: Arc<Parts>,
     /// The public listener.
     pub edge: Arc<PublicEdge>,
-    /// How mail leaves.
-    pub transport: Arc<ArcSwap<Box<dyn Transport>>>,
+    /// How messages and events leave.
+    pub ways_out: Arc<ArcSwap<WaysOut>>,
     /// The log.
     pub logging: Arc<Logging>,
     /// Counts.
@@ -93,7 +93,8 @@ impl Reloader {
 
     /// Everything that can fail comes before the first thing that changes.
     fn apply(&self, old: &Settings, new: &Arc<Settings>) -> anyhow::Result<()> {
-        let transport = transport(new)?;
+        let ways_out = post::ways_out(new, &self.parts.outgoing)?;
+        let outlet = post::outlet(new, &self.parts.outgoing)?;
         let hasher = if old.security.password_hash == new.security.password_hash {
             None
         } else {
@@ -104,9 +105,9 @@ impl Reloader {
         let runtime = Runtime::build(auth, &self.metrics, Some(&gateway.runtime()));
 
         self.logging.reload(&new.log);
-        self.transport.store(Arc::new(transport));
+        self.ways_out.store(Arc::new(ways_out));
         self.parts.events.extend_leeway(new.jwt.leeway);
-        self.parts.events.set_renderer(Renderer::new(new.email.vars.clone()));
+        self.parts.events.set_outlet(outlet);
         if let Some(hasher) = hasher {
             self.parts.hasher.store(Arc::new(hasher));
         }

@@ -21,6 +21,7 @@ use crate::api::ops::{Operations, Ops, Readiness};
 use crate::app::data_dir::{DataDir, Lock};
 use crate::app::reload::{InForce, Reloader};
 use crate::app::world::{Schema, World, master_keys, open_store};
+use crate::auth::PURGE_EVERY;
 use crate::config::settings::{Settings, Target};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
@@ -28,9 +29,8 @@ use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::revocation::{Freshness, READY_WITHIN, Revocations};
+use crate::store::outbox::Channel;
 
-/// How often what is of no use any more is swept out.
-const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// Longest wait for background work at the end; it only writes down what happened.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -45,7 +45,6 @@ pub struct Server {
     stop: CancellationToken,
     tasks: TaskTracker,
     listeners: Option<(TcpListener, TcpListener)>,
-    clock: Clock,
     _lock: Lock,
 }
 
@@ -84,7 +83,7 @@ impl Server {
             current: Mutex::new(current),
             parts: Arc::clone(&world.parts),
             edge: Arc::clone(&public),
-            transport: Arc::clone(&world.dispatcher.transport),
+            ways_out: Arc::clone(&world.dispatcher.ways),
             logging,
             metrics: metrics.clone(),
         });
@@ -102,7 +101,6 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             listeners: Some(listeners),
-            clock,
             _lock: lock,
         })
     }
@@ -152,7 +150,9 @@ impl Server {
         let revocations = Arc::clone(&parts.revocations);
         let poll = self.settings.session.revocation_poll;
         self.tasks.spawn(Arc::clone(&revocations).run(store.clone(), poll, stop.clone()));
-        self.tasks.spawn(self.world.dispatcher.clone().run(stop.clone()));
+        for channel in Channel::ALL {
+            self.tasks.spawn(self.world.dispatcher.clone().run(channel, stop.clone()));
+        }
         self.tasks.spawn({
             let (events, stop) = (parts.events.clone(), stop.clone());
             async move { events.run_recorder(stop).await }
@@ -162,7 +162,7 @@ impl Server {
             async move { parts.sightings.run(store, stop).await }
         });
         self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
-        self.tasks.spawn(purge(store.clone(), self.clock.clone(), stop.clone()));
+        self.tasks.spawn(purge(Arc::clone(&self.public), stop.clone()));
         self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));
     }
 
@@ -239,14 +239,17 @@ async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop:
     }
 }
 
-async fn purge(store: crate::store::Store, clock: Clock, stop: CancellationToken) {
+/// Sweeps out what has ended, on one node of several.
+async fn purge(public: Arc<PublicEdge>, stop: CancellationToken) {
+    let node = uuid::Uuid::new_v4().to_string();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PURGE_EVERY) => {}
         }
-        match crate::auth::purge(&store, clock.now()).await {
-            Ok(rows) => info!(rows, "swept out what had ended"),
+        match public.gateway().runtime().auth.purge(&node).await {
+            Ok(Some(rows)) => info!(rows, "swept out what had ended"),
+            Ok(None) => {}
             Err(error) => error!(error = %crate::logging::chain(&error), "what has ended cannot be swept out"),
         }
     }

@@ -7,20 +7,18 @@ use std::sync::atomic::AtomicU64;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 
 use crate::app::data_dir::DataDir;
+use crate::app::post;
 use crate::auth::{Auth, Parts, Sightings};
-use crate::config::settings::{EmailProvider, Settings};
+use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
 use crate::events::{self, Events, Recorder};
-use crate::mail::console::Console;
-use crate::mail::outbox::Dispatcher;
-use crate::mail::smtp::Smtp;
-use crate::mail::{Renderer, Transport};
 use crate::metrics::Metrics;
+use crate::outbox::{Dispatcher, Wake};
+use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
 use crate::sealing::Sealer;
@@ -38,7 +36,7 @@ pub struct World {
     pub parts: Arc<Parts>,
     /// The use cases under the settings the world was built with.
     pub auth: Auth,
-    /// Delivers mail.
+    /// Delivers messages and events.
     pub dispatcher: Dispatcher,
 }
 
@@ -63,12 +61,13 @@ impl World {
         };
         let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
         let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
-        let outbox = Arc::new(Notify::new());
+        let outbox = Arc::new(Wake::default());
+        let outgoing = Outgoing::new(clock.clone()).context("requests to other servers cannot be set up")?;
         let events = Events::new(events::Parts {
             store: store.clone(),
             revocations: Arc::clone(&revocations),
             sealer: Arc::clone(&sealer),
-            renderer: ArcSwap::from_pointee(Renderer::new(settings.email.vars.clone())),
+            outlet: ArcSwap::from_pointee(post::outlet(settings, &outgoing)?),
             metrics: metrics.clone(),
             recorder: Recorder::default(),
             outbox: Arc::clone(&outbox),
@@ -85,25 +84,15 @@ impl World {
             keys,
             revocations,
             sightings: Sightings::default(),
+            outgoing: outgoing.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
         });
-        let transport = Arc::new(ArcSwap::from_pointee(transport(settings)?));
-        let dispatcher = Dispatcher { store: store.clone(), sealer, transport, metrics, wake: outbox, clock };
+        let ways = Arc::new(ArcSwap::from_pointee(post::ways_out(settings, &outgoing)?));
+        let dispatcher = Dispatcher { store: store.clone(), sealer, ways, metrics, wake: outbox, clock };
         let auth = Auth::new(Arc::clone(settings), Arc::clone(&parts));
         Ok(Self { store, parts, auth, dispatcher })
     }
-}
-
-/// How mail leaves.
-pub(super) fn transport(settings: &Settings) -> anyhow::Result<Box<dyn Transport>> {
-    let email = &settings.email;
-    Ok(match &email.provider {
-        EmailProvider::Console => Box::new(Console),
-        EmailProvider::Smtp { url, timeout } => {
-            Box::new(Smtp::new(url, *timeout, &email.from, email.reply_to.as_deref())?)
-        }
-    })
 }
 
 /// Whether the schema is brought up to date on the way.

@@ -4,14 +4,17 @@
 //! side cannot try more than allowed; a right one then uses the secret up the same way, so it
 //! counts once.
 
+use crate::auth::code::{Destination, Shown};
 use crate::auth::entry::Proof;
-use crate::auth::{Answer, Auth, Outcome, Resent, Respond};
-use crate::domain::challenge::{Challenge, StepKind};
+use crate::auth::{Answer, Auth, Challenged, Operation, Outcome, Resent, Respond};
+use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
+use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
-use crate::domain::error::{Error, Limit};
-use crate::domain::event::Event;
+use crate::domain::error::{Denial, Error, Limit};
+use crate::domain::event::{Actor, Event};
 use crate::domain::id::ChallengeId;
 use crate::domain::secret::Secret;
+use crate::domain::session::EndReason;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
@@ -20,7 +23,9 @@ use crate::store::revocations::Revocation;
 impl Answer {
     fn step(&self) -> StepKind {
         match self {
-            Self::EmailCode(_) => StepKind::VerifyEmail,
+            Self::EmailCode { .. } => StepKind::VerifyEmail,
+            Self::Phone(_) | Self::PhoneCode(_) => StepKind::VerifyPhone,
+            Self::NewPassword(_) => StepKind::ChangePassword,
         }
     }
 }
@@ -30,36 +35,20 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::CodeInvalid`], [`Error::CodeExpired`] and [`Error::CodeExhausted`] leave the
-    /// challenge open; every other error of the challenge is final for it.
+    /// challenge open, and so does a password the policy refuses; every other error of the
+    /// challenge is final for it.
     pub async fn respond(&self, input: Respond, ctx: &RequestContext) -> Result<Outcome, Error> {
-        let mut change = self.parts.events.begin().await?;
-        let (challenge, user) = self.open_challenge(&mut change, input.challenge).await?;
-        if input.answer.step() != challenge.step {
-            return Err(mismatch(challenge.step, input.answer.step()));
+        self.check_rate(Operation::Challenge, ctx).await?;
+        match &input.answer {
+            Answer::EmailCode { code, password } => {
+                // Comparing a password takes its time, so it comes before anything is held.
+                let proven = self.prove_password(&input, password.as_ref(), ctx).await?;
+                self.respond_with_code(&input, code, proven, ctx).await
+            }
+            Answer::PhoneCode(code) => self.respond_with_code(&input, code, false, ctx).await,
+            Answer::Phone(phone) => self.respond_with_phone(&input, phone, ctx).await,
+            Answer::NewPassword(password) => self.respond_with_password(&input, password, ctx).await,
         }
-        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-            return Err(Error::ChallengeInvalid);
-        }
-        let proven = match &input.answer {
-            Answer::EmailCode(code) => self.prove_email(&mut change, &challenge, &user, code).await,
-        };
-        if let Err(error) = proven {
-            // The attempt counts, whatever comes of it.
-            self.parts.events.commit(change, ctx).await?;
-            return Err(error);
-        }
-        if !change.challenges().complete(challenge.id, self.now()).await? {
-            return Err(Error::ChallengeCompleted);
-        }
-        let (id, step) = (challenge.id, challenge.step);
-        change.record(Event::ChallengeCompleted { user: user.id, challenge: id, step });
-
-        let user = change.users().by_id(user.id).await?.ok_or(Error::ChallengeInvalid)?;
-        if let Some(lock) = &user.lock {
-            return Err(Error::AccountLocked { reason: lock.reason.clone(), since: lock.at });
-        }
-        let proof = Proof { password: challenge.password_proven, amr: challenge.amr };
-        self.admit(change, user, proof, input.client, ctx).await
     }
 
     /// Sends the code of a challenge again.
@@ -67,18 +56,28 @@ impl Auth {
     /// # Errors
     /// [`Error::RateLimited`] inside the resend delay, which burns no quota, and beyond `send_limit`.
     pub async fn resend(&self, id: ChallengeId, ctx: &RequestContext) -> Result<Resent, Error> {
+        self.check_rate(Operation::Challenge, ctx).await?;
         let mut change = self.parts.events.begin().await?;
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
-        if let Some(at) = self.next_mail_at(&mut change, &user).await? {
-            let delay = self.settings.signup.email_verification.resend_delay;
+        let step = asked(&challenge, &user);
+        let Some((purpose, to, rules)) = self.code_of(&step) else {
+            return Err(Error::InvalidInput("This challenge has no code that could be sent".to_owned()));
+        };
+        if let Some(at) = self.next_send_at(&mut change, &user, purpose, &to, rules).await? {
+            let delay = rules.resend_delay;
             return Err(Error::RateLimited { limit: Limit::Resend { delay }, retry_after: at.since(self.now()) });
         }
-        self.count_mail(user.email.as_str()).await?;
-        self.mail_code(&mut change, &user, &challenge).await?;
+        self.send_counted(&mut change, &user, &challenge, purpose, to.clone(), rules).await?;
         self.parts.events.commit(change, ctx).await?;
-        let masked = self.settings.security.mask_sensitive;
-        let destination = if masked { user.email.masked() } else { user.email.to_string() };
+        let destination = if self.settings.security.mask_sensitive { to.masked() } else { to.as_str().to_owned() };
         Ok(Resent { destination })
+    }
+
+    /// What a challenge asks, if it can still be answered.
+    pub async fn challenge_step(&self, id: ChallengeId) -> Result<Step, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let (challenge, user) = self.open_challenge(&mut change, id).await?;
+        Ok(asked(&challenge, &user))
     }
 
     /// A challenge that can still be answered, and whose it is.
@@ -101,42 +100,206 @@ impl Auth {
         Ok((challenge, user))
     }
 
-    async fn prove_email(
+    /// The same, of the kind the answer is for.
+    async fn open_for(&self, change: &mut Change, input: &Respond) -> Result<(Challenge, User), Error> {
+        let (challenge, user) = self.open_challenge(change, input.challenge).await?;
+        if input.answer.step() == challenge.step {
+            Ok((challenge, user))
+        } else {
+            Err(mismatch(challenge.step, input.answer.step()))
+        }
+    }
+
+    async fn respond_with_code(
+        &self,
+        input: &Respond,
+        code: &Secret<String>,
+        password_shown: bool,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        if challenge.step == StepKind::VerifyPhone && user.phone.is_none() {
+            let message = "Phone number not yet provided. Submit phone number first.";
+            return Err(Error::InvalidInput(message.to_owned()));
+        }
+        let rules = match challenge.step {
+            StepKind::VerifyPhone => &self.settings.signup.phone_verification,
+            StepKind::VerifyEmail | StepKind::ChangePassword => &self.settings.signup.email_verification,
+        };
+        let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
+        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+            return Err(Error::ChallengeExhausted);
+        }
+        let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
+        let shown = match proven {
+            Ok(shown) => shown,
+            Err(error) => {
+                // The attempt counts, whatever comes of it.
+                change.record(Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step });
+                self.parts.events.commit(change, ctx).await?;
+                return Err(error);
+            }
+        };
+        if shown == Shown::Link && challenge.client_binding != self.client_binding(ctx) {
+            // Whoever opens a link elsewhere may not be who set the password of an account nobody has proven yet.
+            if !password_shown && user.completed_at.is_none() {
+                return Err(Error::Forbidden(Denial::PasswordNeeded));
+            }
+        }
+        attempt.succeeded().await;
+        challenge.password_proven |= password_shown;
+        self.finish(change, challenge, input, ctx).await
+    }
+
+    /// Compares the password that came beside a link; `false` when none came.
+    async fn prove_password(
+        &self,
+        input: &Respond,
+        password: Option<&Secret<String>>,
+        ctx: &RequestContext,
+    ) -> Result<bool, Error> {
+        let Some(password) = password else { return Ok(false) };
+        let challenge = self.parts.store.challenges().by_id(input.challenge).await?.ok_or(Error::ChallengeInvalid)?;
+        let user = self.parts.store.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
+        self.confirm_password(&user, password.clone(), ctx).await?;
+        Ok(true)
+    }
+
+    async fn prove_code(
         &self,
         change: &mut Change,
         challenge: &Challenge,
         user: &User,
         code: &Secret<String>,
-    ) -> Result<(), Error> {
-        let now = self.now();
-        let wrong = Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step };
-        let Some(sent) = change.one_time_secrets().unused_for(challenge.id, Purpose::VerifyEmail).await? else {
-            change.record(wrong);
-            return Err(Error::CodeInvalid);
+    ) -> Result<Result<Shown, Error>, Error> {
+        let purpose = match challenge.step {
+            StepKind::VerifyEmail => Purpose::VerifyEmail,
+            StepKind::VerifyPhone => Purpose::VerifyPhone,
+            StepKind::ChangePassword => return Ok(Err(Error::ChallengeInvalid)),
         };
-        if !change.one_time_secrets().claim_attempt(sent.id).await? {
-            return Err(Error::CodeExhausted);
-        }
-        if !self.code_matches(&sent, code) {
-            change.record(wrong);
-            return Err(Error::CodeInvalid);
-        }
-        if !change.one_time_secrets().consume(sent.id, user.auth_epoch, now).await? {
-            return Err(Error::CodeExpired);
-        }
-        let email = sent.destination.parse().map_err(|_| Error::CodeInvalid)?;
-        if !change.users().verify_email(user.id, &email, user.auth_epoch, now).await? {
-            return Err(Error::CodeInvalid);
-        }
+        let sent = change.one_time_secrets().unused_for(challenge.id, purpose).await?.filter(|_| !challenge.decoy);
+        let used = self.use_code(change, sent.as_ref(), user, code).await?;
+        let (shown, sent) = match (used, sent) {
+            (Ok(shown), Some(sent)) => (shown, sent),
+            (Ok(_), None) => return Ok(Err(Error::CodeInvalid)),
+            (Err(wrong), _) => return Ok(Err(wrong.of_verification())),
+        };
+        let marked = self.mark_proven(change, user, &sent.destination, purpose).await?;
+        Ok(if marked { Ok(shown) } else { Err(Error::CodeInvalid) })
+    }
+
+    /// Notes that an address is proven, if it still is the user's.
+    async fn mark_proven(
+        &self,
+        change: &mut Change,
+        user: &User,
+        destination: &str,
+        purpose: Purpose,
+    ) -> Result<bool, Error> {
+        let now = self.now();
+        let marked = if purpose == Purpose::VerifyPhone {
+            let Ok(phone) = destination.parse::<Phone>() else { return Ok(false) };
+            let marked = change.users().verify_phone(user.id, &phone, user.auth_epoch, now).await?;
+            change.record(Event::PhoneVerified { user: user.id, phone });
+            marked
+        } else {
+            let Ok(email) = destination.parse::<Email>() else { return Ok(false) };
+            let marked = change.users().verify_email(user.id, &email, user.auth_epoch, now).await?;
+            change.record(Event::EmailVerified { user: user.id, email });
+            marked
+        };
         // Tokens that say "not verified" may be about, from a time when nothing had to be proven.
         if let Some(latest_exp) = change.sessions().latest_exp_of(user.id).await? {
             change.revoke(Revocation::UserClaims(user.id, user.claims_version + 1), latest_exp);
         }
-        change.record(Event::EmailVerified { user: user.id, email });
-        Ok(())
+        Ok(marked)
+    }
+
+    /// Takes the number of a user who had none, or another one, and sends a code there.
+    async fn respond_with_phone(&self, input: &Respond, phone: &Phone, ctx: &RequestContext) -> Result<Outcome, Error> {
+        self.check_phone(phone)?;
+        let mut change = self.parts.events.begin().await?;
+        let (challenge, user) = self.open_for(&mut change, input).await?;
+        if user.phone.as_ref() != Some(phone) {
+            self.make_room_for_phone(&mut change, phone).await?;
+            let claims = !self.settings.signup.allow_duplicate_phones;
+            change.users().set_phone(user.id, phone, false, claims, self.now()).await.map_err(|error| match error {
+                crate::store::StoreError::Taken(_) => Error::PhoneTaken,
+                other => other.into(),
+            })?;
+            change.record(Event::PhoneChanged { user: user.id });
+        }
+        let user = change.users().by_id(user.id).await?.ok_or(Error::ChallengeInvalid)?;
+        let step = Step::VerifyPhone { phone: phone.clone() };
+        // The number is kept even where no message can go out now; the client learns why.
+        let sms_error = match self.provide_code(&mut change, &user, &challenge, &step).await {
+            Ok(()) => None,
+            Err(error @ Error::RateLimited { .. }) => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        self.parts.events.commit(change, ctx).await?;
+        Ok(Outcome::Challenged(Box::new(Challenged { user: user.id, challenge, step, sms_error })))
+    }
+
+    async fn respond_with_password(
+        &self,
+        input: &Respond,
+        password: &Secret<String>,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
+        let (_, user) = {
+            let mut look = self.parts.events.begin().await?;
+            self.open_for(&mut look, input).await?
+        };
+        // Hashing takes its time, so it comes before anything is held.
+        let hash = self.new_password(&user, password, ctx).await?;
+        let mut change = self.parts.events.begin().await?;
+        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        self.replace_password(&mut change, &user, &hash, Actor::Owner, EndReason::PasswordChanged).await?;
+        challenge.password_proven = true;
+        self.finish(change, challenge, input, ctx).await
+    }
+
+    /// Closes an answered challenge and goes on to what is left.
+    async fn finish(
+        &self,
+        mut change: Change,
+        challenge: Challenge,
+        input: &Respond,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
+        if !change.challenges().complete(challenge.id, self.now()).await? {
+            return Err(Error::ChallengeCompleted);
+        }
+        let (id, step) = (challenge.id, challenge.step);
+        change.record(Event::ChallengeCompleted { user: challenge.user, challenge: id, step });
+        let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
+        self.refuse_locked(&user)?;
+        let proof = Proof { password: challenge.password_proven, amr: challenge.amr, renews: None };
+        self.admit(change, user, proof, input.client.clone(), ctx).await
     }
 }
 
+/// What a challenge asks of its user as things stand.
+fn asked(challenge: &Challenge, user: &User) -> Step {
+    match challenge.step {
+        StepKind::VerifyEmail => Step::VerifyEmail { email: user.email.clone() },
+        StepKind::VerifyPhone => phone_step(user),
+        StepKind::ChangePassword => Step::ChangePassword,
+    }
+}
+
+/// The sentence clients know.
 fn mismatch(expected: StepKind, got: StepKind) -> Error {
     Error::InvalidInput(format!("Challenge type mismatch: expected {}, got {}", expected.as_str(), got.as_str()))
+}
+
+/// Where a step sends its code.
+pub(super) fn destination_of(step: &Step) -> Option<(Purpose, Destination)> {
+    match step {
+        Step::VerifyEmail { email } => Some((Purpose::VerifyEmail, Destination::Email(email.clone()))),
+        Step::VerifyPhone { phone } => Some((Purpose::VerifyPhone, Destination::Phone(phone.clone()))),
+        Step::CollectPhone | Step::ChangePassword => None,
+    }
 }

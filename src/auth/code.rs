@@ -1,90 +1,235 @@
 //! Codes: made, hashed, sent, checked.
 //!
 //! A code is stored as an HMAC over everything it is bound to, so a row moved or copied by hand is
-//! worthless, and a stolen database does not tell the codes.
+//! worthless, and a stolen database does not tell the codes. A mailed link carries a secret of its
+//! own, far longer than the code: whoever can only guess gains nothing from it.
 
 use aws_lc_rs::hmac;
 
 use crate::auth::Auth;
-use crate::domain::challenge::Challenge;
+use crate::config::settings::{ChallengeBinding, ResetCode, Verification};
 use crate::domain::clock::Time;
+use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
-use crate::domain::error::{Error, Limit};
-use crate::domain::event::Event;
+use crate::domain::error::Error;
 use crate::domain::hex::{hex, unhex};
-use crate::domain::id::random_number;
+use crate::domain::id::{ChallengeId, random_number};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
-use crate::mail::{Content, Message};
 use crate::store::one_time_secrets::{OneTimeSecret, Purpose};
 use crate::tokens::keys;
 
+/// Random bytes in the secret of a link.
+const LINK_BYTES: usize = 20;
+
+/// Where a code goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Destination {
+    /// By mail.
+    Email(Email),
+    /// By text message.
+    Phone(Phone),
+}
+
+impl Destination {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Email(email) => email.as_str(),
+            Self::Phone(phone) => phone.as_str(),
+        }
+    }
+
+    pub(super) fn masked(&self) -> String {
+        match self {
+            Self::Email(email) => email.masked(),
+            Self::Phone(phone) => phone.masked(),
+        }
+    }
+}
+
+/// A code about to be made.
+#[derive(Debug)]
+pub(super) struct NewCode<'a> {
+    pub(super) purpose: Purpose,
+    /// The challenge that asks for it.
+    pub(super) challenge: Option<ChallengeId>,
+    pub(super) to: Destination,
+    pub(super) rules: CodeRules<'a>,
+}
+
+/// What the settings say about a kind of code.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CodeRules<'a> {
+    length: usize,
+    pub(super) ttl: std::time::Duration,
+    max_attempts: u32,
+    link_url: Option<&'a str>,
+}
+
+impl<'a> From<&'a Verification> for CodeRules<'a> {
+    fn from(rules: &'a Verification) -> Self {
+        let Verification { code_length, ttl, max_attempts, link_url, .. } = rules;
+        Self { length: *code_length, ttl: *ttl, max_attempts: *max_attempts, link_url: link_url.as_deref() }
+    }
+}
+
+impl<'a> From<&'a ResetCode> for CodeRules<'a> {
+    fn from(rules: &'a ResetCode) -> Self {
+        let ResetCode { code_length, ttl, max_attempts, link_url } = rules;
+        Self { length: *code_length, ttl: *ttl, max_attempts: *max_attempts, link_url: link_url.as_deref() }
+    }
+}
+
+/// What was right about a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// It was typed in.
+    Code,
+    /// It came with the mailed link, in whatever browser that was opened.
+    Link,
+}
+
+/// What was wrong with a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// Not this one, or there is none.
+    Invalid,
+    /// It was right once.
+    Expired,
+    /// No try is left.
+    Exhausted,
+}
+
+impl Wrong {
+    pub(super) fn of_verification(self) -> Error {
+        match self {
+            Self::Invalid => Error::CodeInvalid,
+            Self::Expired => Error::CodeExpired,
+            Self::Exhausted => Error::CodeExhausted,
+        }
+    }
+
+    pub(super) fn of_reset(self) -> Error {
+        match self {
+            Self::Invalid => Error::ResetCodeInvalid,
+            Self::Expired => Error::ResetCodeExpired,
+            Self::Exhausted => Error::ResetExhausted,
+        }
+    }
+}
+
 impl Auth {
-    /// Makes a new code for a challenge, voids its predecessors and mails it.
-    ///
-    /// The caller has counted it with [`Auth::count_mail`] before.
-    pub(super) async fn mail_code(&self, change: &mut Change, user: &User, challenge: &Challenge) -> Result<(), Error> {
-        let rules = &self.settings.signup.email_verification;
+    /// Makes a new code, voids its predecessors and sends it. The caller has counted it before.
+    pub(super) async fn send_code(&self, change: &mut Change, user: &User, new: NewCode<'_>) -> Result<(), Error> {
         let now = self.now();
-        let code = random_digits(rules.code_length);
+        let code = random_digits(new.rules.length);
+        let link = new.rules.link_url.map(|url| (url, random_link()));
         let mut secret = OneTimeSecret {
             id: random_number(),
             user: user.id,
-            purpose: Purpose::VerifyEmail,
-            challenge: Some(challenge.id),
-            destination: user.email.to_string(),
+            purpose: new.purpose,
+            challenge: new.challenge,
+            destination: new.to.as_str().to_owned(),
             secret_hash: String::new(),
+            link_hash: None,
             auth_epoch: user.auth_epoch,
             attempts: 0,
-            max_attempts: i64::from(rules.max_attempts),
+            max_attempts: i64::from(new.rules.max_attempts),
             created_at: now,
-            expires_at: now + rules.ttl,
+            expires_at: now + new.rules.ttl,
         };
-        secret.secret_hash = hex(hmac::sign(&self.code_key(), bound(&secret, &code).as_bytes()).as_ref());
+        secret.secret_hash = self.hash_of(&secret, "code", &code);
+        secret.link_hash = link.as_ref().map(|(_, token)| self.hash_of(&secret, "link", token));
         change.one_time_secrets().replace(&secret).await?;
-        change.record(Event::EmailVerificationRequested { user: user.id, email: user.email.clone() });
-        let content = Content::Verification { code, ttl: rules.ttl };
-        change.send(Message { to: user.email.clone(), content }, secret.expires_at);
+        let link = link.map(|(url, token)| link_to(url, &token, &new, user));
+        self.announce_code(change, user, &new, code, link);
         Ok(())
     }
 
-    /// Whether this is the code that was sent.
-    pub(super) fn code_matches(&self, secret: &OneTimeSecret, code: &Secret<String>) -> bool {
-        let Some(stored) = unhex(&secret.secret_hash) else { return false };
-        hmac::verify(&self.code_key(), bound(secret, code).as_bytes(), &stored).is_ok()
-    }
-
-    /// Counts a mail to this address against `send_limit`.
+    /// Checks a code against what was sent and uses it up when it is right. A try is taken first.
     ///
-    /// The counter belongs to the address, not to the account: an account that gives way to
-    /// another signup does not bring a new quota.
-    pub(super) async fn count_mail(&self, email: &str) -> Result<(), Error> {
-        let limit = self.settings.signup.email_verification.send_limit;
-        let count = self.parts.transient.count(&format!("mail/verify/{email}"), limit.window).await?;
-        let max = u64::from(limit.max);
-        if count.value > max {
-            let limit = Limit::EmailSend { count: count.value, max };
-            return Err(Error::RateLimited { limit, retry_after: count.resets_in });
+    /// # Errors
+    /// What is wrong with it comes as the inner error; the outer one is the database's.
+    pub(super) async fn use_code(
+        &self,
+        change: &mut Change,
+        sent: Option<&OneTimeSecret>,
+        user: &User,
+        given: &Secret<String>,
+    ) -> Result<Result<Shown, Wrong>, Error> {
+        let now = self.now();
+        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Invalid)) };
+        if !change.one_time_secrets().claim_attempt(sent.id).await? {
+            return Ok(Err(Wrong::Exhausted));
         }
-        Ok(())
+        let Some(shown) = self.compare(sent, given) else { return Ok(Err(Wrong::Invalid)) };
+        if !change.one_time_secrets().consume(sent.id, user.auth_epoch, now).await? {
+            return Ok(Err(Wrong::Expired));
+        }
+        Ok(Ok(shown))
     }
 
-    /// When a further mail may go to this address of the user, if not yet.
-    pub(super) async fn next_mail_at(&self, change: &mut Change, user: &User) -> Result<Option<Time>, Error> {
-        let last = change.one_time_secrets().last_sent(user.id, Purpose::VerifyEmail, user.email.as_str()).await?;
-        let delay = self.settings.signup.email_verification.resend_delay;
-        Ok(last.map(|at| at + delay).filter(|at| *at > self.now()))
+    /// Checks a code without using it up. A try is taken first, and given back when the code is right.
+    pub(super) async fn try_code(
+        &self,
+        change: &mut Change,
+        sent: Option<&OneTimeSecret>,
+        user: &User,
+        given: &Secret<String>,
+    ) -> Result<Result<(), Wrong>, Error> {
+        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Invalid)) };
+        if !change.one_time_secrets().claim_attempt(sent.id).await? {
+            return Ok(Err(Wrong::Exhausted));
+        }
+        if self.compare(sent, given).is_none() {
+            return Ok(Err(Wrong::Invalid));
+        }
+        change.one_time_secrets().return_attempt(sent.id).await?;
+        Ok(if sent.expires_at > self.now() { Ok(()) } else { Err(Wrong::Expired) })
+    }
+
+    fn compare(&self, sent: &OneTimeSecret, given: &Secret<String>) -> Option<Shown> {
+        let is = |stored: &str, part: &str| {
+            let Some(stored) = unhex(stored) else { return false };
+            hmac::verify(&self.code_key(), bound(sent, part, given).as_bytes(), &stored).is_ok()
+        };
+        if is(&sent.secret_hash, "code") {
+            return Some(Shown::Code);
+        }
+        sent.link_hash.as_ref().is_some_and(|hash| is(hash, "link")).then_some(Shown::Link)
+    }
+
+    /// When a further code of this kind may go to this address of the user, if not yet.
+    pub(super) async fn next_send_at(
+        &self,
+        change: &mut Change,
+        user: &User,
+        purpose: Purpose,
+        to: &Destination,
+        rules: &Verification,
+    ) -> Result<Option<Time>, Error> {
+        let last = change.one_time_secrets().last_sent(user.id, purpose, to.as_str()).await?;
+        Ok(last.map(|at| at + rules.resend_delay).filter(|at| *at > self.now()))
     }
 
     /// Recognises the client that began a challenge: its device token, else where it comes from
     /// and what it calls itself.
     pub(super) fn client_binding(&self, ctx: &RequestContext) -> String {
-        let text = match &ctx.device_token {
-            Some(token) => format!("device\0{token}"),
-            None => format!("client\0{}\0{}", ctx.address_prefix(), ctx.user_agent.as_deref().unwrap_or("")),
+        let text = match (self.settings.challenge.bind, &ctx.device_token) {
+            // Nobody comes a second time with a random number.
+            (ChallengeBinding::None, _) => format!("nobody\0{}", random_number()),
+            (ChallengeBinding::Ip, _) => format!("address\0{}", ctx.address_prefix()),
+            (ChallengeBinding::Device, Some(token)) => format!("device\0{token}"),
+            (ChallengeBinding::Device, None) => {
+                format!("client\0{}\0{}", ctx.address_prefix(), ctx.user_agent.as_deref().unwrap_or(""))
+            }
         };
         hex(hmac::sign(&self.code_key(), text.as_bytes()).as_ref())
+    }
+
+    fn hash_of(&self, secret: &OneTimeSecret, part: &str, value: &Secret<String>) -> String {
+        hex(hmac::sign(&self.code_key(), bound(secret, part, value).as_bytes()).as_ref())
     }
 
     fn code_key(&self) -> hmac::Key {
@@ -92,9 +237,25 @@ impl Auth {
     }
 }
 
-fn bound(secret: &OneTimeSecret, code: &Secret<String>) -> String {
+fn bound(secret: &OneTimeSecret, part: &str, value: &Secret<String>) -> String {
     let OneTimeSecret { id, user, purpose, destination, auth_epoch, .. } = secret;
-    format!("{}\0{user}\0{destination}\0{auth_epoch}\0{id}\0{}", purpose.as_str(), code.expose())
+    format!("{}\0{part}\0{user}\0{destination}\0{auth_epoch}\0{id}\0{}", purpose.as_str(), value.expose())
+}
+
+/// The link of a mail: the operator's page, and what it needs to know.
+fn link_to(url: &str, token: &Secret<String>, new: &NewCode<'_>, user: &User) -> Secret<String> {
+    let mut link = url::Url::parse(url).expect("the settings hold only good addresses");
+    {
+        let mut query = link.query_pairs_mut();
+        query.append_pair("code", token.expose());
+        if let Some(challenge) = new.challenge {
+            query.append_pair("session", &challenge.to_string());
+        }
+        if matches!(new.purpose, Purpose::PasswordReset | Purpose::AdminReset) {
+            query.append_pair("email", user.email.as_str());
+        }
+    }
+    Secret::new(link.into())
 }
 
 /// `length` decimal digits, each as likely as the other.
@@ -111,6 +272,13 @@ fn random_digits(length: usize) -> Secret<String> {
     Secret::new(digits)
 }
 
+/// The secret of a link: hexadecimal, and so told from a code by its length.
+fn random_link() -> Secret<String> {
+    let mut bytes = [0; LINK_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
+    Secret::new(hex(&bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +289,6 @@ mod tests {
             let code = random_digits(length);
             assert!(code.expose().len() == length && code.expose().bytes().all(|byte| byte.is_ascii_digit()));
         }
+        assert_eq!(random_link().expose().len(), 2 * LINK_BYTES);
     }
 }

@@ -1,20 +1,25 @@
 //! The door: everybody who proved a password comes here and leaves with a session or a challenge.
 
+use crate::auth::challenge::destination_of;
+use crate::auth::code::{Destination, NewCode};
 use crate::auth::{Auth, Challenged, Client, Grant, Outcome, TokenPair};
+use crate::config::settings::{OnSessionLimit, Verification};
 use crate::domain::challenge::{Challenge, Facts, Step, next_step};
+use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::error::Error;
+use crate::domain::error::{Denial, Error};
 use crate::domain::event::Event;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
-use crate::domain::session::{Delivery, Session};
+use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
+use crate::store::revocations::Revocation;
 
 /// Longest user agent kept with a session, in bytes.
-const MAX_USER_AGENT: usize = 512;
+pub(super) const MAX_USER_AGENT: usize = 512;
 
 /// What a client has shown on its way in.
 #[derive(Debug, Clone)]
@@ -23,12 +28,14 @@ pub(super) struct Proof {
     pub(super) password: bool,
     /// How it proved who it is (RFC 8176 values).
     pub(super) amr: Vec<String>,
+    /// The session it came with, which is renewed instead of another one being opened.
+    pub(super) renews: Option<SessionId>,
 }
 
 impl Proof {
     /// A password.
     pub(super) fn password() -> Self {
-        Self { password: true, amr: vec!["pwd".to_owned()] }
+        Self { password: true, amr: vec!["pwd".to_owned()], renews: None }
     }
 }
 
@@ -43,18 +50,46 @@ impl Auth {
         client: Client,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
-        match next_step(&Facts { user: &user }, &self.policy()) {
-            Some(step) => {
-                let challenged = self.challenge(&mut change, &user, step, &proof, ctx).await?;
-                self.parts.events.commit(change, ctx).await?;
-                Ok(Outcome::Challenged(Box::new(challenged)))
-            }
-            None => self.open_session(change, user, proof, client, ctx).await,
+        let user = self.complete_if_proven(&mut change, user, proof.password).await?;
+        if let Some(step) = next_step(&Facts { user: &user }, &self.policy()) {
+            let challenged = self.challenge(&mut change, &user, step, &proof, ctx).await?;
+            self.parts.events.commit(change, ctx).await?;
+            return Ok(Outcome::Challenged(Box::new(challenged)));
         }
+        let (change, user, claims) = self.ask_before_tokens(change, user, &proof, ctx).await?;
+        self.open_session(change, user, proof, claims, client, ctx).await
+    }
+
+    /// Completes an account whose addresses are proven as demanded.
+    ///
+    /// Until then anybody may have set its password and the rest. That is kept only for the client
+    /// that knows the password; else it goes before the account becomes its owner's.
+    pub(super) async fn complete_if_proven(
+        &self,
+        change: &mut Change,
+        user: User,
+        password_shown: bool,
+    ) -> Result<User, Error> {
+        let policy = self.policy();
+        let is_proven = (user.email_verified || !policy.verify_email) && (user.phone_verified || !policy.verify_phone);
+        if user.completed_at.is_some() || !is_proven {
+            return Ok(user);
+        }
+        if !password_shown {
+            change.users().strip_unfinished(user.id, self.now()).await?;
+            change.trusted_devices().delete_all(user.id).await?;
+        }
+        let completed = change.users().complete(user.id, self.now()).await?;
+        let user = change.users().by_id(user.id).await?.ok_or(Error::NotFound)?;
+        if completed {
+            change.record(Event::AccountCompleted { user: user.id });
+            self.welcome(change, &user);
+        }
+        Ok(user)
     }
 
     /// Puts a step to the user: the open challenge of this very client, or a new one.
-    async fn challenge(
+    pub(super) async fn challenge(
         &self,
         change: &mut Change,
         user: &User,
@@ -64,7 +99,7 @@ impl Auth {
     ) -> Result<Challenged, Error> {
         let now = self.now();
         let binding = self.client_binding(ctx);
-        let open = change.challenges().open_of(user.id, step.kind(), user.auth_epoch, &binding, now).await?;
+        let open = change.challenges().open_of(user.id, step.kind(), user.auth_epoch, &binding, false, now).await?;
         let (challenge, is_new) = match open {
             Some(challenge) => (challenge, false),
             None => (self.new_challenge(user, &step, proof, binding, now), true),
@@ -74,32 +109,80 @@ impl Auth {
             let (challenge, step) = (challenge.id, step.kind());
             change.record(Event::ChallengeCreated { user: user.id, challenge, step });
         }
-        self.provide_code(change, user, &challenge).await?;
-        Ok(Challenged { user: user.id, challenge, step })
+        change.record(Event::LoginChallenged { user: user.id, step: step.kind() });
+        self.provide_code(change, user, &challenge, &step).await?;
+        Ok(Challenged { user: user.id, challenge, step, sms_error: None })
     }
 
-    /// Makes sure the challenge can be answered. Inside the resend delay the mail already on its
+    /// Makes sure the challenge can be answered. Inside the resend delay the message already on its
     /// way does: nobody gets a second one and nobody is refused for it.
-    async fn provide_code(&self, change: &mut Change, user: &User, challenge: &Challenge) -> Result<(), Error> {
-        let too_soon = self.next_mail_at(change, user).await?.is_some();
-        if too_soon && self.has_live_code(change, user, challenge).await? {
+    pub(super) async fn provide_code(
+        &self,
+        change: &mut Change,
+        user: &User,
+        challenge: &Challenge,
+        step: &Step,
+    ) -> Result<(), Error> {
+        let Some((purpose, to, rules)) = self.code_of(step) else { return Ok(()) };
+        let too_soon = self.next_send_at(change, user, purpose, &to, rules).await?.is_some();
+        if too_soon && self.has_live_code(change, user, challenge, purpose, &to).await? {
             return Ok(());
         }
-        self.count_mail(user.email.as_str()).await?;
-        self.mail_code(change, user, challenge).await
+        self.send_counted(change, user, challenge, purpose, to, rules).await
     }
 
-    async fn has_live_code(&self, change: &mut Change, user: &User, challenge: &Challenge) -> Result<bool, Error> {
+    /// What kind of code a step asks for, where it goes, and by which rules.
+    pub(super) fn code_of(&self, step: &Step) -> Option<(Purpose, Destination, &Verification)> {
+        let (purpose, to) = destination_of(step)?;
+        let rules = match to {
+            Destination::Email(_) => &self.settings.signup.email_verification,
+            Destination::Phone(_) => &self.settings.signup.phone_verification,
+        };
+        Some((purpose, to, rules))
+    }
+
+    pub(super) async fn send_counted(
+        &self,
+        change: &mut Change,
+        user: &User,
+        challenge: &Challenge,
+        purpose: Purpose,
+        to: Destination,
+        rules: &Verification,
+    ) -> Result<(), Error> {
+        self.count_message(&to, rules).await?;
+        let new = NewCode { purpose, challenge: Some(challenge.id), to, rules: rules.into() };
+        self.send_code(change, user, new).await
+    }
+
+    async fn has_live_code(
+        &self,
+        change: &mut Change,
+        user: &User,
+        challenge: &Challenge,
+        purpose: Purpose,
+        to: &Destination,
+    ) -> Result<bool, Error> {
         let now = self.now();
-        let own = change.one_time_secrets().unused_for(challenge.id, Purpose::VerifyEmail).await?;
-        if own.is_some_and(|code| code.expires_at > now && code.attempts < code.max_attempts) {
+        let own = change.one_time_secrets().unused_for(challenge.id, purpose).await?;
+        let is_live = |code: &crate::store::one_time_secrets::OneTimeSecret| {
+            code.destination == to.as_str() && code.expires_at > now && code.attempts < code.max_attempts
+        };
+        if own.is_some_and(|code| is_live(&code)) {
             return Ok(true);
         }
         let mut secrets = change.one_time_secrets();
-        Ok(secrets.adopt(user.id, Purpose::VerifyEmail, user.auth_epoch, challenge.id, now).await?)
+        Ok(secrets.adopt(user.id, purpose, user.auth_epoch, to.as_str(), challenge.id, now).await?)
     }
 
-    fn new_challenge(&self, user: &User, step: &Step, proof: &Proof, binding: String, now: Time) -> Challenge {
+    pub(super) fn new_challenge(
+        &self,
+        user: &User,
+        step: &Step,
+        proof: &Proof,
+        binding: String,
+        now: Time,
+    ) -> Challenge {
         Challenge {
             id: ChallengeId::random(),
             user: user.id,
@@ -110,6 +193,7 @@ impl Auth {
             password_proven: proof.password,
             amr: proof.amr.clone(),
             client_binding: binding,
+            decoy: false,
             created_at: now,
             expires_at: now + self.settings.challenge.ttl,
             completed_at: None,
@@ -122,6 +206,7 @@ impl Auth {
         mut change: Change,
         user: User,
         proof: Proof,
+        claims: Option<serde_json::Map<String, serde_json::Value>>,
         client: Client,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
@@ -129,21 +214,109 @@ impl Auth {
         if !change.users().note_login(user.id, user.auth_epoch, now).await? {
             return Err(Error::InvalidCredentials);
         }
-        // Whoever gets in has passed every verification that is asked for now.
-        change.users().complete(user.id, now).await?;
-        let session = self.new_session(&user, proof, client, ctx, now);
+        if let Some(session) = self.renewed(&mut change, &user, &proof, now).await? {
+            self.parts.events.commit(change, ctx).await?;
+            return Ok(Outcome::Authenticated(Box::new(self.grant(user, session, now)?)));
+        }
+        let device = self.recognise_device(&mut change, &user, &client, ctx).await?;
+        let mut session = self.new_session(&user, proof, &client, ctx, now);
+        session.device = device.device.clone();
+        session.trusted_device = device.trusted;
+        session.claims = claims.map(|claims| serde_json::Value::Object(claims).to_string());
+        if device.trusted.is_none() && self.is_new_device(&mut change, &user, &session).await? {
+            self.tell_new_device(&mut change, &user, &session, ctx);
+        }
+        self.make_room_for_session(&mut change, &user, &session).await?;
         change.sessions().insert(&session).await?;
         change.record(Event::LoginSucceeded { user: user.id, session: session.id });
         self.parts.events.commit(change, ctx).await?;
-        let grant = self.grant(user, session, now)?;
+        let mut grant = self.grant(user, session, now)?;
+        grant.device_token = device.token;
         Ok(Outcome::Authenticated(Box::new(grant)))
     }
 
-    fn new_session(&self, user: &User, proof: Proof, client: Client, ctx: &RequestContext, now: Time) -> Session {
+    /// Whether the user has been here before, and never with this client.
+    async fn is_new_device(&self, change: &mut Change, user: &User, session: &Session) -> Result<bool, Error> {
+        if !self.settings.notifications.new_device {
+            return Ok(false);
+        }
+        let known = change.sessions().user_agents_of(user.id).await?;
+        Ok(!known.is_empty() && !known.contains(&session.user_agent))
+    }
+
+    /// The session the client came with, its user just proven anew; `None` when it came without
+    /// one, or with one that has ended or is somebody else's.
+    async fn renewed(
+        &self,
+        change: &mut Change,
+        user: &User,
+        proof: &Proof,
+        now: Time,
+    ) -> Result<Option<Session>, Error> {
+        let Some(id) = proof.renews else { return Ok(None) };
+        let Some(session) = change.sessions().by_id(id).await? else { return Ok(None) };
+        let is_theirs = session.user == user.id && session.auth_epoch == user.auth_epoch;
+        if !is_theirs || self.has_ended(&session, now) {
+            return Ok(None);
+        }
+        let access_exp = self.access_expiry(&session, now);
+        if !change.sessions().renew_auth(id, &proof.amr, now, access_exp).await? {
+            return Ok(None);
+        }
+        change.record(Event::Reauthenticated { user: user.id, session: id });
+        Ok(Some(Session { auth_time: now, amr: proof.amr.clone(), last_activity_at: now, ..session }))
+    }
+
+    /// Ends the sessions that stand in the way of a new one.
+    ///
+    /// Two logins at once wait for each other: both have written the user's row by now.
+    async fn make_room_for_session(&self, change: &mut Change, user: &User, new: &Session) -> Result<(), Error> {
+        let rules = &self.settings.session;
+        let mut live = change.sessions().live_of(user.id, user.auth_epoch, new.created_at).await?;
+        live.retain(|session| !self.has_ended(session, new.created_at));
+        let mut ended = Vec::new();
+        if rules.single {
+            ended.extend(live.drain(..).map(|session| (session, EndReason::SingleSession)));
+        }
+        if rules.one_per_device && new.trusted_device.is_some() {
+            let same = live.extract_if(.., |session| session.trusted_device == new.trusted_device);
+            ended.extend(same.map(|session| (session, EndReason::SameDevice)));
+        }
+        let max = rules.max_concurrent as usize;
+        if max > 0 && live.len() >= max {
+            if rules.on_limit == OnSessionLimit::Deny {
+                return Err(Error::Forbidden(Denial::SessionLimit));
+            }
+            // Latest first: what stands behind has been idle longest.
+            ended.extend(live.drain(max - 1..).map(|session| (session, EndReason::MaxConcurrent)));
+        }
+        for (session, reason) in ended {
+            self.end_session(change, &session, reason).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends one session within a change; answers whether it lived.
+    pub(super) async fn end_session(
+        &self,
+        change: &mut Change,
+        session: &Session,
+        reason: EndReason,
+    ) -> Result<bool, Error> {
+        if !change.sessions().revoke(session.id, reason, self.now()).await? {
+            return Ok(false);
+        }
+        change.revoke(Revocation::Session(session.id), session.latest_exp);
+        change.record(Event::SessionEnded { user: session.user, session: session.id, reason });
+        Ok(true)
+    }
+
+    fn new_session(&self, user: &User, proof: Proof, client: &Client, ctx: &RequestContext, now: Time) -> Session {
         let expires_at = now + self.settings.session.max_lifetime;
         let mut family = [0; 32];
         aws_lc_rs::rand::fill(&mut family).expect("the system has randomness");
-        Session {
+        let user_agent = ctx.user_agent.as_deref().unwrap_or("");
+        let mut session = Session {
             id: SessionId::random(),
             user: user.id,
             family: hex(&family),
@@ -153,7 +326,7 @@ impl Auth {
             refresh_kid: self.refresh_tokens().active_kid().to_owned(),
             seen: None,
             auth_epoch: user.auth_epoch,
-            latest_exp: self.minter.expiry(expires_at, now),
+            latest_exp: now,
             amr: proof.amr,
             acr: "aal1".to_owned(),
             auth_time: now,
@@ -161,12 +334,32 @@ impl Auth {
             delivery: client.delivery,
             auth_method: "password".to_owned(),
             ip: ctx.ip.to_string(),
-            user_agent: truncated(ctx.user_agent.as_deref().unwrap_or(""), MAX_USER_AGENT).to_owned(),
+            user_agent: truncated(user_agent, MAX_USER_AGENT).to_owned(),
+            device: client_hints::device(user_agent),
+            trusted_device: None,
+            claims: None,
             created_at: now,
             last_activity_at: now,
             expires_at,
             revoked_at: None,
-        }
+        };
+        session.latest_exp = self.access_expiry(&session, now);
+        session
+    }
+
+    /// When an access token made now for a session expires. Where sessions end by idleness, no
+    /// token outlives that: it comes back to be refreshed, and so to be looked at.
+    pub(super) fn access_expiry(&self, session: &Session, now: Time) -> Time {
+        let idle = self.settings.session.idle_timeout;
+        let latest = if idle.is_zero() { session.expires_at } else { session.expires_at.min(now + idle) };
+        self.minter.expiry(latest, now)
+    }
+
+    /// Whether a session has ended by its age or by idleness. (By purpose is told by its row.)
+    pub(super) fn has_ended(&self, session: &Session, now: Time) -> bool {
+        let idle = self.settings.session.idle_timeout;
+        let is_idle = !idle.is_zero() && session.last_activity_at + idle <= now;
+        session.revoked_at.is_some() || session.expires_at <= now || is_idle
     }
 
     /// When a refresh token made now expires: never after its session.
@@ -180,7 +373,7 @@ impl Auth {
 
     /// The tokens of a session as it is now.
     pub(super) fn grant(&self, user: User, session: Session, now: Time) -> Result<Grant, Error> {
-        let expires_at = self.minter.expiry(session.expires_at, now);
+        let expires_at = self.access_expiry(&session, now);
         let refresh = self
             .refresh_tokens()
             .of(&session)
@@ -193,12 +386,12 @@ impl Auth {
             refresh,
             refresh_expires_at: session.refresh_expires_at,
         };
-        Ok(Grant { user, session, tokens, access: token })
+        Ok(Grant { user, session, tokens, access: token, device_token: None })
     }
 }
 
 /// The longest beginning of a text that fits, cut between characters.
-fn truncated(text: &str, max_bytes: usize) -> &str {
+pub(super) fn truncated(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;

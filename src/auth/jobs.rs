@@ -1,24 +1,47 @@
-//! What is swept out from time to time.
+//! What is swept out from time to time, by one node of several.
 
 use std::time::Duration;
 
-use crate::domain::clock::Time;
-use crate::store::{Store, StoreError};
+use crate::auth::Auth;
+use crate::domain::error::Error;
 
 /// An account that is not finished by then never will be.
 const UNFINISHED: Duration = Duration::from_hours(24);
 /// Ended sessions, lapsed challenges and codes, and finished messages are kept this long for whoever asks.
 const ENDED: Duration = Duration::from_hours(30 * 24);
+/// The job that sweeps.
+const PURGE: &str = "purge";
+/// How often it runs.
+pub const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// A little early is on time: nodes wake at their own pace.
+const NOT_BEFORE: Duration = Duration::from_mins(9);
+/// A node that has not finished by then has died.
+const LEASE: Duration = Duration::from_mins(5);
 
-/// Removes what is of no use any more; answers how many rows.
-pub async fn purge(store: &Store, now: Time) -> Result<u64, StoreError> {
-    let mut tx = store.begin().await?;
-    let mut rows = tx.users().purge_unfinished(now - UNFINISHED).await?;
-    rows += tx.sessions().purge(now - ENDED).await?;
-    rows += tx.challenges().purge(now - UNFINISHED).await?;
-    rows += tx.one_time_secrets().purge(now - UNFINISHED).await?;
-    rows += tx.outbox().purge(now - ENDED).await?;
-    rows += tx.revocations().purge(now).await?;
-    tx.commit().await?;
-    Ok(rows)
+impl Auth {
+    /// Removes what is of no use any more, unless another node does or has just done it; answers how many rows.
+    pub async fn purge(&self, node: &str) -> Result<Option<u64>, Error> {
+        let now = self.now();
+        let mut tx = self.parts.store.begin().await?;
+        let is_ours = tx.jobs().take(PURGE, node, NOT_BEFORE, LEASE, now).await?;
+        tx.commit().await?;
+        if !is_ours {
+            return Ok(None);
+        }
+        let mut tx = self.parts.store.begin().await?;
+        let audit = &self.settings.audit;
+        let mut rows = tx.users().purge_unfinished(now - UNFINISHED).await?;
+        rows += tx.sessions().purge(now - ENDED).await?;
+        rows += tx.challenges().purge(now - UNFINISHED).await?;
+        rows += tx.one_time_secrets().purge(now - UNFINISHED).await?;
+        rows += tx.trusted_devices().purge(now).await?;
+        rows += tx.invitations().purge(now - ENDED).await?;
+        rows += tx.outbox().purge(now - ENDED).await?;
+        rows += tx.revocations().purge(now).await?;
+        rows += tx.audit().purge_logins(now - audit.login_attempt_retention).await?;
+        rows += tx.audit().purge(now - audit.retention).await?;
+        tx.jobs().done(PURGE, node, self.now()).await?;
+        tx.commit().await?;
+        Ok(Some(rows))
+    }
 }

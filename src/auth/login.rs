@@ -5,45 +5,92 @@
 //! get the same answer; that an account is disabled is told only to who knows its password.
 
 use crate::auth::entry::Proof;
-use crate::auth::{Auth, Login, Outcome};
+use crate::auth::guard::LoginAttempt;
+use crate::auth::{Auth, Login, Operation, Outcome};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
-use crate::domain::event::{Event, LoginFailure};
+use crate::domain::event::{Actor, Event, LoginFailure};
+use crate::domain::secret::Secret;
 use crate::domain::user::User;
+use crate::events::Change;
 
 impl Auth {
     /// Logs a user in.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`] whether the identifier or the password is wrong,
-    /// [`Error::AccountLocked`] after a right password, [`Error::Unavailable`] when hashing is saturated.
+    /// [`Error::AccountLocked`] after a right password, [`Error::RateLimited`] after too many
+    /// failures, [`Error::Unavailable`] when hashing is saturated.
     pub async fn login(&self, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
+        self.check_rate(Operation::Login, ctx).await?;
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let accepted = self.accepts(&input.identifier);
         let user = found.filter(|_| accepted);
+        let attempt = self.reserve_login(&input.identifier, user.as_ref(), ctx).await?;
 
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let is_right = self.parts.hasher.load_full().verify(input.password, hash, ctx.ip).await?;
+        let verified = self.parts.hasher.load_full().verify(input.password.clone(), hash, ctx.ip).await;
+        let is_right = match verified {
+            Ok(is_right) => is_right,
+            Err(busy) => {
+                attempt.undecided().await;
+                return Err(busy.into());
+            }
+        };
         let user = match user {
             Some(user) if is_right => user,
-            Some(user) => return Err(self.refuse(Some(&user), LoginFailure::WrongPassword, ctx)),
-            None if accepted => return Err(self.refuse(None, LoginFailure::UnknownUser, ctx)),
-            None => return Err(self.refuse(None, LoginFailure::IdentifierKind, ctx)),
+            other => {
+                attempt.failed();
+                let reason = match (&other, accepted) {
+                    (Some(_), _) => LoginFailure::WrongPassword,
+                    (None, true) => LoginFailure::UnknownUser,
+                    (None, false) => LoginFailure::IdentifierKind,
+                };
+                return Err(self.refuse(other.as_ref(), reason, ctx));
+            }
         };
-        if let Some(lock) = &user.lock {
-            self.refuse(Some(&user), LoginFailure::AccountLocked, ctx);
-            return Err(Error::AccountLocked { reason: lock.reason.clone(), since: lock.at });
+        let entered = self.enter(user, input, ctx).await;
+        match &entered {
+            Ok(Outcome::Authenticated(_)) => attempt.succeeded().await,
+            Ok(Outcome::Challenged(_)) | Err(_) => attempt.undecided().await,
         }
+        entered
+    }
 
-        let change = self.parts.events.begin().await?;
-        self.admit(change, user, Proof::password(), input.client, ctx).await
+    /// Lets in whoever has shown the password.
+    async fn enter(&self, user: User, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let user = self.unlock_in_time(&mut change, user).await?;
+        if let Err(locked) = self.refuse_locked(&user) {
+            self.refuse(Some(&user), LoginFailure::AccountLocked, ctx);
+            return Err(locked);
+        }
+        let user = self.expire_password(&mut change, user).await?;
+        let proof = Proof { renews: input.renews, ..Proof::password() };
+        self.admit(change, user, proof, input.client, ctx).await
+    }
+
+    /// Counts the attempt before anything is hashed.
+    async fn reserve_login(
+        &self,
+        identifier: &Identifier,
+        user: Option<&User>,
+        ctx: &RequestContext,
+    ) -> Result<LoginAttempt, Error> {
+        let device = self.device_of(user, ctx).await?;
+        let reserved = self.begin_login(identifier.as_str(), user, device, ctx).await;
+        if matches!(reserved, Err(Error::RateLimited { .. })) {
+            self.parts.events.record(&Event::LoginBlocked { user: user.map(|user| user.id) }, ctx);
+        }
+        reserved
     }
 
     fn accepts(&self, identifier: &Identifier) -> bool {
         match identifier {
             Identifier::Email(_) => self.settings.login.email,
             Identifier::Username(_) => self.settings.login.username,
+            Identifier::Phone(_) => self.settings.login.phone,
             Identifier::Unknown(_) => true,
         }
     }
@@ -51,5 +98,69 @@ impl Auth {
     fn refuse(&self, user: Option<&User>, reason: LoginFailure, ctx: &RequestContext) -> Error {
         self.parts.events.record(&Event::LoginFailed { user: user.map(|user| user.id), reason }, ctx);
         Error::InvalidCredentials
+    }
+
+    /// The error for whoever has shown the password of a disabled account.
+    pub(super) fn refuse_locked(&self, user: &User) -> Result<(), Error> {
+        match &user.lock {
+            Some(lock) if lock.until.is_none_or(|until| until > self.now()) => {
+                Err(Error::AccountLocked { reason: lock.reason.clone(), since: lock.at, until: lock.until })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lifts a lock whose time is over.
+    async fn unlock_in_time(&self, change: &mut Change, user: User) -> Result<User, Error> {
+        let now = self.now();
+        let is_over = user.lock.as_ref().and_then(|lock| lock.until).is_some_and(|until| until <= now);
+        if is_over && change.users().unlock(user.id, now).await? {
+            change.record(Event::AccountEnabled { user: user.id, by: Actor::System });
+            self.tell_enabled(change, &user);
+            return Ok(User { lock: None, ..user });
+        }
+        Ok(user)
+    }
+
+    /// Asks for another password when this one is too old.
+    async fn expire_password(&self, change: &mut Change, user: User) -> Result<User, Error> {
+        let expiry = self.settings.password.expiry;
+        let set_at = user.password_changed_at.unwrap_or(user.created_at);
+        if expiry.is_zero() || user.must_change_password || set_at + expiry > self.now() {
+            return Ok(user);
+        }
+        if change.users().force_password_change(user.id, self.now()).await? {
+            change.record(Event::PasswordChangeForced { user: user.id, by: Actor::System });
+        }
+        Ok(User { must_change_password: true, ..user })
+    }
+
+    /// Compares a password with a known user's, outside of a login.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`] when it is another one.
+    pub(super) async fn confirm_password(
+        &self,
+        user: &User,
+        password: Secret<String>,
+        ctx: &RequestContext,
+    ) -> Result<(), Error> {
+        let device = self.device_of(Some(user), ctx).await?;
+        let attempt = self.begin_login(user.email.as_str(), Some(user), device, ctx).await?;
+        let verified = self.parts.hasher.load_full().verify(password, user.password_hash.clone(), ctx.ip).await;
+        match verified {
+            Ok(true) => {
+                attempt.succeeded().await;
+                Ok(())
+            }
+            Ok(false) => {
+                attempt.failed();
+                Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx))
+            }
+            Err(busy) => {
+                attempt.undecided().await;
+                Err(busy.into())
+            }
+        }
     }
 }

@@ -5,10 +5,16 @@
 
 mod challenge;
 mod code;
+mod device;
 mod entry;
+mod guard;
+mod hooks;
 mod jobs;
 mod login;
+mod notices;
 pub mod operator;
+mod password;
+mod profile;
 mod refresh;
 mod session;
 mod sight;
@@ -16,23 +22,26 @@ mod signup;
 
 use std::sync::Arc;
 
-use crate::config::settings::{self, Settings};
+use crate::config::settings::Settings;
 use crate::domain::challenge::{Challenge, Step};
 use crate::domain::clock::{Clock, Time};
-use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::secret::Secret;
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::User;
 use crate::events::Events;
+use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
 use crate::store::Store;
 use crate::tokens::keys::Purpose;
 use crate::tokens::{AccessMinter, AccessToken, KeyRing, RefreshTokens, Verifier};
 use crate::transient::Transient;
+use crate::webhooks::hooks::Hooks;
 
-pub use jobs::purge;
+pub use guard::Operation;
+pub use jobs::PURGE_EVERY;
 pub use sight::Sightings;
 
 /// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.
@@ -42,6 +51,7 @@ pub struct Auth {
     parts: Arc<Parts>,
     verifier: Arc<Verifier>,
     minter: Arc<AccessMinter>,
+    hooks: Hooks,
 }
 
 /// What the use cases stand on. Survives a reload.
@@ -61,6 +71,8 @@ pub struct Parts {
     pub revocations: Arc<Revocations>,
     /// Notes the first sight of a generation.
     pub sightings: Sightings,
+    /// Asks the operator's programs.
+    pub outgoing: Outgoing,
     /// Counts.
     pub metrics: crate::metrics::Metrics,
     /// Time.
@@ -74,7 +86,14 @@ impl Auth {
         let (keys, clock) = (&parts.keys, parts.clock.clone());
         let verifier = Verifier::new(keys, &settings.jwt, &clock, &parts.metrics);
         let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
-        Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter) }
+        let hooks = Hooks::new(&settings.hooks, parts.outgoing.clone());
+        Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter), hooks }
+    }
+
+    /// The same use cases under other settings.
+    #[must_use]
+    pub fn under(&self, settings: Arc<Settings>) -> Self {
+        Self::new(settings, Arc::clone(&self.parts))
     }
 
     /// Verifies tokens.
@@ -110,8 +129,8 @@ impl Auth {
     }
 
     fn policy(&self) -> crate::domain::challenge::Policy {
-        let verify_email = self.settings.signup.verification_method == settings::VerificationMethod::Email;
-        crate::domain::challenge::Policy { verify_email }
+        let method = self.settings.signup.verification_method;
+        crate::domain::challenge::Policy { verify_email: method.asks_email(), verify_phone: method.asks_phone() }
     }
 }
 
@@ -124,6 +143,10 @@ pub struct Signup {
     pub password: Secret<String>,
     /// The user name, normalised.
     pub username: Option<Username>,
+    /// The phone number.
+    pub phone: Option<Phone>,
+    /// Opens signup while it is invite-only.
+    pub invite_code: Option<Secret<String>>,
     /// 1 to 100 characters, trimmed.
     pub first_name: Option<String>,
     /// 1 to 100 characters, trimmed.
@@ -145,17 +168,31 @@ pub struct Login {
     pub identifier: Identifier,
     /// Not trimmed.
     pub password: Secret<String>,
+    /// The session the client came with; a login of its user renews it.
+    pub renews: Option<SessionId>,
     /// How the tokens will go to the client.
     pub client: Client,
 }
 
 /// The client as its dialect and delivery describe it; remembered with the session.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
     /// `nauth`, for now the only dialect.
     pub dialect: &'static str,
     /// How the tokens go to the client.
     pub delivery: Delivery,
+    /// What the client calls its device.
+    pub device_name: Option<String>,
+    /// `mobile`, `desktop` or `tablet`, as the client says.
+    pub device_type: Option<String>,
+}
+
+impl Client {
+    /// A client that says nothing of its device.
+    #[must_use]
+    pub const fn new(dialect: &'static str, delivery: Delivery) -> Self {
+        Self { dialect, delivery, device_name: None, device_type: None }
+    }
 }
 
 /// An answer to a challenge.
@@ -172,8 +209,71 @@ pub struct Respond {
 /// The answers a challenge can get, by the step they belong to.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// To [`Step::VerifyEmail`]: the code from the mail.
-    EmailCode(Secret<String>),
+    /// To [`Step::VerifyEmail`]: what the mail says.
+    EmailCode {
+        /// The code, or what the link carries.
+        code: Secret<String>,
+        /// The account's password, for a link that is opened elsewhere.
+        password: Option<Secret<String>>,
+    },
+    /// To [`Step::CollectPhone`], or instead of a code: the number.
+    Phone(Phone),
+    /// To [`Step::VerifyPhone`]: the code from the message.
+    PhoneCode(Secret<String>),
+    /// To [`Step::ChangePassword`].
+    NewPassword(Secret<String>),
+}
+
+/// What a profile is to be changed to; what is absent stays.
+#[derive(Debug, Clone, Default)]
+pub struct ProfileUpdate {
+    /// 1 to 100 characters.
+    pub first_name: Option<String>,
+    /// 1 to 100 characters.
+    pub last_name: Option<String>,
+    /// Waits to be proven.
+    pub email: Option<Email>,
+    /// Waits to be proven.
+    pub phone: Option<Phone>,
+    /// Normalised.
+    pub username: Option<Username>,
+    /// Merged into what is there; `null` takes a key away.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// IANA time zone.
+    pub timezone: Option<String>,
+    /// BCP 47 tag.
+    pub locale: Option<String>,
+}
+
+/// What a forgotten password is asked for with.
+#[derive(Debug, Clone)]
+pub struct ForgotPassword {
+    /// What was typed.
+    pub identifier: Identifier,
+}
+
+/// What is answered, the same for everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgottenPassword {
+    /// What was typed, masked.
+    pub destination: String,
+    /// Whether what was typed is a phone number.
+    pub by_sms: bool,
+    /// Life of a code.
+    pub expires_in: std::time::Duration,
+}
+
+/// A new password with a code.
+#[derive(Debug, Clone)]
+pub struct ResetPassword {
+    /// What was typed.
+    pub identifier: Identifier,
+    /// The code, or what the link carries.
+    pub code: Secret<String>,
+    /// Not trimmed.
+    pub password: Secret<String>,
+    /// Whether an operator sent the code. Codes of one kind are nothing for the other.
+    pub by_operator: bool,
 }
 
 /// What every way in ends with.
@@ -196,6 +296,19 @@ pub struct Grant {
     pub tokens: TokenPair,
     /// The access token as the gateway would read it back.
     pub access: Arc<AccessToken>,
+    /// The device token the client holds from now on, if any.
+    pub device_token: Option<DeviceToken>,
+}
+
+/// The token of a device, on its way to the client or back.
+#[derive(Debug, Clone)]
+pub struct DeviceToken {
+    /// The token.
+    pub value: Secret<String>,
+    /// Whether the device is trusted.
+    pub trusted: bool,
+    /// Whether the client does not hold it yet.
+    pub renewed: bool,
 }
 
 /// The two tokens of a session, as text.
@@ -220,6 +333,8 @@ pub struct Challenged {
     pub challenge: Challenge,
     /// What is asked.
     pub step: Step,
+    /// Why no text message went out, where that is not the end of it.
+    pub sms_error: Option<String>,
 }
 
 /// Where a resent code went.

@@ -2,17 +2,22 @@
 //!
 //! The changes and their revocations stand in SQL; running nodes follow within a second.
 
+use std::time::Duration;
+
 use crate::auth::Auth;
-use crate::domain::contact::{Email, Identifier, Username};
+use crate::auth::signup::hash_of_invitation;
+use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
+use crate::domain::hex::hex;
 use crate::domain::id::{UserId, random_number};
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
 use crate::domain::user::{Lock, Role, User};
 use crate::events::Change;
 use crate::store::StoreError;
+use crate::store::invitations::Invitation;
 use crate::store::revocations::Revocation;
 
 /// An account an operator makes: complete from the start.
@@ -22,8 +27,12 @@ pub struct NewUser {
     pub email: Email,
     /// The name.
     pub username: Option<Username>,
+    /// The number, taken as proven.
+    pub phone: Option<Phone>,
     /// The password.
     pub password: Secret<String>,
+    /// Whether the first login must set another one.
+    pub must_change_password: bool,
     /// The roles; `signup.default_roles` when empty.
     pub roles: Vec<Role>,
 }
@@ -43,17 +52,25 @@ impl Auth {
             number: random_number(),
             email: new.email,
             email_verified: true,
+            pending_email: None,
             username: new.username,
+            phone_verified: new.phone.is_some(),
+            phone: new.phone,
+            pending_phone: None,
             first_name: None,
             last_name: None,
             password_hash: Some(hash),
+            password_changed_at: Some(now),
+            must_change_password: new.must_change_password,
             lock: None,
             auth_epoch: 1,
+            device_epoch: 1,
             claims_version: 1,
             completed_at: Some(now),
             timezone: None,
             locale: None,
             metadata: "{}".to_owned(),
+            metadata_admin: "{}".to_owned(),
             roles,
             created_at: now,
             updated_at: now,
@@ -66,7 +83,11 @@ impl Auth {
             change.users().delete(holder.id).await?;
             change.record(Event::SignupReplaced { user: holder.id });
         }
-        match change.users().insert(&user, Actor::Operator.as_str()).await {
+        if let Some(phone) = &user.phone {
+            self.make_room_for_phone(&mut change, phone).await?;
+        }
+        let claims_phone = !self.settings.signup.allow_duplicate_phones;
+        match change.users().insert(&user, claims_phone, Actor::Operator.as_str()).await {
             Err(StoreError::Taken(_)) => return Err(Error::UsernameTaken),
             other => other?,
         }
@@ -90,25 +111,47 @@ impl Auth {
         Ok(self.parts.store.users().page(after, limit).await?)
     }
 
-    /// Sets a password and ends every session.
-    pub async fn set_password(&self, user: UserId, password: Secret<String>) -> Result<(), Error> {
-        self.check_password(password.expose())?;
+    /// Sets a password and ends every session. `must_change` makes the next login set another one.
+    pub async fn set_password(&self, user: &User, password: Secret<String>, must_change: bool) -> Result<(), Error> {
         let ctx = RequestContext::local();
-        let hash = self.parts.hasher.load_full().hash(password, ctx.ip).await?;
+        let hash = self.new_password(user, &password, &ctx).await?;
         let mut change = self.parts.events.begin().await?;
-        self.end_all(&mut change, user, EndReason::PasswordChanged).await?;
-        change.users().set_password(user, &hash, self.now()).await?;
-        change.record(Event::PasswordChanged { user, by: Actor::Operator });
+        self.replace_password(&mut change, user, &hash, Actor::Operator, EndReason::PasswordChanged).await?;
+        if must_change && change.users().force_password_change(user.id, self.now()).await? {
+            change.record(Event::PasswordChangeForced { user: user.id, by: Actor::Operator });
+        }
         self.parts.events.commit(change, &ctx).await
+    }
+
+    /// Makes an invitation; answers its code, which is shown once and stored nowhere.
+    pub async fn invite(&self, email: Option<Email>, max_uses: u32, ttl: Duration) -> Result<Secret<String>, Error> {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).expect("the system has randomness");
+        let code = Secret::new(hex(&random));
+        let now = self.now();
+        let invitation = Invitation {
+            code_hash: hash_of_invitation(&code),
+            email,
+            max_uses: i64::from(max_uses),
+            expires_at: now + ttl,
+        };
+        let mut change = self.parts.events.begin().await?;
+        change.invitations().insert(&invitation, now).await?;
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(code)
     }
 
     /// Disables an account and ends every session; answers whether it was enabled.
     pub async fn disable(&self, user: UserId, reason: String) -> Result<bool, Error> {
         let mut change = self.parts.events.begin().await?;
-        if !change.users().lock(user, &Lock { at: self.now(), reason: reason.clone() }).await? {
+        if !change.users().lock(user, &Lock { at: self.now(), reason: reason.clone(), until: None }).await? {
             return Ok(false);
         }
         self.end_all(&mut change, user, EndReason::AccountDisabled).await?;
+        change.users().raise_device_epoch(user).await?;
+        if let Some(user) = change.users().by_id(user).await? {
+            self.tell_disabled(&mut change, &user, &reason);
+        }
         change.record(Event::AccountDisabled { user, reason, by: Actor::Operator });
         self.parts.events.commit(change, &RequestContext::local()).await?;
         Ok(true)
@@ -119,6 +162,9 @@ impl Auth {
         let mut change = self.parts.events.begin().await?;
         if !change.users().unlock(user, self.now()).await? {
             return Ok(false);
+        }
+        if let Some(user) = change.users().by_id(user).await? {
+            self.tell_enabled(&mut change, &user);
         }
         change.record(Event::AccountEnabled { user, by: Actor::Operator });
         self.parts.events.commit(change, &RequestContext::local()).await?;
@@ -150,7 +196,7 @@ impl Auth {
     }
 
     /// Makes every access token of the user that is about be refreshed.
-    async fn refresh_claims(&self, change: &mut Change, user: UserId) -> Result<(), Error> {
+    pub(super) async fn refresh_claims(&self, change: &mut Change, user: UserId) -> Result<(), Error> {
         let version = change.users().raise_claims_version(user, self.now()).await?.ok_or(Error::NotFound)?;
         if let Some(latest_exp) = change.sessions().latest_exp_of(user).await? {
             change.revoke(Revocation::UserClaims(user, version), latest_exp);

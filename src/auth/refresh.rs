@@ -80,7 +80,7 @@ impl Auth {
         if session.revoked_at.is_some() || session.auth_epoch != user.auth_epoch || !user.is_active() {
             return Err(Error::SessionNotFound("Session has been revoked"));
         }
-        if session.expires_at <= self.now() {
+        if self.has_ended(&session, self.now()) {
             return Err(Error::SessionExpired);
         }
         Ok((user, session))
@@ -101,7 +101,7 @@ impl Auth {
             at: now,
             refresh_expires_at: self.refresh_expiry(delivery, session.expires_at, now),
             refresh_kid: self.refresh_tokens().active_kid().to_owned(),
-            access_exp: self.minter.expiry(session.expires_at, now),
+            access_exp: self.access_expiry(&session, now),
         };
         if !self.parts.store.sessions().rotate(session.id, &rotation).await? {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Auth {
 
     /// A revocation must outlive every access token, so a later expiry than ever before is noted first.
     async fn remember_expiry(&self, session: &Session, now: Time) -> Result<(), Error> {
-        let exp = self.minter.expiry(session.expires_at, now);
+        let exp = self.access_expiry(session, now);
         if exp <= session.latest_exp {
             return Ok(());
         }

@@ -2,9 +2,9 @@
 
 use aws_lc_rs::hmac;
 
-use crate::auth::{Auth, Caller, ListedSession, NamedSession};
+use crate::auth::{Auth, Caller, ListedSession, NamedSession, Operation};
 use crate::domain::context::RequestContext;
-use crate::domain::error::Error;
+use crate::domain::error::{Denial, Error};
 use crate::domain::event::Event;
 use crate::domain::hex::hex;
 use crate::domain::id::{SessionId, UserId};
@@ -20,6 +20,7 @@ impl Auth {
     /// Who calls the auth API, as the database has it now. Claims that have gone stale are no
     /// matter here: the row is read.
     pub async fn authenticate(&self, token: &str, ctx: &RequestContext) -> Result<Caller, Error> {
+        self.check_rate(Operation::Other, ctx).await?;
         let token = self.verifier.verify(token).map_err(|error| match error {
             TokenError::Invalid => Error::TokenInvalid("Invalid token"),
             TokenError::Expired(_) => Error::TokenExpired,
@@ -32,7 +33,7 @@ impl Auth {
         if session.revoked_at.is_some() || session.auth_epoch != user.auth_epoch || !user.is_active() {
             return Err(Error::SessionNotFound("Session has been revoked"));
         }
-        if session.expires_at <= self.now() {
+        if self.has_ended(&session, self.now()) {
             return Err(Error::SessionExpired);
         }
         self.note_use(&token, || ctx.clone());
@@ -45,6 +46,7 @@ impl Auth {
         let live = sessions.live_of(caller.user.id, caller.user.auth_epoch, self.now()).await?;
         Ok(live
             .into_iter()
+            .filter(|session| !self.has_ended(session, self.now()))
             .map(|session| ListedSession { is_current: session.id == caller.session.id, session })
             .collect())
     }
@@ -54,27 +56,52 @@ impl Auth {
         Ok(self.parts.store.sessions().living(ids, self.now()).await?)
     }
 
-    /// Ends the sessions named. Ones that have ended already are no error.
-    pub async fn logout(&self, named: &[NamedSession], ctx: &RequestContext) -> Result<(), Error> {
+    /// Ends one of the caller's sessions; answers whether it was the caller's own.
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`] when there is none, [`Error::Forbidden`] when it is somebody else's.
+    pub async fn end_one(&self, caller: &Caller, id: SessionId, ctx: &RequestContext) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let session = change.sessions().by_id(id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
+        if session.user != caller.user.id {
+            return Err(Error::Forbidden(Denial::NotYours));
+        }
+        if !self.end_session(&mut change, &session, EndReason::Revoked).await? {
+            return Err(Error::SessionNotFound("Session not found"));
+        }
+        self.parts.events.commit(change, ctx).await?;
+        Ok(id == caller.session.id)
+    }
+
+    /// Ends the sessions named. Ones that have ended already are no error. `forget_device` makes
+    /// the device whose token the client shows a stranger again.
+    pub async fn logout(&self, named: &[NamedSession], forget_device: bool, ctx: &RequestContext) -> Result<(), Error> {
         let mut change = self.parts.events.begin().await?;
         let mut ended = false;
         for NamedSession { user, session: id } in named.iter().copied() {
             let Some(session) = change.sessions().by_id(id).await?.filter(|session| session.user == user) else {
                 continue;
             };
-            if change.sessions().revoke(id, EndReason::Logout, self.now()).await? {
+            ended |= self.end_session(&mut change, &session, EndReason::Logout).await?;
+            if forget_device {
+                self.forget_this_device(&mut change, user, ctx).await?;
                 ended = true;
-                change.revoke(Revocation::Session(id), session.latest_exp);
-                change.record(Event::SessionEnded { user, session: id, reason: EndReason::Logout });
             }
         }
         if ended { self.parts.events.commit(change, ctx).await } else { Ok(()) }
     }
 
-    /// Ends every session of a user; answers how many lived.
-    pub async fn logout_all(&self, user: UserId, ctx: &RequestContext) -> Result<u64, Error> {
+    /// Ends every session of a user; answers how many lived. `forget_devices` makes every trusted
+    /// device a stranger again.
+    pub async fn logout_all(&self, user: UserId, forget_devices: bool, ctx: &RequestContext) -> Result<u64, Error> {
         let mut change = self.parts.events.begin().await?;
         let count = self.end_all(&mut change, user, EndReason::LogoutAll).await?;
+        if let Some(user) = change.users().by_id(user).await? {
+            self.tell_sessions_revoked(&mut change, &user, count, "everybody was logged out");
+        }
+        if forget_devices {
+            self.forget_all_devices(&mut change, user).await?;
+        }
         self.parts.events.commit(change, ctx).await?;
         Ok(count)
     }

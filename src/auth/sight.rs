@@ -1,6 +1,8 @@
-//! First sights: when a token of a new generation is used, its predecessor is on its way out.
+//! First sights: when a token of a new generation is used, its predecessor is on its way out. And,
+//! where sessions end by idleness, signs of life.
 //!
-//! Noted once for each token by each node, off the path of the request, several in one transaction.
+//! Noted once for each token by each node (signs of life a few times within the idle timeout), off
+//! the path of the request, several in one transaction.
 
 use std::sync::Mutex;
 
@@ -8,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
+use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::id::SessionId;
 use crate::domain::session::Seen;
@@ -16,6 +19,8 @@ use crate::tokens::AccessToken;
 
 /// Sights that may wait.
 const CAPACITY: usize = 4096;
+/// Signs of life within one idle timeout.
+const SIGNS_OF_LIFE: u32 = 8;
 /// Sights written in one transaction.
 const BATCH: usize = 128;
 
@@ -27,10 +32,9 @@ pub struct Sightings {
 }
 
 #[derive(Debug)]
-struct Sighting {
-    session: SessionId,
-    generation: i64,
-    seen: Seen,
+enum Sighting {
+    First { session: SessionId, generation: i64, seen: Seen },
+    Activity { session: SessionId, at: Time },
 }
 
 impl Default for Sightings {
@@ -63,6 +67,7 @@ impl Sightings {
 impl Auth {
     /// Notes that a client uses this token. Costs nothing after the first time.
     pub fn note_use(&self, token: &AccessToken, ctx: impl FnOnce() -> RequestContext) {
+        self.note_activity(token);
         // The first generation has no predecessor that could be on its way out.
         if token.claims.generation <= 1 || !token.first_sight() {
             return;
@@ -73,16 +78,32 @@ impl Auth {
             prefix: ctx.address_prefix().to_string(),
             user_agent: ctx.user_agent.as_deref().unwrap_or("").to_owned(),
         };
-        let sighting = Sighting { session: token.session, generation: token.claims.generation, seen };
+        let sighting = Sighting::First { session: token.session, generation: token.claims.generation, seen };
         // A full queue is a busy node; another token of the generation will be seen.
         let _ = self.parts.sightings.entrance.try_send(sighting);
+    }
+
+    fn note_activity(&self, token: &AccessToken) {
+        let idle = self.settings.session.idle_timeout;
+        if idle.is_zero() {
+            return;
+        }
+        let at = self.now();
+        if token.is_activity_due(at, idle / SIGNS_OF_LIFE) {
+            let _ = self.parts.sightings.entrance.try_send(Sighting::Activity { session: token.session, at });
+        }
     }
 }
 
 async fn write(store: &Store, batch: &[Sighting]) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     for sighting in batch {
-        tx.sessions().note_seen(sighting.session, sighting.generation, &sighting.seen).await?;
+        match sighting {
+            Sighting::First { session, generation, seen } => {
+                tx.sessions().note_seen(*session, *generation, seen).await?;
+            }
+            Sighting::Activity { session, at } => tx.sessions().note_activity(*session, *at).await?,
+        }
     }
     tx.commit().await
 }

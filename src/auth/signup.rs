@@ -1,16 +1,22 @@
 //! Signup: a new account, and what becomes of an unfinished one with the same address.
 
 use crate::auth::entry::Proof;
-use crate::auth::{Auth, Outcome, Signup};
+use crate::auth::{Auth, Challenged, Operation, Outcome, Signup};
 use crate::config::settings::{MetadataKeys, UsernameRule, VerificationMethod};
-use crate::domain::contact::Username;
+use crate::domain::challenge::Step;
+use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, FieldError};
 use crate::domain::event::{Actor, Event};
+use crate::domain::hex::hex;
 use crate::domain::id::{UserId, random_number};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
+use crate::store::StoreError;
+use crate::webhooks::hooks::Changes;
+
+const INVITATION_INVALID: Error = Error::SignupNotAllowed("This invitation is not valid");
 
 impl Auth {
     /// Makes an account and lets its owner in as far as they have come.
@@ -19,37 +25,114 @@ impl Auth {
     /// signup replaces it, with everything that hung on it.
     ///
     /// # Errors
-    /// [`Error::EmailTaken`], [`Error::UsernameTaken`], [`Error::WeakPassword`],
-    /// [`Error::SignupDisabled`], and the limits of the mail that goes out.
+    /// [`Error::SignupDisabled`], [`Error::SignupNotAllowed`], [`Error::EmailTaken`],
+    /// [`Error::UsernameTaken`], [`Error::PhoneTaken`], [`Error::WeakPassword`],
+    /// [`Error::SignupDenied`], [`Error::PhoneRequired`], and the limits of the message that goes out.
     pub async fn signup(&self, input: Signup, ctx: &RequestContext) -> Result<Outcome, Error> {
+        self.check_rate(Operation::Signup, ctx).await?;
         if !self.settings.signup.enabled {
             return Err(Error::SignupDisabled);
         }
-        self.check_password(input.password.expose())?;
+        self.check_domain(&input.email)?;
         let username = self.check_username(input.username.clone())?;
         let metadata = self.check_metadata(input.metadata.as_ref())?;
+        if let Some(phone) = &input.phone {
+            self.check_phone(phone)?;
+        }
+        self.refuse_uninvited(&input).await?;
+        self.refuse_taken(&input, username.as_ref()).await?;
+        self.check_new_password(&input)?;
+        let changes = self.ask_before_signup(&input, ctx).await?;
+        let method = self.settings.signup.verification_method;
+        if method.asks_phone() && input.phone.is_none() {
+            return Err(Error::PhoneRequired { verification_method: method.as_str() });
+        }
         let hash = self.parts.hasher.load_full().hash(input.password.clone(), ctx.ip).await?;
 
         let mut change = self.parts.events.begin().await?;
-        self.make_room_for(&mut change, &input).await?;
+        self.redeem_invitation(&mut change, &input).await?;
+        if let Some(owner) = self.make_room_for(&mut change, &input).await? {
+            return self.hide_account(change, &owner, ctx).await;
+        }
         if let Some(username) = &username {
             self.claim_username(&mut change, username).await?;
         }
-        let user = self.new_user(&input, username, metadata, hash);
-        change.users().insert(&user, "signup").await?;
+        if let Some(phone) = &input.phone {
+            self.make_room_for_phone(&mut change, phone).await?;
+        }
+        let user = changed_by(changes, self.new_user(&input, username, metadata, hash));
+        let claims_phone = !self.settings.signup.allow_duplicate_phones;
+        // Somebody else may have been faster, on another node.
+        change.users().insert(&user, claims_phone, "signup").await.map_err(|error| match error {
+            StoreError::Taken(_) => Error::EmailTaken,
+            other => other.into(),
+        })?;
         change.record(Event::AccountCreated { user: user.id, by: Actor::Owner });
+        if user.completed_at.is_some() {
+            change.record(Event::AccountCompleted { user: user.id });
+            self.welcome(&mut change, &user);
+        }
         self.admit(change, user, Proof::password(), input.client, ctx).await
     }
 
-    async fn make_room_for(&self, change: &mut Change, input: &Signup) -> Result<(), Error> {
-        let Some(holder) = change.users().by_email(&input.email).await? else { return Ok(()) };
-        if holder.completed_at.is_some() {
+    /// Refuses what complete accounts hold, before anything is hashed or anybody asked. It is looked
+    /// at once more when the account is made.
+    async fn refuse_taken(&self, input: &Signup, username: Option<&Username>) -> Result<(), Error> {
+        let mut users = self.parts.store.users();
+        let is_complete = |holder: Option<User>| holder.is_some_and(|holder| holder.completed_at.is_some());
+        if !self.hides_accounts() && is_complete(users.by_email(&input.email).await?) {
             return Err(Error::EmailTaken);
+        }
+        if let Some(username) = username
+            && is_complete(users.by_username(username).await?)
+        {
+            return Err(Error::UsernameTaken);
+        }
+        if let Some(phone) = &input.phone
+            && !self.settings.signup.allow_duplicate_phones
+            && is_complete(users.by_phone(phone).await?)
+        {
+            return Err(Error::PhoneTaken);
+        }
+        Ok(())
+    }
+
+    /// Whether nobody is told which addresses have accounts. Without a mail to tell its owner, that
+    /// cannot be kept.
+    fn hides_accounts(&self) -> bool {
+        self.settings.security.hide_existing_accounts && self.settings.signup.verification_method.asks_email()
+    }
+
+    /// Removes an unfinished account with this address. Answers the owner of a complete one where
+    /// that there is one must not be told.
+    async fn make_room_for(&self, change: &mut Change, input: &Signup) -> Result<Option<User>, Error> {
+        let Some(holder) = change.users().by_email(&input.email).await? else { return Ok(None) };
+        if holder.completed_at.is_some() {
+            return if self.hides_accounts() { Ok(Some(holder)) } else { Err(Error::EmailTaken) };
         }
         // Its challenges, codes and sessions go with it.
         change.users().delete(holder.id).await?;
         change.record(Event::SignupReplaced { user: holder.id });
-        Ok(())
+        Ok(None)
+    }
+
+    /// Answers as if the signup had gone well, with a challenge that nothing solves, and tells the owner.
+    async fn hide_account(&self, mut change: Change, owner: &User, ctx: &RequestContext) -> Result<Outcome, Error> {
+        let step = Step::VerifyEmail { email: owner.email.clone() };
+        let binding = self.client_binding(ctx);
+        let mut challenge = self.new_challenge(owner, &step, &Proof::password(), binding, self.now());
+        challenge.decoy = true;
+        change.challenges().insert(&challenge).await?;
+        self.count_message(
+            &crate::auth::code::Destination::Email(owner.email.clone()),
+            &self.settings.signup.email_verification,
+        )
+        .await?;
+        self.announce_signup(&mut change, owner);
+        self.parts.events.commit(change, ctx).await?;
+        // A new account would have an id nobody has seen.
+        let user = UserId::random();
+        Ok(Outcome::Challenged(Box::new(Challenged { user, challenge, step, sms_error: None })))
     }
 
     async fn claim_username(&self, change: &mut Change, username: &Username) -> Result<(), Error> {
@@ -61,12 +144,44 @@ impl Auth {
         Ok(())
     }
 
+    /// Takes a number away from unfinished accounts, where it may have one holder only.
+    pub(super) async fn make_room_for_phone(&self, change: &mut Change, phone: &Phone) -> Result<(), Error> {
+        if self.settings.signup.allow_duplicate_phones {
+            return Ok(());
+        }
+        let Some(holder) = change.users().by_phone(phone).await? else { return Ok(()) };
+        if holder.completed_at.is_some() {
+            return Err(Error::PhoneTaken);
+        }
+        change.users().release_phone(phone, self.now()).await?;
+        Ok(())
+    }
+
+    /// Refuses whoever has no invitation, before anything else is told. It is used up with the signup.
+    async fn refuse_uninvited(&self, input: &Signup) -> Result<(), Error> {
+        let Some(hash) = self.invitation_of(input)? else { return Ok(()) };
+        let is_open = self.parts.store.invitations().is_open(&hash, &input.email, self.now()).await?;
+        if is_open { Ok(()) } else { Err(INVITATION_INVALID) }
+    }
+
+    async fn redeem_invitation(&self, change: &mut Change, input: &Signup) -> Result<(), Error> {
+        let Some(hash) = self.invitation_of(input)? else { return Ok(()) };
+        let is_used = change.invitations().consume(&hash, &input.email, self.now()).await?;
+        if is_used { Ok(()) } else { Err(INVITATION_INVALID) }
+    }
+
+    /// The stored form of the invitation somebody signs up with; `None` where none is needed.
+    fn invitation_of(&self, input: &Signup) -> Result<Option<String>, Error> {
+        if !self.settings.signup.invite_only {
+            return Ok(None);
+        }
+        let code = input.invite_code.as_ref().ok_or(Error::SignupNotAllowed("Signing up takes an invitation"))?;
+        Ok(Some(hash_of_invitation(code)))
+    }
+
     fn new_user(&self, input: &Signup, username: Option<Username>, metadata: String, hash: Secret<String>) -> User {
         let now = self.now();
-        let completed_at = match self.settings.signup.verification_method {
-            VerificationMethod::None => Some(now),
-            VerificationMethod::Email => None,
-        };
+        let has_nothing_to_prove = self.settings.signup.verification_method == VerificationMethod::None;
         let mut roles = self.settings.signup.default_roles.clone();
         roles.sort();
         roles.dedup();
@@ -75,26 +190,64 @@ impl Auth {
             number: random_number(),
             email: input.email.clone(),
             email_verified: false,
+            pending_email: None,
             username,
+            phone: input.phone.clone(),
+            phone_verified: false,
+            pending_phone: None,
             first_name: input.first_name.clone(),
             last_name: input.last_name.clone(),
             password_hash: Some(hash),
+            password_changed_at: Some(now),
+            must_change_password: false,
             lock: None,
             auth_epoch: 1,
+            device_epoch: 1,
             claims_version: 1,
-            completed_at,
+            completed_at: has_nothing_to_prove.then_some(now),
             timezone: input.timezone.clone(),
             locale: input.locale.clone(),
             metadata,
+            metadata_admin: "{}".to_owned(),
             roles,
             created_at: now,
             updated_at: now,
         }
     }
 
+    /// Whether this address may sign up.
+    fn check_domain(&self, email: &Email) -> Result<(), Error> {
+        let rules = &self.settings.signup;
+        if rules.allow_emails.contains(email) {
+            return Ok(());
+        }
+        let domain = email.as_str().rsplit_once('@').map_or("", |(_, domain)| domain);
+        let is_in =
+            |list: &[String]| list.iter().any(|known| domain == known || domain.ends_with(&format!(".{known}")));
+        let is_allowed = (rules.allow_email_domains.is_empty() && rules.allow_emails.is_empty())
+            || rules.allow_email_domains.iter().any(|known| known == domain);
+        if !is_allowed || is_in(&rules.deny_email_domains) {
+            return Err(Error::SignupNotAllowed("This e-mail address cannot be used to sign up"));
+        }
+        Ok(())
+    }
+
+    /// Whether this number may be used.
+    pub(super) fn check_phone(&self, phone: &Phone) -> Result<(), Error> {
+        let allowed = &self.settings.signup.allow_countries;
+        if allowed.is_empty() || phone.country().is_some_and(|country| allowed.contains(&country)) {
+            return Ok(());
+        }
+        Err(Error::PhoneInvalid("Phone numbers of this country cannot be used"))
+    }
+
+    fn check_new_password(&self, input: &Signup) -> Result<(), Error> {
+        self.check_password(input.password.expose())
+    }
+
     /// Whether a password may be used (length in characters, NIST SP 800-63B).
     pub(super) fn check_password(&self, password: &str) -> Result<(), Error> {
-        let rules = self.settings.password;
+        let rules = &self.settings.password;
         let length = password.chars().count();
         let mut missed = Vec::new();
         if length < rules.min_length {
@@ -116,7 +269,10 @@ impl Auth {
         }
     }
 
-    fn check_metadata(&self, metadata: Option<&serde_json::Map<String, serde_json::Value>>) -> Result<String, Error> {
+    pub(super) fn check_metadata(
+        &self,
+        metadata: Option<&serde_json::Map<String, serde_json::Value>>,
+    ) -> Result<String, Error> {
         let Some(metadata) = metadata else { return Ok("{}".to_owned()) };
         let rules = &self.settings.signup;
         let forbidden = match &rules.metadata_keys {
@@ -134,4 +290,22 @@ impl Auth {
         }
         Ok(text)
     }
+}
+
+/// A new account as a hook wants it.
+fn changed_by(changes: Changes, mut user: User) -> User {
+    if let Some(mut roles) = changes.roles {
+        roles.sort();
+        roles.dedup();
+        user.roles = roles;
+    }
+    if let Some(metadata) = changes.metadata_admin {
+        user.metadata_admin = serde_json::Value::Object(metadata).to_string();
+    }
+    user
+}
+
+/// How an invitation is stored. It is random enough to need no key.
+pub(super) fn hash_of_invitation(code: &Secret<String>) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, code.expose().as_bytes()).as_ref())
 }

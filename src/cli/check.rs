@@ -14,6 +14,10 @@ pub(super) fn run(path: &Path, environment: &Environment, strict: bool) -> ExitC
             return ExitCode::from(super::WRONG);
         }
     };
+    if let Err(error) = crate::app::renderer(&loaded.settings) {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(super::WRONG);
+    }
     if !loaded.warnings.is_empty() {
         eprintln!("{}", shown(&loaded.warnings));
         if strict {

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
@@ -14,6 +15,7 @@ use crate::auth::Auth;
 use crate::auth::operator::NewUser;
 use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
+use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
 use crate::domain::user::{Role, User};
@@ -25,12 +27,30 @@ const PAGE: i64 = 500;
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a complete account; the password is read from standard input
+    ///
+    /// With --invite no account is made, but a code that opens signup while `signup.invite_only` is set.
     Create {
-        /// The e-mail address, taken as proven
-        email: String,
+        /// The e-mail address, taken as proven; with --invite the only one the code is good for
+        #[arg(required_unless_present = "invite")]
+        email: Option<String>,
         /// A user name
         #[arg(long)]
         username: Option<String>,
+        /// A phone number such as +41791234567, taken as proven
+        #[arg(long)]
+        phone: Option<String>,
+        /// The first login must set another password
+        #[arg(long)]
+        must_change_password: bool,
+        /// Print an invitation code instead of making an account
+        #[arg(long, conflicts_with_all = ["username", "phone", "must_change_password", "roles"])]
+        invite: bool,
+        /// How many signups the invitation opens
+        #[arg(long, default_value_t = 1, requires = "invite", value_parser = clap::value_parser!(u32).range(1..))]
+        max_uses: u32,
+        /// Life of the invitation
+        #[arg(long, default_value = "7d", requires = "invite", value_parser = parse_duration)]
+        ttl: Duration,
         /// A role; may be given several times [default: `signup.default_roles`]
         #[arg(long = "role")]
         roles: Vec<String>,
@@ -57,8 +77,14 @@ pub(super) enum Command {
     },
     /// Set a password, read from standard input, and end all sessions
     SetPassword {
-        /// E-mail address, user name or id
+        /// E-mail address, user name, phone number or id
         user: String,
+        /// The next login must set another one
+        #[arg(long)]
+        must_change: bool,
+        /// Send the user a code for `POST /reset-password/confirm` instead of setting a password
+        #[arg(long, conflicts_with = "must_change")]
+        send_code: bool,
     },
     /// Grant a role
     GrantRole {
@@ -94,7 +120,21 @@ async fn open(settings: &Arc<Settings>) -> anyhow::Result<Auth> {
 
 async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Create { email, username, roles } => create(auth, &email, username.as_deref(), &roles).await,
+        Command::Create { email, invite: true, max_uses, ttl, .. } => {
+            invite(auth, email.as_deref(), max_uses, ttl).await
+        }
+        Command::Create { email, username, phone, must_change_password, roles, .. } => {
+            let email = email.context("name an e-mail address")?;
+            let new = NewUser {
+                email: parse_email(&email)?,
+                username: username.as_deref().map(parse_username).transpose()?,
+                phone: phone.as_deref().map(parse_phone).transpose()?,
+                roles: roles.iter().map(|role| parse_role(role)).collect::<Result<_, _>>()?,
+                password: password()?,
+                must_change_password,
+            };
+            create(auth, &email, new).await
+        }
         Command::List => list(auth).await,
         Command::Show { user } => show(&find(auth, &user).await?),
         Command::Disable { user, reason } => {
@@ -107,9 +147,17 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             let done = auth.enable(id).await.map_err(|error| refused(&user, &error))?;
             tell(&user, done, "enabled", "is not disabled")
         }
-        Command::SetPassword { user } => {
-            let id = find(auth, &user).await?.id;
-            auth.set_password(id, password()?).await.map_err(|error| refused(&user, &error))?;
+        Command::SetPassword { user, send_code: true, .. } => {
+            let found = find(auth, &user).await?;
+            let sent = auth.send_admin_reset(&found).await.map_err(|error| match error {
+                Error::NotFound => anyhow!("{user}: no proven address a code could be sent to"),
+                other => refused(&user, &other),
+            })?;
+            tell(&user, true, &format!("gets a code at {sent}"), "")
+        }
+        Command::SetPassword { user, must_change, .. } => {
+            let found = find(auth, &user).await?;
+            auth.set_password(&found, password()?, must_change).await.map_err(|error| refused(&user, &error))?;
             tell(&user, true, "has a new password; all sessions ended", "")
         }
         Command::GrantRole { user, role } => {
@@ -125,18 +173,16 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
     }
 }
 
-async fn create(auth: &Auth, email: &str, username: Option<&str>, roles: &[String]) -> anyhow::Result<()> {
-    let username = username
-        .map(|name| name.parse().map_err(|_| anyhow!("`{name}` is not a user name: 3 to 255 of a-z 0-9 _ -")))
-        .transpose()?;
-    let new = NewUser {
-        email: email.parse().map_err(|_| anyhow!("`{email}` is not an e-mail address"))?,
-        username,
-        roles: roles.iter().map(|role| parse_role(role)).collect::<Result<_, _>>()?,
-        password: password()?,
-    };
+async fn create(auth: &Auth, email: &str, new: NewUser) -> anyhow::Result<()> {
     let user = auth.create_user(new).await.map_err(|error| refused(email, &error))?;
     writeln!(std::io::stdout(), "{email} created: {}", user.id)?;
+    Ok(())
+}
+
+async fn invite(auth: &Auth, email: Option<&str>, max_uses: u32, ttl: Duration) -> anyhow::Result<()> {
+    let email = email.map(parse_email).transpose()?;
+    let code = auth.invite(email, max_uses, ttl).await.map_err(|error| refused("invitation", &error))?;
+    writeln!(std::io::stdout(), "{}", code.expose())?;
     Ok(())
 }
 
@@ -161,6 +207,9 @@ fn show(user: &User) -> anyhow::Result<()> {
     writeln!(out, "id        {}", user.id)?;
     writeln!(out, "email     {} ({verified})", user.email)?;
     writeln!(out, "username  {}", user.username.as_ref().map_or("-", |name| name.as_str()))?;
+    let phone = user.phone.as_ref().map_or("-", |phone| phone.as_str());
+    let proven = if user.phone_verified { " (verified)" } else { "" };
+    writeln!(out, "phone     {phone}{proven}")?;
     writeln!(out, "roles     {}", role_names(user))?;
     writeln!(out, "state     {}", state(user))?;
     if let Some(lock) = &user.lock {
@@ -189,6 +238,22 @@ fn refused(user: &str, error: &Error) -> anyhow::Error {
 fn tell(user: &str, done: bool, changed: &str, unchanged: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{user} {}", if done { changed } else { unchanged })?;
     Ok(())
+}
+
+fn parse_email(text: &str) -> anyhow::Result<Email> {
+    text.parse().map_err(|_| anyhow!("`{text}` is not an e-mail address"))
+}
+
+fn parse_username(text: &str) -> anyhow::Result<Username> {
+    text.parse().map_err(|_| anyhow!("`{text}` is not a user name: 3 to 255 of a-z 0-9 _ -"))
+}
+
+fn parse_phone(text: &str) -> anyhow::Result<Phone> {
+    text.parse().map_err(|_| anyhow!("`{text}` is not a phone number such as +41791234567"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn parse_role(text: &str) -> anyhow::Result<Role> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
-use crate::config::settings::{Access, IdentityPreset, PathRule, Route, SameSite, Settings, Target, UsernameRule};
+use crate::config::settings::{
+    Access, IdentityPreset, PathRule, Route, SameSite, Settings, SmsProvider, Target, UsernameRule,
+};
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
 const LONG_ACCESS_TTL: Duration = Duration::from_secs(60 * 60 + 1);
@@ -32,6 +34,16 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     cookies_travel_by_https(root, settings);
     tokens_live_in_order(root, settings);
     somebody_can_log_in(root, settings);
+    text_messages_leave_the_house(root, settings);
+}
+
+/// The console is for whoever sits in front of it.
+fn text_messages_leave_the_house(root: &Section<'_>, settings: &Settings) {
+    let is_console = matches!(settings.sms.provider, SmsProvider::Console);
+    if is_console && settings.signup.verification_method.asks_phone() && !settings.server.public_url.is_loopback() {
+        let message = "`signup.verification_method` asks for phone numbers, and there is no service for text messages";
+        root.error("sms.provider", message, "set `sms.provider` to \"twilio\" or \"webhook\"");
+    }
 }
 
 fn routes_go_somewhere(root: &Section<'_>, settings: &Settings) {

@@ -1,6 +1,6 @@
 //! What a reload changes, and what has to wait for a restart.
 
-use crate::config::settings::{EmailProvider, Route, Settings};
+use crate::config::settings::{EmailProvider, Route, Settings, SmsProvider};
 
 /// The changes between two configurations, by section or key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,7 +33,15 @@ fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("login", old.login != new.login),
         ("password", old.password != new.password),
         ("challenge", old.challenge != new.challenge),
-        ("email", shown(&old.email) != shown(&new.email) || email_url(old) != email_url(new)),
+        ("mfa", old.trust != new.trust),
+        ("email", shown(&old.email) != shown(&new.email) || email_secret(old) != email_secret(new)),
+        ("notifications", old.notifications != new.notifications),
+        ("sms", shown(&old.sms) != shown(&new.sms) || sms_secret(old) != sms_secret(new)),
+        ("webhooks", shown(&old.webhooks) != shown(&new.webhooks) || webhook_secrets(old) != webhook_secrets(new)),
+        ("hooks", shown(&old.hooks) != shown(&new.hooks) || hook_secrets(old) != hook_secrets(new)),
+        ("lockout", old.lockout != new.lockout),
+        ("rate_limit", old.rate_limit != new.rate_limit),
+        ("audit", old.audit != new.audit),
         ("log", old.log != new.log),
         ("metrics", old.metrics.per_route_labels != new.metrics.per_route_labels),
         ("api", old.api != new.api),
@@ -127,11 +135,28 @@ fn token(settings: &Settings) -> Option<String> {
     settings.management.token.as_ref().map(|token| token.expose().clone())
 }
 
-fn email_url(settings: &Settings) -> Option<String> {
+fn email_secret(settings: &Settings) -> Option<&str> {
     match &settings.email.provider {
-        EmailProvider::Console => None,
-        EmailProvider::Smtp { url, .. } => Some(url.expose().clone()),
+        EmailProvider::Console | EmailProvider::File { .. } => None,
+        EmailProvider::Smtp { url, .. } => Some(url.expose()),
+        EmailProvider::Webhook(hook) => Some(hook.secret.expose()),
     }
+}
+
+fn sms_secret(settings: &Settings) -> Option<&str> {
+    match &settings.sms.provider {
+        SmsProvider::Console => None,
+        SmsProvider::Twilio { auth_token, .. } => Some(auth_token.expose()),
+        SmsProvider::Webhook(hook) => Some(hook.secret.expose()),
+    }
+}
+
+fn webhook_secrets(settings: &Settings) -> Vec<&str> {
+    settings.webhooks.iter().map(|webhook| webhook.secret.expose().as_str()).collect()
+}
+
+fn hook_secrets(settings: &Settings) -> Vec<&str> {
+    settings.hooks.iter().map(|hook| hook.secret.expose().as_str()).collect()
 }
 
 /// Comparable text of settings that hold secrets, which are compared by themselves.

@@ -67,6 +67,12 @@ pub(super) fn declared_keys() -> Vec<DocKey> {
     docs
 }
 
+/// The settings of an empty file: every default.
+#[cfg(test)]
+pub(crate) fn defaults() -> Settings {
+    read_keys(&[], &Table::new(), &Environment::default()).0
+}
+
 fn read_keys(
     sources: &[Source],
     table: &Table,

@@ -17,6 +17,8 @@ mod values;
 mod watch;
 
 pub use diff::{Changes, changes, without_restart_keys};
+#[cfg(test)]
+pub(crate) use load::defaults;
 pub use load::{Loaded, load, load_for_reload};
 pub use reader::Environment;
 pub use reference::reference;

@@ -287,6 +287,13 @@ impl<'a> Section<'a> {
         self.written_text(key).filter(|text| !text.is_empty())
     }
 
+    /// A path, taken from beside the file that names it; empty is absent.
+    pub(super) fn path(&mut self, key: &'static str, doc: &'static str) -> Option<PathBuf> {
+        let path = self.optional(key, doc)?;
+        let file = self.entry(key).map(|entry| entry.at.file);
+        Some(self.reader.beside(file, &path))
+    }
+
     /// A text that reads as something.
     pub(super) fn parsed<T>(
         &mut self,

@@ -18,7 +18,7 @@ pub fn reference() -> String {
     for (section, keys) in by_section() {
         let title = match section.as_str() {
             "" => "Top level".to_owned(),
-            name @ ("upstreams" | "routes") => format!("`[[{name}]]`"),
+            name @ ("upstreams" | "routes" | "webhooks" | "hooks") => format!("`[[{name}]]`"),
             name => format!("`[{name}]`"),
         };
         write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");

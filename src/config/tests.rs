@@ -122,7 +122,7 @@ fn included_files_are_merged() {
 fn contradictions_are_refused() {
     let production = "[server]\npublic_url = \"https://app.example.com\"\n[email]\nprovider = \"smtp\"\n";
     let cases = [
-        ("[server]\npublic_url = \"https://app.example.com\"\n", "console mail would print codes"),
+        ("[server]\npublic_url = \"https://app.example.com\"\n", "console mail would leave codes lying about"),
         (production, "shows the built-in `whoami:` page to everybody"),
         ("[server.management]\naddr = \"0.0.0.0:9901\"\n", "needs `token`"),
         ("[token_delivery]\ncookie = { secure = \"true\" }\n", "contradicts `server.public_url`"),
@@ -130,7 +130,7 @@ fn contradictions_are_refused() {
         ("[login]\nlogin_url = \"/login\"\n", "lies behind route `/`"),
         ("[password]\nmin_length = 20\nmax_length = 10\n", "is above `password.max_length`"),
         ("[security]\nreturn_to_origins = [\"*\"]\n", "would let every site in"),
-        ("[mfa]\nenabled = true\n", "unknown key `mfa`"),
+        ("[mfa]\nenabled = true\n", "unknown key `enabled` in `[mfa]`"),
         ("[[routes]]\npath = \"/auth/x\"\nupstream = \"app\"\n", "which nauth answers itself"),
         ("[[routes]]\nname = \"second\"\npath = \"/\"\nupstream = \"app\"\n", "takes the same requests"),
         ("[[routes]]\npath = \"/admin\"\nupstream = \"app\"\nroles = [\"admn\"]\n", "did you mean `admin`?"),
@@ -368,15 +368,18 @@ fn full_example() -> String {
         match section.as_str() {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
+            // There is none unless somebody writes one.
+            name @ ("webhooks" | "hooks") => write!(text, "\n# [[{name}]]\n").unwrap(),
             name => write!(text, "\n[{name}]\n").unwrap(),
         }
+        let mark = if matches!(section.as_str(), "webhooks" | "hooks") { "# " } else { "" };
         for key in keys {
             let value = match (section.as_str(), key.key) {
                 ("upstreams", "name") | ("routes", "upstream") => "\"app\"",
                 ("upstreams", "targets") => "[\"whoami:\"]",
                 _ => &key.default,
             };
-            writeln!(text, "# {}\n{} = {value}", key.text, key.key).unwrap();
+            writeln!(text, "# {}\n{mark}{} = {value}", key.text, key.key).unwrap();
         }
     }
     text

@@ -5,17 +5,26 @@
 //! here and nowhere else. A feature adds a fact and a step; it never adds control flow.
 
 use crate::domain::clock::Time;
-use crate::domain::contact::Email;
+use crate::domain::contact::{Email, Phone};
 use crate::domain::id::{ChallengeId, UserId};
 use crate::domain::user::User;
 
 /// One thing the user must do before tokens are issued. What a step needs lives in the step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
+    /// Set another password.
+    ChangePassword,
     /// Prove to read mail at this address.
     VerifyEmail {
         /// Where the code goes.
         email: Email,
+    },
+    /// Name a phone number.
+    CollectPhone,
+    /// Prove to read messages at this number.
+    VerifyPhone {
+        /// Where the code goes.
+        phone: Phone,
     },
 }
 
@@ -24,7 +33,9 @@ impl Step {
     #[must_use]
     pub fn kind(&self) -> StepKind {
         match self {
+            Self::ChangePassword => StepKind::ChangePassword,
             Self::VerifyEmail { .. } => StepKind::VerifyEmail,
+            Self::CollectPhone | Self::VerifyPhone { .. } => StepKind::VerifyPhone,
         }
     }
 }
@@ -32,26 +43,32 @@ impl Step {
 /// The kinds of steps, as stored and as the native wire names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StepKind {
+    /// `FORCE_CHANGE_PASSWORD`.
+    ChangePassword,
     /// `VERIFY_EMAIL`.
     VerifyEmail,
+    /// `VERIFY_PHONE`: the number is asked for first where there is none.
+    VerifyPhone,
 }
 
 impl StepKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::ChangePassword, Self::VerifyEmail, Self::VerifyPhone];
+
     /// The stored name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::ChangePassword => "FORCE_CHANGE_PASSWORD",
             Self::VerifyEmail => "VERIFY_EMAIL",
+            Self::VerifyPhone => "VERIFY_PHONE",
         }
     }
 
     /// Reads a stored name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "VERIFY_EMAIL" => Some(Self::VerifyEmail),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 }
 
@@ -67,15 +84,35 @@ pub struct Facts<'a> {
 pub struct Policy {
     /// `signup.verification_method` includes e-mail.
     pub verify_email: bool,
+    /// `signup.verification_method` includes the phone.
+    pub verify_phone: bool,
 }
 
 /// The next thing this user must do, or `None` when tokens may be issued.
+///
+/// Another factor is asked for last, when the account as such is in order.
 #[must_use]
 pub fn next_step(facts: &Facts<'_>, policy: &Policy) -> Option<Step> {
-    if policy.verify_email && !facts.user.email_verified {
-        return Some(Step::VerifyEmail { email: facts.user.email.clone() });
+    let user = facts.user;
+    if user.must_change_password {
+        return Some(Step::ChangePassword);
+    }
+    if policy.verify_email && !user.email_verified {
+        return Some(Step::VerifyEmail { email: user.email.clone() });
+    }
+    if policy.verify_phone && !user.phone_verified {
+        return Some(phone_step(user));
     }
     None
+}
+
+/// What a `VERIFY_PHONE` challenge asks this user.
+#[must_use]
+pub fn phone_step(user: &User) -> Step {
+    match &user.phone {
+        Some(phone) => Step::VerifyPhone { phone: phone.clone() },
+        None => Step::CollectPhone,
+    }
 }
 
 /// A challenge put to a user: a step, and how far the client has come with it.
@@ -99,6 +136,9 @@ pub struct Challenge {
     pub amr: Vec<String>,
     /// Recognises the client that began it; only that client gets the same challenge again.
     pub client_binding: String,
+    /// Put to somebody who signed up with an address that has an account: nothing answers it, and
+    /// nothing tells it from a real one.
+    pub decoy: bool,
     /// When it was made.
     pub created_at: Time,
     /// When it lapses.
@@ -112,19 +152,40 @@ mod tests {
     use super::*;
     use crate::domain::user::tests_support::ada;
 
+    /// Every combination of what can be open, and the one step that comes first.
     #[test]
-    fn an_unverified_address_is_asked_for_only_where_the_policy_says_so() {
-        let cases =
-            [(true, false, Some(StepKind::VerifyEmail)), (true, true, None), (false, false, None), (false, true, None)];
-        for (verify_email, email_verified, expected) in cases {
-            let user = User { email_verified, ..ada() };
-            let step = next_step(&Facts { user: &user }, &Policy { verify_email });
-            assert_eq!(step.map(|step| step.kind()), expected);
+    fn steps_come_in_one_order_and_only_where_the_policy_asks() {
+        let phone: Phone = "+41791234567".parse().unwrap();
+        for bits in 0..64_u8 {
+            let bit = |n: u8| bits & (1 << n) != 0;
+            let policy = Policy { verify_email: bit(0), verify_phone: bit(1) };
+            let user = User {
+                must_change_password: bit(2),
+                email_verified: bit(3),
+                phone: bit(4).then(|| phone.clone()),
+                phone_verified: bit(4) && bit(5),
+                ..ada()
+            };
+            let expected = if user.must_change_password {
+                Some(Step::ChangePassword)
+            } else if policy.verify_email && !user.email_verified {
+                Some(Step::VerifyEmail { email: user.email.clone() })
+            } else if policy.verify_phone && user.phone.is_none() {
+                Some(Step::CollectPhone)
+            } else if policy.verify_phone && !user.phone_verified {
+                Some(Step::VerifyPhone { phone: phone.clone() })
+            } else {
+                None
+            };
+            assert_eq!(next_step(&Facts { user: &user }, &policy), expected, "{bits:06b}");
         }
     }
 
     #[test]
     fn stored_names_are_read_back() {
-        assert_eq!(StepKind::from_name(StepKind::VerifyEmail.as_str()), Some(StepKind::VerifyEmail));
+        for kind in StepKind::ALL {
+            assert_eq!(StepKind::from_name(kind.as_str()), Some(kind));
+        }
+        assert_eq!(StepKind::from_name("MFA_REQUIRED"), None);
     }
 }

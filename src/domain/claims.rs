@@ -1,6 +1,7 @@
 //! What tokens say.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The claims of an access token (DECISIONS D3), in the order they are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,9 @@ pub struct AccessClaims {
     pub cv: i64,
     /// The installation's epoch; an older one means "refresh".
     pub ge: i64,
+    /// What the operator's hook adds, for upstreams that read tokens. nauth itself never does.
+    #[serde(flatten, skip_deserializing)]
+    pub added: Map<String, Value>,
 }
 
 /// The claims of a refresh token, in the order they are written. All of them stand in the

@@ -1,7 +1,7 @@
-//! What users are known by: e-mail addresses and user names.
+//! What users are known by: e-mail addresses, user names and phone numbers.
 //!
-//! Identifiers are normalised once, here (trimmed, NFKC, lower case), and are unique in the
-//! database in that form. A value of these types is valid; code below the edges never checks again.
+//! Identifiers are normalised once, here (trimmed, NFKC, lower case; phones as E.164), and are
+//! unique in the database in that form. A value of these types is valid; code below the edges never checks again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -85,13 +85,64 @@ impl fmt::Display for Username {
     }
 }
 
-/// What a person typed to say who they are: an e-mail address or a user name.
+/// A phone number as E.164 writes it: `+` and up to 15 digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Phone(String);
+
+impl Phone {
+    /// The number as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Stars and the last four digits: `***-***-1234`; a shorter number as it is.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        let digits = &self.0[1..];
+        match digits.len() {
+            0..4 => self.0.clone(),
+            length => format!("***-***-{}", &digits[length - 4..]),
+        }
+    }
+
+    /// The country the number belongs to (ISO 3166-1 alpha-2), as far as its plan tells.
+    #[must_use]
+    pub fn country(&self) -> Option<String> {
+        let number = phonenumber::parse(None, &self.0).ok()?;
+        number.country().id().map(|id| id.as_ref().to_owned())
+    }
+}
+
+impl FromStr for Phone {
+    type Err = InvalidContact;
+
+    /// Spaces are dropped; everything else must be there already.
+    fn from_str(text: &str) -> Result<Self, InvalidContact> {
+        let normal: String = text.nfkc().filter(|c| !c.is_whitespace()).collect();
+        let digits = normal.strip_prefix('+').ok_or(InvalidContact)?;
+        let is_e164 = (2..=15).contains(&digits.len())
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && !digits.starts_with('0');
+        if is_e164 { Ok(Self(normal)) } else { Err(InvalidContact) }
+    }
+}
+
+impl fmt::Display for Phone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a person typed to say who they are: an e-mail address, a user name or a phone number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identifier {
     /// It reads as an e-mail address.
     Email(Email),
     /// It reads as a user name.
     Username(Username),
+    /// It reads as a phone number.
+    Phone(Phone),
     /// It can be nobody's; looked up all the same, so that the answer takes as long.
     Unknown(String),
 }
@@ -102,6 +153,9 @@ impl Identifier {
     pub fn read(text: &str) -> Self {
         if let Ok(email) = text.parse() {
             return Self::Email(email);
+        }
+        if let Ok(phone) = text.parse() {
+            return Self::Phone(phone);
         }
         match text.parse() {
             Ok(username) => Self::Username(username),
@@ -115,7 +169,20 @@ impl Identifier {
         match self {
             Self::Email(email) => email.as_str(),
             Self::Username(username) => username.as_str(),
+            Self::Phone(phone) => phone.as_str(),
             Self::Unknown(text) => text,
+        }
+    }
+
+    /// How an answer may show it without knowing whose it is.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        match self {
+            Self::Email(email) => email.masked(),
+            Self::Phone(phone) => phone.masked(),
+            Self::Username(_) | Self::Unknown(_) => {
+                format!("{}***", self.as_str().chars().next().unwrap_or('*'))
+            }
         }
     }
 }

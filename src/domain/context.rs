@@ -8,6 +8,9 @@ use std::sync::Arc;
 pub struct RequestContext {
     /// The client's address: the socket's peer, or what a trusted proxy says of it.
     pub ip: IpAddr,
+    /// Whether `ip` is the client's own, as far as can be known: not when a proxy nobody declared
+    /// seems to stand in between.
+    pub address_is_certain: bool,
     /// `User-Agent`, cut to 512 bytes.
     pub user_agent: Option<Arc<str>>,
     /// The token that names a trusted device, from its cookie or header.
@@ -32,16 +35,31 @@ impl RequestContext {
     /// A context for what the program does by itself or on the operator's command.
     #[must_use]
     pub fn local() -> Self {
-        Self { ip: IpAddr::from([127, 0, 0, 1]), user_agent: None, device_token: None, request_id: Arc::from("local") }
+        Self {
+            ip: IpAddr::from([127, 0, 0, 1]),
+            address_is_certain: true,
+            user_agent: None,
+            device_token: None,
+            request_id: Arc::from("local"),
+        }
     }
 }
 
 /// An IPv4 address as it is, an IPv6 address cut to /64, an IPv4-mapped one as IPv4.
 #[must_use]
 pub fn address_prefix(ip: IpAddr) -> IpAddr {
+    address_prefix_of(ip, 64)
+}
+
+/// The same with another length, in bits, for IPv6.
+#[must_use]
+pub fn address_prefix_of(ip: IpAddr, ipv6_bits: u8) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & (u128::MAX << 64)).into()),
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6_bits.min(128))).unwrap_or(0);
+            IpAddr::V6((u128::from(ip) & mask).into())
+        }
     }
 }
 

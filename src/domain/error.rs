@@ -21,6 +21,17 @@ pub enum Error {
     /// The body as a whole cannot be used.
     #[error("{0}")]
     InvalidInput(String),
+    /// One field is well-formed, but not what is expected here.
+    #[error("{message}")]
+    InvalidField {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong, in words.
+        message: String,
+    },
+    /// A profile cannot be changed to what others have already. One sentence for each.
+    #[error("{}", .0.join(", "))]
+    Conflicts(Vec<&'static str>),
     /// Nothing is there.
     #[error("not found")]
     NotFound,
@@ -62,6 +73,8 @@ pub enum Error {
         reason: String,
         /// Since when.
         since: Time,
+        /// When it ends by itself; `None` = an operator ends it.
+        until: Option<Time>,
     },
     /// No token came with the request.
     #[error("no token provided")]
@@ -104,6 +117,33 @@ pub enum Error {
     /// Nobody may sign up.
     #[error("signup is disabled")]
     SignupDisabled,
+    /// This address may not sign up: its domain, or a missing or used invitation.
+    #[error("{0}")]
+    SignupNotAllowed(&'static str),
+    /// A hook of the operator refused the signup.
+    #[error("{message}")]
+    SignupDenied {
+        /// In the operator's words.
+        message: String,
+    },
+    /// A hook of the operator refused the login.
+    #[error("{message}")]
+    LoginDenied {
+        /// In the operator's words.
+        message: String,
+    },
+    /// The number belongs to another account.
+    #[error("phone number already exists")]
+    PhoneTaken,
+    /// A phone number must be given.
+    #[error("a phone number is required")]
+    PhoneRequired {
+        /// `signup.verification_method`, as written.
+        verification_method: &'static str,
+    },
+    /// Not a phone number that can be used here.
+    #[error("{0}")]
+    PhoneInvalid(&'static str),
     /// The address belongs to a complete account.
     #[error("email already exists")]
     EmailTaken,
@@ -113,6 +153,25 @@ pub enum Error {
     /// The password does not meet the policy. One sentence for each rule it misses.
     #[error("password does not meet the requirements")]
     WeakPassword(Vec<String>),
+
+    /// The present password is not the one given.
+    #[error("current password is incorrect")]
+    PasswordIncorrect,
+    /// The password was used before.
+    #[error("this password was used before; choose another one")]
+    PasswordReused,
+    /// The account has no password that could be changed.
+    #[error("{0}")]
+    PasswordChangeNotAllowed(&'static str),
+    /// The reset code is wrong.
+    #[error("invalid or expired password reset code")]
+    ResetCodeInvalid,
+    /// The reset code was right once.
+    #[error("the password reset code has expired")]
+    ResetCodeExpired,
+    /// Too many wrong tries for a reset code.
+    #[error("too many attempts; request a new password reset code")]
+    ResetExhausted,
 
     // Challenges and codes.
     /// No such challenge, or it is void.
@@ -192,6 +251,16 @@ pub enum Denial {
     Origin,
     /// A prefetch must not change anything.
     Prefetch,
+    /// The last login is too long ago for what is asked.
+    Reauth,
+    /// The password must come with the answer.
+    PasswordNeeded,
+    /// As many sessions as allowed.
+    SessionLimit,
+    /// Devices cannot be trusted here.
+    DeviceTrust,
+    /// It belongs to another user.
+    NotYours,
 }
 
 impl Denial {
@@ -206,6 +275,11 @@ impl Denial {
             Self::CrossSite => "cross_site",
             Self::Origin => "origin",
             Self::Prefetch => "prefetch",
+            Self::Reauth => "reauth",
+            Self::PasswordNeeded => "password",
+            Self::SessionLimit => "session_limit",
+            Self::DeviceTrust => "device_trust",
+            Self::NotYours => "not_yours",
         }
     }
 
@@ -220,6 +294,11 @@ impl Denial {
             Self::CrossSite => "the request comes from another site",
             Self::Origin => "the origin is not allowed",
             Self::Prefetch => "a prefetch changes nothing",
+            Self::Reauth => "confirm who you are first",
+            Self::PasswordNeeded => "the password is needed to answer from another device",
+            Self::SessionLimit => "too many active sessions; log out elsewhere first",
+            Self::DeviceTrust => "devices cannot be trusted here",
+            Self::NotYours => "this belongs to another user",
         }
     }
 }
@@ -234,6 +313,19 @@ pub enum Limit {
         /// How many are allowed.
         max: u64,
     },
+    /// Messages to one phone, or to all of them, in a window.
+    SmsSend {
+        /// How many were asked for.
+        count: u64,
+        /// How many are allowed.
+        max: u64,
+    },
+    /// Password resets for one identifier in a window.
+    PasswordReset,
+    /// Failed logins of an address, an account, or both.
+    Login,
+    /// Requests of one kind from one client.
+    Requests,
     /// A resend too soon after the last mail.
     Resend {
         /// The shortest time between two mails.
@@ -247,6 +339,10 @@ impl Limit {
     pub fn message(self) -> &'static str {
         match self {
             Self::EmailSend { .. } => "too many verification e-mails; try again later",
+            Self::SmsSend { .. } => "too many text messages; try again later",
+            Self::PasswordReset => "too many password reset requests; try again later",
+            Self::Login => "too many failed attempts; please try again later",
+            Self::Requests => "too many requests; try again later",
             Self::Resend { .. } => "please wait before requesting another code",
         }
     }

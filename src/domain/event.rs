@@ -4,7 +4,7 @@
 //! decide in one exhaustive match what to make of it.
 
 use crate::domain::challenge::StepKind;
-use crate::domain::contact::Email;
+use crate::domain::contact::{Email, Phone};
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::session::EndReason;
 use crate::domain::user::Role;
@@ -79,6 +79,37 @@ pub enum Event {
         /// Which one.
         email: Email,
     },
+    /// A text message with a code was put into the outbox.
+    PhoneVerificationRequested {
+        /// Whose.
+        user: UserId,
+        /// Where to.
+        phone: Phone,
+    },
+    /// A phone number was proven.
+    PhoneVerified {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        phone: Phone,
+    },
+    /// An account passed everything asked of it for the first time.
+    AccountCompleted {
+        /// Whose.
+        user: UserId,
+    },
+    /// A right password was not enough: the client was asked for more.
+    LoginChallenged {
+        /// Whose.
+        user: UserId,
+        /// What is asked.
+        step: StepKind,
+    },
+    /// A login was refused before the password was looked at.
+    LoginBlocked {
+        /// Whose, when the identifier is somebody's.
+        user: Option<UserId>,
+    },
     /// A refresh token was rotated. Counted, not audited: there are too many.
     SessionRefreshed {
         /// Whose.
@@ -131,6 +162,85 @@ pub enum Event {
         user: UserId,
         /// By whom.
         by: Actor,
+        /// How many sessions ended with it.
+        sessions_revoked: u64,
+    },
+    /// A password reset was asked for; unknown identifiers are recorded alike.
+    PasswordResetRequested {
+        /// Whose, when the identifier is somebody's.
+        user: Option<UserId>,
+        /// Who asked.
+        by: Actor,
+    },
+    /// A password was reset with a code.
+    PasswordResetCompleted {
+        /// Whose.
+        user: UserId,
+        /// Who sent the code.
+        by: Actor,
+    },
+    /// A reset got a wrong code.
+    PasswordResetFailed {
+        /// Whose, when the identifier is somebody's.
+        user: Option<UserId>,
+        /// Who would have sent the right one.
+        by: Actor,
+    },
+    /// The next login must set another password.
+    PasswordChangeForced {
+        /// Whose.
+        user: UserId,
+        /// By whom, or by what: an old password expires by itself.
+        by: Actor,
+    },
+    /// What a user says of themselves was changed.
+    ProfileUpdated {
+        /// Whose.
+        user: UserId,
+        /// Which fields.
+        fields: Vec<&'static str>,
+    },
+    /// A new address or number waits to be proven.
+    ContactChangeRequested {
+        /// Whose.
+        user: UserId,
+        /// `email` or `phone`.
+        what: &'static str,
+    },
+    /// Another e-mail address is in force.
+    EmailChanged {
+        /// Whose.
+        user: UserId,
+        /// Before.
+        old: Email,
+        /// Now.
+        new: Email,
+    },
+    /// Another phone number is in force.
+    PhoneChanged {
+        /// Whose.
+        user: UserId,
+    },
+    /// A user confirmed who they are.
+    Reauthenticated {
+        /// Who.
+        user: UserId,
+        /// In which session.
+        session: SessionId,
+    },
+    /// A device is trusted from now on.
+    DeviceTrusted {
+        /// Whose.
+        user: UserId,
+        /// Its number.
+        device: i64,
+    },
+    /// Devices are trusted no longer.
+    DevicesUntrusted {
+        /// Whose.
+        user: UserId,
+        /// How many.
+        count: u64,
     },
     /// An account was disabled.
     AccountDisabled {
@@ -175,6 +285,8 @@ pub enum Actor {
     Owner,
     /// An operator at the command line.
     Operator,
+    /// nauth, by its rules.
+    System,
 }
 
 impl Actor {
@@ -184,6 +296,7 @@ impl Actor {
         match self {
             Self::Owner => "user",
             Self::Operator => "operator",
+            Self::System => "system",
         }
     }
 }
@@ -199,6 +312,8 @@ pub enum LoginFailure {
     AccountLocked,
     /// This kind of identifier is not accepted.
     IdentifierKind,
+    /// A hook of the operator refused it.
+    Denied,
 }
 
 impl LoginFailure {
@@ -210,6 +325,7 @@ impl LoginFailure {
             Self::WrongPassword => "wrong_password",
             Self::AccountLocked => "account_locked",
             Self::IdentifierKind => "identifier_kind",
+            Self::Denied => "denied",
         }
     }
 }

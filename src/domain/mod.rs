@@ -2,9 +2,11 @@
 
 pub mod challenge;
 pub mod claims;
+pub mod client_hints;
 pub mod clock;
 pub mod contact;
 pub mod context;
+pub mod device;
 pub mod error;
 pub mod event;
 pub mod hex;

@@ -46,6 +46,12 @@ pub struct Session {
     pub ip: String,
     /// The client's `User-Agent` at login.
     pub user_agent: String,
+    /// What it runs on.
+    pub device: Device,
+    /// The trusted device it runs on, by its number.
+    pub trusted_device: Option<i64>,
+    /// Claims a hook added to its tokens, as a JSON object.
+    pub claims: Option<String>,
     /// When the user logged in.
     pub created_at: Time,
     /// When a token was last rotated.
@@ -54,6 +60,21 @@ pub struct Session {
     pub expires_at: Time,
     /// Set once the session was ended on purpose.
     pub revoked_at: Option<Time>,
+}
+
+/// What a session runs on, as far as the client tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Device {
+    /// Names the device among those of its user: the same for every login with one device token.
+    pub id: String,
+    /// What the client calls itself, at most 100 characters.
+    pub name: Option<String>,
+    /// `mobile`, `desktop` or `tablet`.
+    pub kind: Option<String>,
+    /// The operating system.
+    pub platform: Option<String>,
+    /// The browser.
+    pub browser: Option<String>,
 }
 
 /// The first sight of a generation: from then on its predecessor is on its way out.
@@ -110,6 +131,16 @@ pub enum EndReason {
     AccountDisabled,
     /// The password was changed.
     PasswordChanged,
+    /// The password was reset with a code.
+    PasswordReset,
+    /// The user ended it from another session.
+    Revoked,
+    /// More sessions than allowed.
+    MaxConcurrent,
+    /// Another login, where only one session is allowed.
+    SingleSession,
+    /// Another login on the same device.
+    SameDevice,
     /// Somebody signed up anew for the address of an unfinished account.
     SignupReplaced,
 }
@@ -124,6 +155,11 @@ impl EndReason {
             Self::TokenReuse => "token_reuse",
             Self::AccountDisabled => "account_disabled",
             Self::PasswordChanged => "password_changed",
+            Self::PasswordReset => "password_reset",
+            Self::Revoked => "revoked",
+            Self::MaxConcurrent => "max_concurrent",
+            Self::SingleSession => "single_session",
+            Self::SameDevice => "same_device",
             Self::SignupReplaced => "signup_replaced",
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::clock::Time;
-use crate::domain::contact::{Email, Username};
+use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 
@@ -19,18 +19,32 @@ pub struct User {
     pub email: Email,
     /// Whether somebody has proven to read mail at `email`.
     pub email_verified: bool,
+    /// A new address that waits to be proven; `email` stays in force until then.
+    pub pending_email: Option<Email>,
     /// Unique among all users that have one.
     pub username: Option<Username>,
+    /// Unique among all users that have one, unless duplicates are allowed.
+    pub phone: Option<Phone>,
+    /// Whether somebody has proven to read messages at `phone`.
+    pub phone_verified: bool,
+    /// A new number that waits to be proven.
+    pub pending_phone: Option<Phone>,
     /// Given name, up to 100 characters.
     pub first_name: Option<String>,
     /// Family name, up to 100 characters.
     pub last_name: Option<String>,
     /// PHC string; `None` for an account without a password.
     pub password_hash: Option<Secret<String>>,
+    /// When the password was last set; `None` for one that never expires by age because nobody knows.
+    pub password_changed_at: Option<Time>,
+    /// Whether the next login must set another password.
+    pub must_change_password: bool,
     /// Set while an operator has disabled the account.
     pub lock: Option<Lock>,
     /// Rises with everything that must end all sessions; tokens and sessions of an older one are void.
     pub auth_epoch: i64,
+    /// Rises with everything that must make every device a stranger again.
+    pub device_epoch: i64,
     /// Rises when what tokens say about the user changes; an older access token must be refreshed.
     pub claims_version: i64,
     /// When the account passed every verification asked of it. Until then it holds no claim to its address.
@@ -41,6 +55,8 @@ pub struct User {
     pub locale: Option<String>,
     /// JSON object the user may write; never a source of authority.
     pub metadata: String,
+    /// JSON object only operators and hooks write.
+    pub metadata_admin: String,
     /// Sorted, without duplicates.
     pub roles: Vec<Role>,
     /// When the account was made.
@@ -55,6 +71,13 @@ impl User {
     pub fn is_active(&self) -> bool {
         self.lock.is_none()
     }
+
+    /// The address messages greet: the name, else what is left.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        let named = self.first_name.as_deref().or(self.username.as_ref().map(Username::as_str));
+        named.unwrap_or_else(|| self.email.as_str())
+    }
 }
 
 /// Why and since when an account is disabled.
@@ -64,6 +87,8 @@ pub struct Lock {
     pub at: Time,
     /// In the operator's words; shown to the user after a right password.
     pub reason: String,
+    /// When it ends by itself; `None` = an operator ends it.
+    pub until: Option<Time>,
 }
 
 /// A role's name: 1 to 64 of `A-Z a-z 0-9 . _ : -`.
@@ -126,17 +151,25 @@ pub(crate) mod tests_support {
             number: 1,
             email: "ada@example.com".parse().unwrap(),
             email_verified: true,
+            pending_email: None,
             username: None,
+            phone: None,
+            phone_verified: false,
+            pending_phone: None,
             first_name: None,
             last_name: None,
             password_hash: None,
+            password_changed_at: None,
+            must_change_password: false,
             lock: None,
             auth_epoch: 1,
+            device_epoch: 1,
             claims_version: 1,
             completed_at: Some(Time::from_secs(1)),
             timezone: None,
             locale: None,
             metadata: "{}".to_owned(),
+            metadata_admin: "{}".to_owned(),
             roles: vec!["user".parse().unwrap()],
             created_at: Time::from_secs(1),
             updated_at: Time::from_secs(1),

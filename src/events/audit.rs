@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::Event;
+use crate::domain::event::{Actor, Event};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::store::audit::{AuditRow, Origin};
 use crate::store::{StoreError, Tx};
 
@@ -17,102 +18,124 @@ const SUSPICIOUS: &str = "SUSPICIOUS";
 pub(super) fn row(event: &Event) -> Option<AuditRow> {
     let entry = match event {
         Event::SessionRefreshed { .. } => return None,
-        Event::AccountCreated { user, by } => {
-            AuditRow { user: Some(*user), performed_by: Some(by.as_str()), ..entry("ACCOUNT_CREATED", SUCCESS) }
+        Event::AccountCreated { user, by } => entry("ACCOUNT_CREATED", SUCCESS).of(*user).by(*by),
+        Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
+        Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),
+        Event::LoginSucceeded { user, session } => entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session),
+        Event::LoginFailed { user, reason } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
+        Event::LoginChallenged { user, step } => entry("LOGIN_ATTEMPT", INFO).of(*user).because(step.as_str()),
+        Event::LoginBlocked { user } => entry("LOGIN_BLOCKED", FAILURE).of(*user),
+        Event::ChallengeCreated { user, challenge, step } => {
+            entry("CHALLENGE_CREATED", INFO).of(*user).challenge(*challenge).because(step.as_str())
         }
-        Event::SignupReplaced { user } => {
-            AuditRow { user: Some(*user), reason: Some("signup_replaced".to_owned()), ..entry("ACCOUNT_DELETED", INFO) }
+        Event::ChallengeCompleted { user, challenge, step } => {
+            entry("CHALLENGE_COMPLETED", SUCCESS).of(*user).challenge(*challenge).because(step.as_str())
         }
-        Event::LoginSucceeded { user, session } => {
-            AuditRow { user: Some(*user), session: Some(*session), ..entry("LOGIN_SUCCESS", SUCCESS) }
+        Event::ChallengeFailed { user, challenge, step } => {
+            entry("CHALLENGE_ATTEMPT_FAILED", FAILURE).of(*user).challenge(*challenge).because(step.as_str())
         }
-        Event::LoginFailed { user, reason } => {
-            AuditRow { user: *user, reason: Some(reason.as_str().to_owned()), ..entry("LOGIN_FAILED", FAILURE) }
+        Event::EmailVerificationRequested { user, email } => {
+            entry("EMAIL_VERIFICATION_REQUESTED", INFO).of(*user).with(&json!({ "destination": email.masked() }))
         }
-        Event::ChallengeCreated { user, challenge, step } => AuditRow {
-            user: Some(*user),
-            challenge: Some(*challenge),
-            reason: Some(step.as_str().to_owned()),
-            ..entry("CHALLENGE_CREATED", INFO)
-        },
-        Event::ChallengeCompleted { user, challenge, step } => AuditRow {
-            user: Some(*user),
-            challenge: Some(*challenge),
-            reason: Some(step.as_str().to_owned()),
-            ..entry("CHALLENGE_COMPLETED", SUCCESS)
-        },
-        Event::ChallengeFailed { user, challenge, step } => AuditRow {
-            user: Some(*user),
-            challenge: Some(*challenge),
-            reason: Some(step.as_str().to_owned()),
-            ..entry("CHALLENGE_ATTEMPT_FAILED", FAILURE)
-        },
-        Event::EmailVerificationRequested { user, email } => AuditRow {
-            user: Some(*user),
-            details: Some(json!({ "destination": email.masked() }).to_string()),
-            ..entry("EMAIL_VERIFICATION_REQUESTED", INFO)
-        },
-        Event::EmailVerified { user, email } => AuditRow {
-            user: Some(*user),
-            details: Some(json!({ "email": email.masked() }).to_string()),
-            ..entry("EMAIL_VERIFIED", SUCCESS)
-        },
-        Event::SessionEnded { user, session, reason } => AuditRow {
-            user: Some(*user),
-            session: Some(*session),
-            reason: Some(reason.as_str().to_owned()),
-            ..entry("SESSION_REVOKED", INFO)
-        },
-        Event::AllSessionsEnded { user, count, reason } => AuditRow {
-            user: Some(*user),
-            reason: Some(reason.as_str().to_owned()),
-            details: Some(json!({ "count": count }).to_string()),
-            ..entry("GLOBAL_SIGNOUT", INFO)
-        },
-        Event::TokenReuseDetected { user, session } => AuditRow {
-            user: Some(*user),
-            session: Some(*session),
-            reason: Some("token_reuse".to_owned()),
-            ..entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS)
-        },
-        Event::ForeignRefresh { user, session, answered } => AuditRow {
-            user: Some(*user),
-            session: Some(*session),
-            reason: Some("foreign_refresh".to_owned()),
-            details: Some(json!({ "answered": answered }).to_string()),
-            ..entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS)
-        },
-        Event::CredentialConflict { user } => AuditRow {
-            user: *user,
-            reason: Some("credential_conflict".to_owned()),
-            ..entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS)
-        },
-        Event::PasswordChanged { user, by } => {
-            AuditRow { user: Some(*user), performed_by: Some(by.as_str()), ..entry("PASSWORD_CHANGED", SUCCESS) }
+        Event::EmailVerified { user, email } => {
+            entry("EMAIL_VERIFIED", SUCCESS).of(*user).with(&json!({ "email": email.masked() }))
         }
-        Event::AccountDisabled { user, reason, by } => AuditRow {
-            user: Some(*user),
-            performed_by: Some(by.as_str()),
-            reason: Some(reason.clone()),
-            ..entry("ACCOUNT_DISABLED", INFO)
-        },
-        Event::AccountEnabled { user, by } => {
-            AuditRow { user: Some(*user), performed_by: Some(by.as_str()), ..entry("ACCOUNT_ENABLED", INFO) }
+        Event::PhoneVerificationRequested { user, phone } => {
+            entry("PHONE_VERIFICATION_REQUESTED", INFO).of(*user).with(&json!({ "destination": phone.masked() }))
         }
-        Event::RoleGranted { user, role, by } => AuditRow {
-            user: Some(*user),
-            performed_by: Some(by.as_str()),
-            reason: Some(role.to_string()),
-            ..entry("ADMIN_ROLE_GRANTED", INFO)
-        },
-        Event::RoleRevoked { user, role, by } => AuditRow {
-            user: Some(*user),
-            performed_by: Some(by.as_str()),
-            reason: Some(role.to_string()),
-            ..entry("ADMIN_ROLE_REVOKED", INFO)
-        },
+        Event::PhoneVerified { user, phone } => {
+            entry("PHONE_VERIFIED", SUCCESS).of(*user).with(&json!({ "phone": phone.masked() }))
+        }
+        Event::SessionEnded { user, session, reason } => {
+            entry("SESSION_REVOKED", INFO).of(*user).session(*session).because(reason.as_str())
+        }
+        Event::AllSessionsEnded { user, count, reason } => {
+            entry("GLOBAL_SIGNOUT", INFO).of(*user).because(reason.as_str()).with(&json!({ "count": count }))
+        }
+        Event::TokenReuseDetected { user, session } => {
+            entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS).of(*user).session(*session).because("token_reuse")
+        }
+        Event::ForeignRefresh { user, session, answered } => entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS)
+            .of(*user)
+            .session(*session)
+            .because("foreign_refresh")
+            .with(&json!({ "answered": answered })),
+        Event::CredentialConflict { user } => {
+            entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS).of(*user).because("credential_conflict")
+        }
+        Event::PasswordChanged { user, by, sessions_revoked } => {
+            entry("PASSWORD_CHANGED", SUCCESS).of(*user).by(*by).with(&json!({ "sessionsRevoked": sessions_revoked }))
+        }
+        Event::PasswordResetRequested { user, by: Actor::Operator } => {
+            entry("ADMIN_PASSWORD_RESET_INITIATED", INFO).of(*user).by(Actor::Operator)
+        }
+        Event::PasswordResetRequested { user, by } => entry("PASSWORD_RESET_REQUESTED", INFO).of(*user).by(*by),
+        Event::PasswordResetCompleted { user, by: Actor::Operator } => {
+            entry("ADMIN_PASSWORD_RESET_COMPLETED", SUCCESS).of(*user).by(Actor::Operator)
+        }
+        Event::PasswordResetCompleted { user, by } => entry("PASSWORD_RESET_COMPLETED", SUCCESS).of(*user).by(*by),
+        Event::PasswordResetFailed { user, by: Actor::Operator } => {
+            entry("ADMIN_PASSWORD_RESET_FAILED", FAILURE).of(*user)
+        }
+        Event::PasswordResetFailed { user, .. } => entry("PASSWORD_RESET_FAILED", FAILURE).of(*user),
+        Event::PasswordChangeForced { user, by } => entry("PASSWORD_FORCE_CHANGE_SET", INFO).of(*user).by(*by),
+        Event::ProfileUpdated { user, fields } => {
+            entry("PROFILE_UPDATED", SUCCESS).of(*user).with(&json!({ "changedFields": fields }))
+        }
+        Event::ContactChangeRequested { user, what } => {
+            entry("PROFILE_UPDATED", INFO).of(*user).because(&format!("{what}_change_requested"))
+        }
+        Event::EmailChanged { user, old, new } => {
+            entry("EMAIL_CHANGED", SUCCESS).of(*user).with(&json!({ "old": old.masked(), "new": new.masked() }))
+        }
+        Event::PhoneChanged { user } => entry("PHONE_CHANGED", SUCCESS).of(*user),
+        Event::Reauthenticated { user, session } => {
+            entry("LOGIN_SUCCESS", INFO).of(*user).session(*session).because("reauthenticated")
+        }
+        Event::DeviceTrusted { user, device } => {
+            entry("DEVICE_TRUSTED", INFO).of(*user).with(&json!({ "deviceId": device }))
+        }
+        Event::DevicesUntrusted { user, count } => {
+            entry("DEVICE_UNTRUSTED", INFO).of(*user).with(&json!({ "count": count }))
+        }
+        Event::AccountDisabled { user, reason, by } => {
+            entry("ACCOUNT_DISABLED", INFO).of(*user).by(*by).because(reason)
+        }
+        Event::AccountEnabled { user, by } => entry("ACCOUNT_ENABLED", INFO).of(*user).by(*by),
+        Event::RoleGranted { user, role, by } => {
+            entry("ADMIN_ROLE_GRANTED", INFO).of(*user).by(*by).because(role.as_str())
+        }
+        Event::RoleRevoked { user, role, by } => {
+            entry("ADMIN_ROLE_REVOKED", INFO).of(*user).by(*by).because(role.as_str())
+        }
     };
     Some(entry)
+}
+
+impl AuditRow {
+    fn of(self, user: impl Into<Option<UserId>>) -> Self {
+        Self { user: user.into(), ..self }
+    }
+
+    fn session(self, session: SessionId) -> Self {
+        Self { session: Some(session), ..self }
+    }
+
+    fn challenge(self, challenge: ChallengeId) -> Self {
+        Self { challenge: Some(challenge), ..self }
+    }
+
+    fn by(self, actor: Actor) -> Self {
+        Self { performed_by: Some(actor.as_str()), ..self }
+    }
+
+    fn because(self, reason: &str) -> Self {
+        Self { reason: Some(reason.to_owned()), ..self }
+    }
+
+    fn with(self, details: &serde_json::Value) -> Self {
+        Self { details: Some(details.to_string()), ..self }
+    }
 }
 
 /// Writes an entry.

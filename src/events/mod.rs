@@ -3,11 +3,12 @@
 //! A use case makes its change in a [`Change`]: a transaction that also collects events, messages
 //! and revocations. [`Events::commit`] writes the audit rows, the sealed messages and, last, the
 //! revocations into the same transaction, commits, and only then tells metrics, the log, the
-//! revocation set and the mail dispatcher. What changes nothing is [`Events::record`]ed through a
+//! revocation set and the outbox. What changes nothing is [`Events::record`]ed through a
 //! bounded queue, so an attack cannot turn the audit table into the bottleneck.
 
 mod audit;
 mod observe;
+mod outlet;
 mod recorder;
 
 use std::ops::{Deref, DerefMut};
@@ -16,21 +17,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::{Clock, Time};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::domain::id::random_number;
-use crate::mail::{Message, Renderer};
+use crate::mail::Message;
 use crate::metrics::Metrics;
+use crate::outbox::Wake;
 use crate::revocation::Revocations;
-use crate::sealing::{OUTBOX, Sealer};
+use crate::sealing::Sealer;
 use crate::store::revocations::Revocation;
 use crate::store::{Store, StoreError, Tx};
 
+pub use outlet::Outlet;
 pub use recorder::Recorder;
 
 /// Added to the life of the longest-lived token a revocation speaks of, beside the leeway.
@@ -51,14 +52,14 @@ pub struct Parts {
     pub revocations: Arc<Revocations>,
     /// Seals messages.
     pub sealer: Arc<Sealer>,
-    /// Turns messages into text.
-    pub renderer: ArcSwap<Renderer>,
+    /// Who is told, and in which words.
+    pub outlet: ArcSwap<Outlet>,
     /// Counts.
     pub metrics: Metrics,
     /// Takes events without a change.
     pub recorder: Recorder,
     /// Woken when there is something to deliver.
-    pub outbox: Arc<Notify>,
+    pub outbox: Arc<Wake>,
     /// The longest `jwt.leeway` there was, in milliseconds.
     pub leeway_ms: AtomicU64,
     /// Time.
@@ -112,9 +113,9 @@ impl Events {
         Self { parts: Arc::new(parts) }
     }
 
-    /// Replaces the words messages are written with.
-    pub fn set_renderer(&self, renderer: Renderer) {
-        self.parts.renderer.store(Arc::new(renderer));
+    /// Replaces who is told, and in which words.
+    pub fn set_outlet(&self, outlet: Outlet) {
+        self.parts.outlet.store(Arc::new(outlet));
     }
 
     /// Takes over another leeway. A shorter one changes nothing: verifiers elsewhere may still use the longer.
@@ -141,9 +142,9 @@ impl Events {
         for row in events.iter().filter_map(audit::row) {
             audit::insert(&mut tx, &row, ctx, now).await?;
         }
-        for (message, expires_at) in &messages {
-            self.enqueue(&mut tx, message, now, *expires_at).await?;
-        }
+        let outlet = self.parts.outlet.load();
+        let mut waiting = outlet.tell_users(&mut tx, &self.parts.sealer, &messages, now).await?;
+        waiting += outlet.tell_webhooks(&mut tx, &self.parts.sealer, &events, ctx, now).await?;
         let mut revoked = Vec::new();
         if !revocations.is_empty() {
             let leeway = Duration::from_millis(self.parts.leeway_ms.load(Ordering::Relaxed));
@@ -158,8 +159,8 @@ impl Events {
         for event in &events {
             observe::observe(event, &self.parts.metrics);
         }
-        if !messages.is_empty() {
-            self.parts.outbox.notify_one();
+        if waiting > 0 {
+            self.parts.outbox.all();
         }
         Ok(())
     }
@@ -170,14 +171,5 @@ impl Events {
         if let Some(row) = audit::row(event) {
             self.parts.recorder.push(row, ctx, self.parts.clock.now(), &self.parts.metrics);
         }
-    }
-
-    async fn enqueue(&self, tx: &mut Tx, message: &Message, now: Time, expires_at: Time) -> Result<(), Error> {
-        let rendered = self.parts.renderer.load().render(message).map_err(|error| Error::Internal(Box::new(error)))?;
-        let body = serde_json::to_vec(&rendered).map_err(|error| Error::Internal(Box::new(error)))?;
-        let id = random_number();
-        let sealed = self.parts.sealer.seal(OUTBOX, id, &body);
-        tx.outbox().insert(id, message.kind().as_str(), &sealed, now, expires_at).await?;
-        Ok(())
     }
 }

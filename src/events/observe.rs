@@ -20,6 +20,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::LoginFailed { user, reason } => {
             let error = match reason {
                 LoginFailure::AccountLocked => AuthError::Locked,
+                LoginFailure::Denied => AuthError::Forbidden,
                 LoginFailure::UnknownUser | LoginFailure::WrongPassword | LoginFailure::IdentifierKind => {
                     AuthError::Credentials
                 }
@@ -55,7 +56,33 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
             let user = user.map(|id| id.to_string()).unwrap_or_default();
             warn!(user.id = %user, "one request carried cookies of more than one session");
         }
-        Event::PasswordChanged { user, by } => info!(user.id = %user, by = by.as_str(), "password changed"),
+        Event::PhoneVerified { user, .. } => {
+            info!(user.id = %user, "phone number verified");
+        }
+        Event::PasswordChanged { user, by, sessions_revoked } => {
+            info!(user.id = %user, by = by.as_str(), sessions_revoked, "password changed");
+        }
+        Event::PasswordResetCompleted { user, by } => {
+            metrics.auth_event(AuthEvent::PasswordReset, AuthMethod::EmailCode, AuthResult::Success, AuthError::None);
+            info!(user.id = %user, by = by.as_str(), "password reset");
+        }
+        Event::PasswordResetFailed { user, .. } => {
+            metrics.auth_event(AuthEvent::PasswordReset, AuthMethod::EmailCode, AuthResult::Failure, AuthError::Code);
+            let user = user.map(|id| id.to_string()).unwrap_or_default();
+            info!(user.id = %user, "password reset got a wrong code");
+        }
+        Event::LoginBlocked { user } => {
+            metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, AuthError::Limited);
+            let user = user.map(|id| id.to_string()).unwrap_or_default();
+            info!(user.id = %user, "login refused: too many failures");
+        }
+        Event::EmailChanged { user, .. } => info!(user.id = %user, "e-mail address changed"),
+        Event::PhoneChanged { user } => info!(user.id = %user, "phone number changed"),
+        Event::DeviceTrusted { user, .. } => info!(user.id = %user, "device trusted"),
+        Event::DevicesUntrusted { user, count } => info!(user.id = %user, count, "devices no longer trusted"),
+        Event::PasswordChangeForced { user, by } => {
+            info!(user.id = %user, by = by.as_str(), "the next login must set another password");
+        }
         Event::AccountDisabled { user, by, .. } => info!(user.id = %user, by = by.as_str(), "account disabled"),
         Event::AccountEnabled { user, by } => info!(user.id = %user, by = by.as_str(), "account enabled"),
         Event::RoleGranted { user, role, by } => {
@@ -68,6 +95,13 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }
         | Event::EmailVerificationRequested { .. }
+        | Event::PhoneVerificationRequested { .. }
+        | Event::AccountCompleted { .. }
+        | Event::LoginChallenged { .. }
+        | Event::PasswordResetRequested { .. }
+        | Event::ProfileUpdated { .. }
+        | Event::ContactChangeRequested { .. }
+        | Event::Reauthenticated { .. }
         | Event::SessionRefreshed { .. } => {}
     }
 }

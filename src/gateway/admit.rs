@@ -66,7 +66,7 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
 }
 
 /// Drops every header by which an upstream could be told who the user is.
-fn strip(session: &mut Session, ctx: &RequestContext, metrics: &Metrics) {
+fn strip(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) {
     let runtime = &ctx.runtime;
     let keep = kept(session.req_header().headers.keys(), ctx, &session.req_header().method);
     let managed: Vec<HeaderName> = session
@@ -89,25 +89,28 @@ fn strip(session: &mut Session, ctx: &RequestContext, metrics: &Metrics) {
     let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
     if untrusted && forwards(&session.req_header().headers) {
         metrics.rejected(Rejection::ProxyUntrusted);
-        hint_at_proxy(ctx);
+        ctx.address_is_certain = !is_behind_unknown_proxy(ctx);
     }
 }
 
-/// Forwarding headers from a private peer are most likely those of a proxy nobody told us about.
-fn hint_at_proxy(ctx: &RequestContext) {
+/// Forwarding headers from a private peer are most likely those of a proxy nobody told us about:
+/// says so once.
+fn is_behind_unknown_proxy(ctx: &RequestContext) -> bool {
     static TOLD: Once = Once::new();
     let peer = ctx.request.conn().peer().ip().to_canonical();
     let is_private = match peer {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
     };
-    if is_private && ctx.runtime.settings.server.trusted_proxies.is_empty() {
+    let is_unknown = is_private && ctx.runtime.settings.server.trusted_proxies.is_empty();
+    if is_unknown {
         TOLD.call_once(|| {
             tracing::warn!(
                 "forwarding headers of {peer} are not believed; if it is your proxy, set `server.trusted_proxies = [\"{peer}\"]`"
             );
         });
     }
+    is_unknown
 }
 
 /// The names the route of this request keeps although they are managed.

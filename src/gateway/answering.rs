@@ -76,7 +76,12 @@ impl Gateway {
         ctx.metrics = Arc::clone(&ctx.runtime.auth_metrics);
         ctx.in_flight = Some(ctx.metrics.begin());
         let client_ip = ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip);
-        let arrival = Arrival { client_ip, own_origin: ctx.own_origin(), request_id: Arc::clone(&ctx.id) };
+        let arrival = Arrival {
+            client_ip,
+            address_is_certain: ctx.address_is_certain,
+            own_origin: ctx.own_origin(),
+            request_id: Arc::clone(&ctx.id),
+        };
         let deadline = ctx.runtime.settings.server.body_read_timeout;
         let api = Arc::clone(&ctx.runtime.api);
         bridge::serve(session.as_downstream_mut(), api, arrival, deadline).await
@@ -338,6 +343,7 @@ fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {
         Arc::from(agent)
     });
     AuthContext {
+        address_is_certain: ctx.address_is_certain,
         ip: ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip),
         user_agent: agent,
         device_token: None,

@@ -27,6 +27,8 @@ pub struct RequestContext {
     pub id: Arc<str>,
     /// Who stands at the other end; set once the head was admitted.
     pub client: Option<ClientInfo>,
+    /// Whether its client's address is its own, as far as can be known.
+    pub address_is_certain: bool,
     /// The Host it names.
     pub host: Option<Host>,
     /// What it asks for.
@@ -74,6 +76,7 @@ impl RequestContext {
             request,
             id: uuid::Uuid::new_v4().to_string().into(),
             client: None,
+            address_is_certain: true,
             host: None,
             target: None,
             route: None,

@@ -46,9 +46,11 @@ mod tests {
     fn a_terminal_is_not_given_orders() {
         let message = Rendered {
             to: "ada@example.com".to_owned(),
+            template: "verification".to_owned(),
             subject: "Your code".to_owned(),
             text: "Hello\u{1b}[2J\n\n123456\n".to_owned(),
             html: String::new(),
+            vars: serde_json::Value::Null,
         };
 
         let block = frame(&message);

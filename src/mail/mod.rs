@@ -1,66 +1,41 @@
 //! Floor 4, mail: from what happened to what a person reads.
 //!
 //! A [`Message`] is rendered when it is put into the outbox, in the transaction that causes it, and
-//! delivered from there by the [`outbox`] dispatcher through one [`Transport`].
+//! delivered from there by a [`Transport`].
 
 pub mod console;
-pub mod outbox;
+pub mod content;
+pub mod file;
 pub mod render;
 pub mod smtp;
-
-use std::time::Duration;
+pub mod webhook;
+mod when;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::contact::Email;
-use crate::domain::secret::Secret;
-use crate::metrics::MailTemplate;
-
+pub use crate::outgoing::DeliveryError;
+pub use content::{About, Code, Content, Message, Recipient};
 pub use render::{RenderError, Renderer};
-
-/// A message to a user.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// Whom it goes to.
-    pub to: Email,
-    /// What it says.
-    pub content: Content,
-}
-
-/// What messages say. A closed list: each has its templates.
-#[derive(Debug, Clone)]
-pub enum Content {
-    /// The code that proves the address.
-    Verification {
-        /// The code.
-        code: Secret<String>,
-        /// How long it is good.
-        ttl: Duration,
-    },
-}
-
-impl Message {
-    /// What kind of message it is.
-    #[must_use]
-    pub fn kind(&self) -> MailTemplate {
-        match self.content {
-            Content::Verification { .. } => MailTemplate::Verification,
-        }
-    }
-}
+pub use when::is_timezone;
 
 /// A message as text. Holds secrets: sealed at rest, never logged.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Rendered {
-    /// The address.
+    /// The address, or the number.
     pub to: String,
-    /// One line.
+    /// What kind of message it is.
+    #[serde(default)]
+    pub template: String,
+    /// One line; empty for a text message.
     pub subject: String,
     /// The text part. A code stands alone on its line.
     pub text: String,
-    /// The HTML part.
+    /// The HTML part; empty for a text message.
     pub html: String,
+    /// What it was made of, for whoever writes the words themselves.
+    #[serde(default)]
+    pub vars: serde_json::Value,
 }
 
 impl std::fmt::Debug for Rendered {
@@ -74,15 +49,4 @@ impl std::fmt::Debug for Rendered {
 pub trait Transport: Send + Sync + std::fmt::Debug {
     /// Delivers one message.
     async fn deliver(&self, message: &Rendered) -> Result<(), DeliveryError>;
-}
-
-/// Why a message was not delivered.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryError {
-    /// Trying again may help.
-    #[error("{0}")]
-    Temporary(String),
-    /// Trying again does not help.
-    #[error("{0}")]
-    Permanent(String),
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lettre::message::{Mailbox, MultiPart};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message as Mime, Tokio1Executor};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
 use crate::domain::secret::Secret;
 use crate::mail::{DeliveryError, Rendered, Transport};
@@ -13,6 +13,12 @@ use crate::mail::{DeliveryError, Rendered, Transport};
 #[derive(Debug)]
 pub struct Smtp {
     server: AsyncSmtpTransport<Tokio1Executor>,
+    mime: Mime,
+}
+
+/// Writes messages as mail servers take them (RFC 5322, MIME).
+#[derive(Debug, Clone)]
+pub struct Mime {
     from: Mailbox,
     reply_to: Option<Mailbox>,
 }
@@ -28,22 +34,18 @@ pub enum SmtpError {
     Address(String),
 }
 
-impl Smtp {
-    /// A transport to the server at `url`: `smtp://` (plain; `?tls=required` demands STARTTLS,
-    /// `?tls=opportunistic` uses it where offered) or `smtps://`.
-    pub fn new(url: &Secret<String>, timeout: Duration, from: &str, reply_to: Option<&str>) -> Result<Self, SmtpError> {
+impl Mime {
+    /// From this sender.
+    pub fn new(from: &str, reply_to: Option<&str>) -> Result<Self, SmtpError> {
         let mailbox = |text: &str| text.parse::<Mailbox>().map_err(|_| SmtpError::Address(text.to_owned()));
-        let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose())
-            .map_err(SmtpError::Url)?
-            .timeout(Some(timeout))
-            .build();
-        Ok(Self { server, from: mailbox(from)?, reply_to: reply_to.map(mailbox).transpose()? })
+        Ok(Self { from: mailbox(from)?, reply_to: reply_to.map(mailbox).transpose()? })
     }
 
-    fn mime(&self, message: &Rendered) -> Result<Mime, DeliveryError> {
+    /// A message with its headers.
+    pub(super) fn of(&self, message: &Rendered) -> Result<Message, DeliveryError> {
         let unusable = |error: &dyn std::error::Error| DeliveryError::Permanent(error.to_string());
         let to: Mailbox = message.to.parse().map_err(|error| unusable(&error))?;
-        let mut mime = Mime::builder().from(self.from.clone()).to(to).subject(&message.subject);
+        let mut mime = Message::builder().from(self.from.clone()).to(to).subject(&message.subject);
         if let Some(reply_to) = &self.reply_to {
             mime = mime.reply_to(reply_to.clone());
         }
@@ -54,10 +56,23 @@ impl Smtp {
     }
 }
 
+impl Smtp {
+    /// A transport to the server at `url`: `smtp://` (plain; `?tls=required` demands STARTTLS,
+    /// `?tls=opportunistic` uses it where offered) or `smtps://`. Certificates are checked against
+    /// the system's authorities.
+    pub fn new(url: &Secret<String>, timeout: Duration, mime: Mime) -> Result<Self, SmtpError> {
+        let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose())
+            .map_err(SmtpError::Url)?
+            .timeout(Some(timeout))
+            .build();
+        Ok(Self { server, mime })
+    }
+}
+
 #[async_trait]
 impl Transport for Smtp {
     async fn deliver(&self, message: &Rendered) -> Result<(), DeliveryError> {
-        let mime = self.mime(message)?;
+        let mime = self.mime.of(message)?;
         match self.server.send(mime).await {
             Ok(_) => Ok(()),
             // 5xx: the server has looked at it and will not take it, now or later.

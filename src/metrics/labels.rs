@@ -278,6 +278,8 @@ label! {
         Logout => "logout",
         /// Proving an address.
         EmailVerify => "email_verify",
+        /// Setting a password with a code.
+        PasswordReset => "password_reset",
     }
 }
 
@@ -342,16 +344,25 @@ label! {
 impl From<&Error> for AuthError {
     fn from(error: &Error) -> Self {
         match error {
-            Error::InvalidCredentials => Self::Credentials,
+            Error::InvalidCredentials | Error::PasswordIncorrect => Self::Credentials,
             Error::AccountLocked { .. } => Self::Locked,
-            Error::SignupDisabled => Self::Disabled,
-            Error::EmailTaken | Error::UsernameTaken => Self::Taken,
-            Error::WeakPassword(_) => Self::WeakPassword,
+            Error::SignupDisabled
+            | Error::SignupNotAllowed(_)
+            | Error::SignupDenied { .. }
+            | Error::LoginDenied { .. }
+            | Error::PasswordChangeNotAllowed(_) => Self::Disabled,
+            Error::EmailTaken | Error::UsernameTaken | Error::PhoneTaken | Error::Conflicts(_) => Self::Taken,
+            Error::WeakPassword(_) | Error::PasswordReused => Self::WeakPassword,
             Error::ChallengeInvalid
             | Error::ChallengeExpired
             | Error::ChallengeCompleted
             | Error::ChallengeExhausted => Self::Challenge,
-            Error::CodeInvalid | Error::CodeExpired | Error::CodeExhausted => Self::Code,
+            Error::CodeInvalid
+            | Error::CodeExpired
+            | Error::CodeExhausted
+            | Error::ResetCodeInvalid
+            | Error::ResetCodeExpired
+            | Error::ResetExhausted => Self::Code,
             Error::TokenMissing
             | Error::TokenInvalid(_)
             | Error::TokenExpired
@@ -368,6 +379,9 @@ impl From<&Error> for AuthError {
             Error::BadRequest(_)
             | Error::Validation(_)
             | Error::InvalidInput(_)
+            | Error::InvalidField { .. }
+            | Error::PhoneRequired { .. }
+            | Error::PhoneInvalid(_)
             | Error::NotFound
             | Error::MethodNotAllowed(_)
             | Error::PayloadTooLarge
@@ -394,12 +408,46 @@ label! {
     MailTemplate {
         /// The code that proves an address.
         Verification => "verification",
+        /// A second factor.
+        MfaEmailCode => "mfa_email_code",
+        /// Resets a forgotten password.
+        PasswordReset => "password_reset",
+        /// Resets a password at an operator's wish.
+        AdminPasswordReset => "admin_password_reset",
+        /// Somebody signed up with an address that has an account.
+        AccountExists => "account_exists",
+        /// The account is complete.
+        Welcome => "welcome",
+        /// The password is another one.
+        PasswordChanged => "password_changed",
+        /// A login from a new device.
+        NewDevice => "new_device",
+        /// Sessions ended.
+        SessionsRevoked => "sessions_revoked",
+        /// A login looked unusual.
+        AdaptiveMfaRiskAlert => "adaptive_mfa_risk_alert",
+        /// The account is disabled.
+        AccountDisabled => "account_disabled",
+        /// The account is enabled again.
+        AccountEnabled => "account_enabled",
+        /// To the old address.
+        EmailChangedOld => "email_changed_old",
+        /// To the new address.
+        EmailChangedNew => "email_changed_new",
+        /// Another phone number is in force.
+        PhoneChanged => "phone_changed",
+        /// The first second factor.
+        MfaEnabled => "mfa_enabled",
+        /// A factor is gone.
+        MfaDeviceRemoved => "mfa_device_removed",
+        /// A further factor.
+        MfaMethodAdded => "mfa_method_added",
     }
 }
 
 label! {
     /// How the delivery of a mail ended.
-    MailResult {
+    DeliveryResult {
         /// The server took it.
         Delivered => "delivered",
         /// It will be tried again.

@@ -84,6 +84,7 @@ struct Series {
     password_hash_duration: HistogramVec,
     password_hash_queue_depth: IntGauge,
     emails: IntCounterVec,
+    webhook_deliveries: IntCounterVec,
     config_reloads: IntCounterVec,
     config_last_reload_successful: IntGauge,
     config_last_reload_success_timestamp: Gauge,
@@ -226,6 +227,11 @@ impl Metrics {
             ),
             password_hash_queue_depth: make.gauge("nauth_password_hash_queue_depth", "Passwords waiting to be hashed."),
             emails: make.counters("nauth_emails_total", "Mails handed to the mail server.", &["template", "result"]),
+            webhook_deliveries: make.counters(
+                "nauth_webhook_deliveries_total",
+                "Events handed to webhooks.",
+                &["hook", "result"],
+            ),
             config_reloads: make.counters("nauth_config_reloads_total", "Reloads of the settings.", &["result"]),
             config_last_reload_successful: make
                 .gauge("nauth_config_last_reload_successful", "Whether the last reload took effect."),
@@ -332,8 +338,13 @@ impl Metrics {
     }
 
     /// The delivery of a mail was tried.
-    pub fn email(&self, template: MailTemplate, result: MailResult) {
+    pub fn email(&self, template: MailTemplate, result: DeliveryResult) {
         self.0.emails.with_label_values(&[template.as_str(), result.as_str()]).inc();
+    }
+
+    /// The delivery of an event to a webhook, by its configured name, was tried.
+    pub fn webhook(&self, hook: &str, result: DeliveryResult) {
+        self.0.webhook_deliveries.with_label_values(&[hook, result.as_str()]).inc();
     }
 
     /// Settings with this digest took effect, at the start (`result` is `None`) or by a reload.

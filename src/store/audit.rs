@@ -70,6 +70,20 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
+    /// Removes logins, good and bad, from before `before`; answers how many entries.
+    pub async fn purge_logins(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_audit WHERE created_at < ? \
+             AND event_type IN ('LOGIN_ATTEMPT', 'LOGIN_SUCCESS', 'LOGIN_FAILED', 'LOGIN_BLOCKED')")
+        .bind(before)
+        .execute(&mut self.on)
+        .await
+    }
+
+    /// Removes everything from before `before`; answers how many entries.
+    pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_audit WHERE created_at < ?").bind(before).execute(&mut self.on).await
+    }
+
     /// What happened to a user, oldest first: type and status.
     pub async fn of_user(&mut self, user: UserId) -> Result<Vec<(String, String)>, StoreError> {
         let rows = sql("SELECT event_type, event_status FROM nauth_audit WHERE user_id = ? ORDER BY created_at, id")

@@ -15,7 +15,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, amr, client_binding, \
-             created_at, expires_at, completed_at FROM nauth_challenges ",
+             decoy, created_at, expires_at, completed_at FROM nauth_challenges ",
             $tail
         )
     };
@@ -39,16 +39,18 @@ impl<'a> Challenges<'a> {
         step: StepKind,
         auth_epoch: i64,
         client_binding: &str,
+        decoy: bool,
         now: Time,
     ) -> Result<Option<Challenge>, StoreError> {
         let row = sql(select!(
-            "WHERE user_id = ? AND step = ? AND auth_epoch = ? AND client_binding = ? AND completed_at IS NULL \
+            "WHERE user_id = ? AND step = ? AND auth_epoch = ? AND client_binding = ? AND decoy = ? AND completed_at IS NULL \
              AND attempts < max_attempts AND expires_at > ? ORDER BY created_at DESC LIMIT 1"
         ))
         .bind(user)
         .bind(step.as_str())
         .bind(auth_epoch)
         .bind(client_binding)
+        .bind(decoy)
         .bind(now)
         .fetch_optional(&mut self.on)
         .await?;
@@ -58,7 +60,7 @@ impl<'a> Challenges<'a> {
     /// Stores a new challenge.
     pub async fn insert(&mut self, challenge: &Challenge) -> Result<(), StoreError> {
         sql("INSERT INTO nauth_challenges (id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, \
-             amr, client_binding, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             amr, client_binding, decoy, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(challenge.id)
         .bind(challenge.user)
         .bind(challenge.step.as_str())
@@ -68,6 +70,7 @@ impl<'a> Challenges<'a> {
         .bind(challenge.password_proven)
         .bind(challenge.amr.join(" "))
         .bind(challenge.client_binding.as_str())
+        .bind(challenge.decoy)
         .bind(challenge.created_at)
         .bind(challenge.expires_at)
         .execute(&mut self.on)
@@ -96,6 +99,12 @@ impl<'a> Challenges<'a> {
         Ok(rows == 1)
     }
 
+    /// Notes that the client of this challenge has shown the password.
+    pub async fn prove_password(&mut self, id: ChallengeId) -> Result<(), StoreError> {
+        sql("UPDATE nauth_challenges SET password_proven = 1 WHERE id = ?").bind(id).execute(&mut self.on).await?;
+        Ok(())
+    }
+
     /// Removes challenges that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         sql("DELETE FROM nauth_challenges WHERE expires_at < ?").bind(before).execute(&mut self.on).await
@@ -113,6 +122,7 @@ fn read(row: &Row) -> Result<Challenge, StoreError> {
         password_proven: row.bool("password_proven")?,
         amr: row.text("amr")?.split_whitespace().map(str::to_owned).collect(),
         client_binding: row.text("client_binding")?,
+        decoy: row.bool("decoy")?,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         completed_at: row.opt_time("completed_at")?,

@@ -16,7 +16,7 @@ use sqlx::sqlite::{
 use sqlx::{Row as _, Sqlite, Transaction};
 
 use crate::domain::clock::Time;
-use crate::domain::contact::{Email, Username};
+use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::error::Error;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 
@@ -266,6 +266,12 @@ impl From<&Username> for Value {
     }
 }
 
+impl From<&Phone> for Value {
+    fn from(value: &Phone) -> Self {
+        Self::Text(Some(value.as_str().to_owned()))
+    }
+}
+
 /// One row of an answer.
 #[derive(Debug)]
 pub struct Row(SqliteRow);
@@ -309,6 +315,12 @@ impl Row {
     /// Text that reads as a `T`.
     pub fn parsed<T: std::str::FromStr>(&self, column: &'static str) -> Result<T, StoreError> {
         self.text(column)?.parse().map_err(|_| StoreError::Corrupt(column))
+    }
+
+    /// Text that reads as a `T`, or null.
+    pub fn opt_parsed<T: std::str::FromStr>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        let text = self.opt_text(column)?;
+        text.map(|text| text.parse().map_err(|_| StoreError::Corrupt(column))).transpose()
     }
 }
 

@@ -6,12 +6,16 @@
 pub mod audit;
 pub mod challenges;
 pub mod db;
+pub mod invitations;
+pub mod jobs;
 pub mod keys;
 pub mod migrations;
 pub mod one_time_secrets;
 pub mod outbox;
+pub mod password_history;
 pub mod revocations;
 pub mod sessions;
+pub mod trusted_devices;
 pub mod users;
 
 pub use db::{Db, On, StoreError, Tx};
@@ -72,6 +76,14 @@ tables! {
     revocations: revocations::Revocations;
     /// Signing keys and the check values of master keys.
     keys: keys::Keys;
+    /// Trusted devices.
+    trusted_devices: trusted_devices::TrustedDevices;
+    /// Hashes of earlier passwords.
+    password_history: password_history::PasswordHistory;
+    /// Codes that open signup.
+    invitations: invitations::Invitations;
+    /// Which node runs which job.
+    jobs: jobs::Jobs;
     /// The audit trail.
     audit: audit::Audit;
 }

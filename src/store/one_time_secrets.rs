@@ -12,6 +12,16 @@ use crate::store::db::{On, Row, StoreError, sql};
 pub enum Purpose {
     /// Proves an e-mail address.
     VerifyEmail,
+    /// Proves a phone number.
+    VerifyPhone,
+    /// Resets a forgotten password.
+    PasswordReset,
+    /// Resets a password at an operator's wish. Nothing for the purpose above, and the other way round.
+    AdminReset,
+    /// Proves an address that is to replace another one.
+    ChangeEmail,
+    /// Proves a number that is to replace another one.
+    ChangePhone,
 }
 
 impl Purpose {
@@ -20,6 +30,11 @@ impl Purpose {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VerifyEmail => "verify_email",
+            Self::VerifyPhone => "verify_phone",
+            Self::PasswordReset => "password_reset",
+            Self::AdminReset => "admin_reset",
+            Self::ChangeEmail => "change_email",
+            Self::ChangePhone => "change_phone",
         }
     }
 }
@@ -37,8 +52,10 @@ pub struct OneTimeSecret {
     pub challenge: Option<ChallengeId>,
     /// Where it was sent.
     pub destination: String,
-    /// Keyed hash.
+    /// Keyed hash of the code.
     pub secret_hash: String,
+    /// Keyed hash of what the mailed link carries, when there is one.
+    pub link_hash: Option<String>,
     /// The user's epoch when it was made.
     pub auth_epoch: i64,
     /// Wrong tries so far.
@@ -60,7 +77,7 @@ pub struct OneTimeSecrets<'a> {
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT id, user_id, challenge_id, destination, secret_hash, auth_epoch, attempts, max_attempts, \
+            "SELECT id, user_id, challenge_id, destination, secret_hash, link_hash, auth_epoch, attempts, max_attempts, \
              created_at, expires_at FROM nauth_one_time_secrets ",
             $tail
         )
@@ -72,23 +89,31 @@ impl<'a> OneTimeSecrets<'a> {
         Self { on }
     }
 
-    /// Stores a new secret and voids the unused ones of the same user and purpose for this challenge.
+    /// Stores a new secret and voids the unused ones of its kind: those of the same challenge, or
+    /// without one those of the same user.
     pub async fn replace(&mut self, secret: &OneTimeSecret) -> Result<(), StoreError> {
-        sql("UPDATE nauth_one_time_secrets SET used_at = ? \
-             WHERE challenge_id = ? AND purpose = ? AND used_at IS NULL")
-        .bind(secret.created_at)
-        .bind(secret.challenge.map(|id| id.to_string()))
-        .bind(secret.purpose.as_str())
-        .execute(&mut self.on)
-        .await?;
+        match secret.challenge {
+            Some(challenge) => {
+                sql("UPDATE nauth_one_time_secrets SET used_at = ? \
+                     WHERE challenge_id = ? AND purpose = ? AND used_at IS NULL")
+                .bind(secret.created_at)
+                .bind(challenge)
+                .bind(secret.purpose.as_str())
+                .execute(&mut self.on)
+                .await?;
+            }
+            None => self.void(secret.user, secret.purpose, secret.created_at).await?,
+        }
         sql("INSERT INTO nauth_one_time_secrets (id, user_id, purpose, challenge_id, destination, secret_hash, \
-             auth_epoch, attempts, max_attempts, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             link_hash, auth_epoch, attempts, max_attempts, created_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(secret.id)
         .bind(secret.user)
         .bind(secret.purpose.as_str())
         .bind(secret.challenge.map(|id| id.to_string()))
         .bind(secret.destination.as_str())
         .bind(secret.secret_hash.as_str())
+        .bind(secret.link_hash.as_deref())
         .bind(secret.auth_epoch)
         .bind(secret.attempts)
         .bind(secret.max_attempts)
@@ -97,6 +122,28 @@ impl<'a> OneTimeSecrets<'a> {
         .execute(&mut self.on)
         .await?;
         Ok(())
+    }
+
+    /// Voids the unused secrets of a user for one purpose.
+    pub async fn void(&mut self, user: UserId, purpose: Purpose, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_one_time_secrets SET used_at = ? WHERE user_id = ? AND purpose = ? AND used_at IS NULL")
+            .bind(now)
+            .bind(user)
+            .bind(purpose.as_str())
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// The newest unused secret of this purpose of a user, lapsed or not.
+    pub async fn unused_of(&mut self, user: UserId, purpose: Purpose) -> Result<Option<OneTimeSecret>, StoreError> {
+        let row =
+            sql(select!("WHERE user_id = ? AND purpose = ? AND used_at IS NULL ORDER BY created_at DESC LIMIT 1"))
+                .bind(user)
+                .bind(purpose.as_str())
+                .fetch_optional(&mut self.on)
+                .await?;
+        row.map(|row| read(&row, purpose)).transpose()
     }
 
     /// The newest unused secret of this purpose for a challenge, lapsed or not.
@@ -132,26 +179,29 @@ impl<'a> OneTimeSecrets<'a> {
     }
 
     /// Moves the newest live secret of a user to another challenge of the same user; answers
-    /// whether there was one. A second login inside the resend delay uses the mail already sent.
+    /// whether there was one. Its link stays with the challenge it was mailed for. A second login inside the resend delay uses the mail already sent.
     pub async fn adopt(
         &mut self,
         user: UserId,
         purpose: Purpose,
         auth_epoch: i64,
+        destination: &str,
         challenge: ChallengeId,
         now: Time,
     ) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_one_time_secrets SET challenge_id = ? WHERE id = (SELECT id FROM \
+        let rows =
+            sql("UPDATE nauth_one_time_secrets SET challenge_id = ?, link_hash = NULL WHERE id = (SELECT id FROM \
              (SELECT id FROM nauth_one_time_secrets WHERE user_id = ? AND purpose = ? AND auth_epoch = ? \
-             AND used_at IS NULL AND attempts < max_attempts AND expires_at > ? \
+             AND destination = ? AND used_at IS NULL AND attempts < max_attempts AND expires_at > ? \
              ORDER BY created_at DESC LIMIT 1) AS newest)")
-        .bind(challenge)
-        .bind(user)
-        .bind(purpose.as_str())
-        .bind(auth_epoch)
-        .bind(now)
-        .execute(&mut self.on)
-        .await?;
+            .bind(challenge)
+            .bind(user)
+            .bind(purpose.as_str())
+            .bind(auth_epoch)
+            .bind(destination)
+            .bind(now)
+            .execute(&mut self.on)
+            .await?;
         Ok(rows == 1)
     }
 
@@ -163,6 +213,15 @@ impl<'a> OneTimeSecrets<'a> {
         .execute(&mut self.on)
         .await?;
         Ok(rows == 1)
+    }
+
+    /// Gives a try back that turned out to be right.
+    pub async fn return_attempt(&mut self, id: i64) -> Result<(), StoreError> {
+        sql("UPDATE nauth_one_time_secrets SET attempts = attempts - 1 WHERE id = ? AND attempts > 0")
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
     }
 
     /// Uses the secret up, if it is unused and alive; answers whether it did.
@@ -193,6 +252,7 @@ fn read(row: &Row, purpose: Purpose) -> Result<OneTimeSecret, StoreError> {
         challenge: challenge.map(|id| id.parse().map_err(|_| StoreError::Corrupt("challenge_id"))).transpose()?,
         destination: row.text("destination")?,
         secret_hash: row.text("secret_hash")?,
+        link_hash: row.opt_text("link_hash")?,
         auth_epoch: row.int("auth_epoch")?,
         attempts: row.int("attempts")?,
         max_attempts: row.int("max_attempts")?,

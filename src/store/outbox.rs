@@ -8,6 +8,49 @@ use std::time::Duration;
 use crate::domain::clock::Time;
 use crate::store::db::{On, StoreError, sql};
 
+/// The ways out of the house.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Mail.
+    Email,
+    /// Text messages.
+    Sms,
+    /// Webhooks.
+    Webhook,
+}
+
+impl Channel {
+    /// Every channel.
+    pub const ALL: [Self; 3] = [Self::Email, Self::Sms, Self::Webhook];
+
+    /// The stored name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Webhook => "webhook",
+        }
+    }
+}
+
+/// A message about to be stored.
+#[derive(Debug, Clone)]
+pub struct NewMessage<'a> {
+    /// Part of what the body is sealed with.
+    pub id: i64,
+    /// Which way it goes.
+    pub channel: Channel,
+    /// The name of the webhook.
+    pub target: Option<&'a str>,
+    /// What kind of message, a closed list's name.
+    pub kind: &'a str,
+    /// The sealed body.
+    pub sealed: &'a str,
+    /// Not worth delivering after this.
+    pub expires_at: Time,
+}
+
 /// One message to deliver.
 #[derive(Debug, Clone)]
 pub struct OutboxRow {
@@ -15,6 +58,8 @@ pub struct OutboxRow {
     pub id: i64,
     /// What kind of message, a closed list's name.
     pub kind: String,
+    /// The name of the webhook.
+    pub target: Option<String>,
     /// The sealed body.
     pub sealed: String,
     /// Deliveries tried, this one included.
@@ -37,31 +82,33 @@ impl<'a> Outbox<'a> {
     }
 
     /// Puts a sealed message into the outbox, due at once.
-    pub async fn insert(
-        &mut self,
-        id: i64,
-        kind: &str,
-        sealed: &str,
-        now: Time,
-        expires_at: Time,
-    ) -> Result<(), StoreError> {
-        sql("INSERT INTO nauth_outbox (id, kind, state, sealed, attempts, due_at, expires_at, created_at) \
-             VALUES (?, ?, 'waiting', ?, 0, ?, ?, ?)")
-        .bind(id)
-        .bind(kind)
-        .bind(sealed)
+    pub async fn insert(&mut self, message: &NewMessage<'_>, now: Time) -> Result<(), StoreError> {
+        sql("INSERT INTO nauth_outbox (id, channel, target, kind, state, sealed, attempts, due_at, expires_at, \
+             created_at) VALUES (?, ?, ?, ?, 'waiting', ?, 0, ?, ?, ?)")
+        .bind(message.id)
+        .bind(message.channel.as_str())
+        .bind(message.target)
+        .bind(message.kind)
+        .bind(message.sealed)
         .bind(now)
-        .bind(expires_at)
+        .bind(message.expires_at)
         .bind(now)
         .execute(&mut self.on)
         .await?;
         Ok(())
     }
 
-    /// Takes up to `limit` due messages for `lease`; whoever crashes with one loses it to the next.
-    pub async fn claim(&mut self, now: Time, lease: Duration, limit: i64) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = sql("SELECT id, kind, sealed, attempts, due_at, expires_at, created_at FROM nauth_outbox \
-             WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?")
+    /// Takes up to `limit` due messages of a channel for `lease`; whoever crashes with one loses it to the next.
+    pub async fn claim(
+        &mut self,
+        channel: Channel,
+        now: Time,
+        lease: Duration,
+        limit: i64,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = sql("SELECT id, kind, target, sealed, attempts, due_at, expires_at, created_at FROM nauth_outbox \
+             WHERE channel = ? AND state = 'waiting' AND due_at <= ? ORDER BY due_at, created_at LIMIT ?")
+        .bind(channel.as_str())
         .bind(now)
         .bind(limit)
         .fetch_all(&mut self.on)
@@ -81,6 +128,7 @@ impl<'a> Outbox<'a> {
                 claimed.push(OutboxRow {
                     id,
                     kind: row.text("kind")?,
+                    target: row.opt_text("target")?,
                     sealed: row.text("sealed")?,
                     attempts: attempts + 1,
                     expires_at: row.time("expires_at")?,
@@ -91,9 +139,10 @@ impl<'a> Outbox<'a> {
         Ok(claimed)
     }
 
-    /// When the next waiting message is due.
-    pub async fn next_due(&mut self) -> Result<Option<Time>, StoreError> {
-        let row = sql("SELECT MIN(due_at) AS due_at FROM nauth_outbox WHERE state = 'waiting'")
+    /// When the next waiting message of a channel is due.
+    pub async fn next_due(&mut self, channel: Channel) -> Result<Option<Time>, StoreError> {
+        let row = sql("SELECT MIN(due_at) AS due_at FROM nauth_outbox WHERE channel = ? AND state = 'waiting'")
+            .bind(channel.as_str())
             .fetch_optional(&mut self.on)
             .await?;
         Ok(row.map(|row| row.opt_time("due_at")).transpose()?.flatten())

@@ -2,7 +2,7 @@
 
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::session::{Delivery, EndReason, Seen, Session};
+use crate::domain::session::{Delivery, Device, EndReason, Seen, Session};
 use crate::store::db::{On, Row, StoreError, sql};
 
 /// Sessions looked up in one query; as many as there are `?` in its text.
@@ -19,7 +19,8 @@ macro_rules! select {
         concat!(
             "SELECT id, user_id, family, generation, rotated_at, refresh_expires_at, refresh_kid, seen_generation, \
              seen_at, seen_prefix, seen_user_agent, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
-             auth_method, ip, user_agent, created_at, last_activity_at, expires_at, revoked_at FROM nauth_sessions ",
+             auth_method, ip, user_agent, device_id, device_name, device_type, platform, browser, trusted_device, \
+             claims, created_at, last_activity_at, expires_at, revoked_at FROM nauth_sessions ",
             $tail
         )
     };
@@ -67,6 +68,15 @@ impl<'a> Sessions<'a> {
         rows.iter().map(read).collect()
     }
 
+    /// The user agents a user's sessions were opened with, ended ones included.
+    pub async fn user_agents_of(&mut self, user: UserId) -> Result<Vec<String>, StoreError> {
+        let rows = sql("SELECT DISTINCT user_agent FROM nauth_sessions WHERE user_id = ?")
+            .bind(user)
+            .fetch_all(&mut self.on)
+            .await?;
+        rows.iter().map(|row| row.text("user_agent")).collect()
+    }
+
     /// Which of these sessions live at `now`: not revoked, not expired, their users active and of the same epoch.
     pub async fn living(&mut self, ids: &[SessionId], now: Time) -> Result<Vec<SessionId>, StoreError> {
         let mut living = Vec::with_capacity(ids.len());
@@ -89,8 +99,9 @@ impl<'a> Sessions<'a> {
     pub async fn insert(&mut self, session: &Session) -> Result<(), StoreError> {
         sql("INSERT INTO nauth_sessions (id, user_id, family, generation, rotated_at, refresh_expires_at, \
              refresh_kid, seen_generation, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
-             auth_method, ip, user_agent, created_at, last_activity_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             auth_method, ip, user_agent, device_id, device_name, device_type, platform, browser, trusted_device, \
+             claims, created_at, last_activity_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(session.id)
         .bind(session.user)
         .bind(session.family.as_str())
@@ -108,6 +119,13 @@ impl<'a> Sessions<'a> {
         .bind(session.auth_method.as_str())
         .bind(session.ip.as_str())
         .bind(session.user_agent.as_str())
+        .bind(session.device.id.as_str())
+        .bind(session.device.name.as_deref())
+        .bind(session.device.kind.as_deref())
+        .bind(session.device.platform.as_deref())
+        .bind(session.device.browser.as_deref())
+        .bind(session.trusted_device)
+        .bind(session.claims.as_deref())
         .bind(session.created_at)
         .bind(session.last_activity_at)
         .bind(session.expires_at)
@@ -167,6 +185,50 @@ impl<'a> Sessions<'a> {
         .execute(&mut self.on)
         .await?;
         Ok(rows == 1)
+    }
+
+    /// Notes activity; the latest counts.
+    pub async fn note_activity(&mut self, id: SessionId, at: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_sessions SET last_activity_at = ? WHERE id = ? AND last_activity_at < ?")
+            .bind(at)
+            .bind(id)
+            .bind(at)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that the user has just proven who they are, if the session still lives.
+    pub async fn renew_auth(
+        &mut self,
+        id: SessionId,
+        amr: &[String],
+        at: Time,
+        access_exp: Time,
+    ) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET auth_time = ?, amr = ?, last_activity_at = ?, \
+             latest_exp = CASE WHEN latest_exp > ? THEN latest_exp ELSE ? END \
+             WHERE id = ? AND revoked_at IS NULL AND expires_at > ?")
+        .bind(at)
+        .bind(amr.join(" "))
+        .bind(at)
+        .bind(access_exp)
+        .bind(access_exp)
+        .bind(id)
+        .bind(at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Binds a session to a trusted device, or unbinds it.
+    pub async fn set_trusted_device(&mut self, id: SessionId, device: Option<i64>) -> Result<(), StoreError> {
+        sql("UPDATE nauth_sessions SET trusted_device = ? WHERE id = ?")
+            .bind(device)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
     }
 
     /// Ends a session, unless it has ended; answers whether it did.
@@ -241,6 +303,15 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         auth_method: row.text("auth_method")?,
         ip: row.text("ip")?,
         user_agent: row.text("user_agent")?,
+        device: Device {
+            id: row.opt_text("device_id")?.unwrap_or_default(),
+            name: row.opt_text("device_name")?,
+            kind: row.opt_text("device_type")?,
+            platform: row.opt_text("platform")?,
+            browser: row.opt_text("browser")?,
+        },
+        trusted_device: row.opt_int("trusted_device")?,
+        claims: row.opt_text("claims")?,
         created_at: row.time("created_at")?,
         last_activity_at: row.time("last_activity_at")?,
         expires_at: row.time("expires_at")?,
@@ -278,6 +349,9 @@ mod tests {
             auth_method: "password".to_owned(),
             ip: "127.0.0.1".to_owned(),
             user_agent: String::new(),
+            device: crate::domain::session::Device::default(),
+            trusted_device: None,
+            claims: None,
             created_at: NOW,
             last_activity_at: NOW,
             expires_at: NOW + Duration::from_hours(1),
@@ -289,7 +363,7 @@ mod tests {
         let store = Store::new(Db::in_memory().await.unwrap());
         migrations::apply(store.db(), NOW).await.unwrap();
         let mut tx = store.begin().await.unwrap();
-        tx.users().insert(user, "test").await.unwrap();
+        tx.users().insert(user, true, "test").await.unwrap();
         for session in sessions {
             tx.sessions().insert(session).await.unwrap();
         }

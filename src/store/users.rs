@@ -1,7 +1,7 @@
 //! Users and their roles.
 
 use crate::domain::clock::Time;
-use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::domain::user::{Lock, Role, User};
@@ -16,9 +16,10 @@ pub struct Users<'a> {
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT id, number, email, email_verified, username, first_name, last_name, password_hash, locked_at, \
-             lock_reason, auth_epoch, claims_version, completed_at, timezone, locale, metadata, created_at, updated_at \
-             FROM nauth_users ",
+            "SELECT id, number, email, email_verified, pending_email, username, phone, phone_verified, pending_phone, \
+             first_name, last_name, password_hash, password_changed_at, must_change_password, locked_at, lock_reason, \
+             locked_until, auth_epoch, device_epoch, claims_version, completed_at, timezone, locale, metadata, \
+             metadata_admin, created_at, updated_at FROM nauth_users ",
             $tail
         )
     };
@@ -47,11 +48,18 @@ impl<'a> Users<'a> {
         self.with_roles(row).await
     }
 
+    /// The user who alone has this number. A number that several share is nobody's identifier.
+    pub async fn by_phone(&mut self, phone: &Phone) -> Result<Option<User>, StoreError> {
+        let row = sql(select!("WHERE phone_claim = ?")).bind(phone).fetch_optional(&mut self.on).await?;
+        self.with_roles(row).await
+    }
+
     /// The user somebody means. What can be nobody's identifier is looked up all the same.
     pub async fn by_identifier(&mut self, identifier: &Identifier) -> Result<Option<User>, StoreError> {
         match identifier {
             Identifier::Email(email) => self.by_email(email).await,
             Identifier::Username(username) => self.by_username(username).await,
+            Identifier::Phone(phone) => self.by_phone(phone).await,
             Identifier::Unknown(text) => {
                 let row = sql(select!("WHERE email = ?")).bind(text.as_str()).fetch_optional(&mut self.on).await?;
                 self.with_roles(row).await
@@ -76,30 +84,41 @@ impl<'a> Users<'a> {
         Ok(users)
     }
 
-    /// Stores a new user and its roles.
+    /// Stores a new user and its roles. `claims_phone` makes the number this account's alone.
     ///
     /// # Errors
-    /// [`StoreError::Taken`] when the address or the name is somebody's already.
-    pub async fn insert(&mut self, user: &User, granted_by: &str) -> Result<(), StoreError> {
-        sql("INSERT INTO nauth_users (id, number, email, email_verified, username, first_name, last_name, \
-             password_hash, locked_at, lock_reason, auth_epoch, claims_version, completed_at, timezone, locale, \
-             metadata, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    /// [`StoreError::Taken`] when the address, the name or the number is somebody's already.
+    pub async fn insert(&mut self, user: &User, claims_phone: bool, granted_by: &str) -> Result<(), StoreError> {
+        let phone = user.phone.as_ref().map(Phone::as_str);
+        sql("INSERT INTO nauth_users (id, number, email, email_verified, username, phone, phone_verified, \
+             phone_claim, first_name, last_name, password_hash, password_changed_at, must_change_password, \
+             locked_at, lock_reason, locked_until, auth_epoch, device_epoch, claims_version, completed_at, timezone, \
+             locale, metadata, metadata_admin, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(user.id)
         .bind(user.number)
         .bind(&user.email)
         .bind(user.email_verified)
         .bind(user.username.as_ref().map(Username::as_str))
+        .bind(phone)
+        .bind(user.phone_verified)
+        .bind(phone.filter(|_| claims_phone))
         .bind(user.first_name.as_deref())
         .bind(user.last_name.as_deref())
         .bind(user.password_hash.as_ref().map(|hash| hash.expose().as_str()))
+        .bind(user.password_changed_at)
+        .bind(user.must_change_password)
         .bind(user.lock.as_ref().map(|lock| lock.at))
         .bind(user.lock.as_ref().map(|lock| lock.reason.as_str()))
+        .bind(user.lock.as_ref().and_then(|lock| lock.until))
         .bind(user.auth_epoch)
+        .bind(user.device_epoch)
         .bind(user.claims_version)
         .bind(user.completed_at)
         .bind(user.timezone.as_deref())
         .bind(user.locale.as_deref())
         .bind(user.metadata.as_str())
+        .bind(user.metadata_admin.as_str())
         .bind(user.created_at)
         .bind(user.updated_at)
         .execute(&mut self.on)
@@ -127,7 +146,7 @@ impl<'a> Users<'a> {
         Ok(rows > 0)
     }
 
-    /// Marks the address proven and the account complete, if it still is this address and epoch.
+    /// Marks the address as proven, if it still is this address and epoch; answers whether it did.
     pub async fn verify_email(
         &mut self,
         id: UserId,
@@ -136,8 +155,7 @@ impl<'a> Users<'a> {
         now: Time,
     ) -> Result<bool, StoreError> {
         let rows = sql("UPDATE nauth_users SET email_verified = 1, claims_version = claims_version + 1, \
-             completed_at = COALESCE(completed_at, ?), updated_at = ? WHERE id = ? AND email = ? AND auth_epoch = ?")
-        .bind(now)
+             updated_at = ? WHERE id = ? AND email = ? AND auth_epoch = ?")
         .bind(now)
         .bind(id)
         .bind(email)
@@ -147,14 +165,14 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
-    /// Marks the account complete, unless it is.
-    pub async fn complete(&mut self, id: UserId, now: Time) -> Result<(), StoreError> {
-        sql("UPDATE nauth_users SET completed_at = ? WHERE id = ? AND completed_at IS NULL")
+    /// Marks the account complete, unless it is; answers whether it did.
+    pub async fn complete(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET completed_at = ? WHERE id = ? AND completed_at IS NULL")
             .bind(now)
             .bind(id)
             .execute(&mut self.on)
             .await?;
-        Ok(())
+        Ok(rows == 1)
     }
 
     /// Notes a login, if the user is active and still has the epoch read with the password.
@@ -172,14 +190,196 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
-    /// Sets the password. The caller raises the epoch in the same transaction.
-    pub async fn set_password(&mut self, id: UserId, hash: &Secret<String>, now: Time) -> Result<(), StoreError> {
-        sql("UPDATE nauth_users SET password_hash = ?, updated_at = ? WHERE id = ?")
-            .bind(hash.expose().as_str())
+    /// Sets the password; answers whether the account still had `auth_epoch`. Nothing has to be changed any more.
+    ///
+    /// The caller raises the epoch in the same transaction.
+    pub async fn set_password(
+        &mut self,
+        id: UserId,
+        auth_epoch: i64,
+        hash: &Secret<String>,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET password_hash = ?, password_changed_at = ?, must_change_password = 0, \
+             updated_at = ? WHERE id = ? AND auth_epoch = ?")
+        .bind(hash.expose().as_str())
+        .bind(now)
+        .bind(now)
+        .bind(id)
+        .bind(auth_epoch)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Stores the same password under a better hash, unless it was changed meanwhile.
+    pub async fn upgrade_hash(
+        &mut self,
+        id: UserId,
+        from: &Secret<String>,
+        to: &Secret<String>,
+    ) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET password_hash = ? WHERE id = ? AND password_hash = ?")
+            .bind(to.expose().as_str())
+            .bind(id)
+            .bind(from.expose().as_str())
+            .execute(&mut self.on)
+            .await?;
+        Ok(rows == 1)
+    }
+
+    /// Makes the next login set another password.
+    pub async fn force_password_change(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET must_change_password = 1, updated_at = ? \
+             WHERE id = ? AND must_change_password = 0")
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Raises the device epoch: every trusted device of the user is a stranger again.
+    pub async fn raise_device_epoch(&mut self, id: UserId) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET device_epoch = device_epoch + 1 WHERE id = ?")
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Marks the number as proven, if it still is the user's; answers whether it did.
+    pub async fn verify_phone(
+        &mut self,
+        id: UserId,
+        phone: &Phone,
+        auth_epoch: i64,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET phone_verified = 1, claims_version = claims_version + 1, \
+             updated_at = ? WHERE id = ? AND phone = ? AND auth_epoch = ?")
+        .bind(now)
+        .bind(id)
+        .bind(phone)
+        .bind(auth_epoch)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Sets an unproven number. `claims` makes it this account's alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when it is somebody's already.
+    pub async fn set_phone(
+        &mut self,
+        id: UserId,
+        phone: &Phone,
+        verified: bool,
+        claims: bool,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET phone = ?, phone_claim = ?, phone_verified = ?, pending_phone = NULL, \
+             claims_version = claims_version + 1, updated_at = ? WHERE id = ?")
+        .bind(phone)
+        .bind(claims.then(|| phone.as_str()))
+        .bind(verified)
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Sets another address.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when it is somebody's already.
+    pub async fn set_email(&mut self, id: UserId, email: &Email, verified: bool, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET email = ?, email_verified = ?, pending_email = NULL, \
+             claims_version = claims_version + 1, updated_at = ? WHERE id = ?")
+        .bind(email)
+        .bind(verified)
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Notes an address that waits to be proven, or that none does.
+    pub async fn set_pending_email(&mut self, id: UserId, email: Option<&Email>, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET pending_email = ?, updated_at = ? WHERE id = ?")
+            .bind(email.map(Email::as_str))
             .bind(now)
             .bind(id)
             .execute(&mut self.on)
             .await?;
+        Ok(())
+    }
+
+    /// Notes a number that waits to be proven, or that none does.
+    pub async fn set_pending_phone(&mut self, id: UserId, phone: Option<&Phone>, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET pending_phone = ?, updated_at = ? WHERE id = ?")
+            .bind(phone.map(Phone::as_str))
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes what users say of themselves and nothing is decided by.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when the name is somebody's already.
+    pub async fn set_profile(&mut self, user: &User, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET username = ?, first_name = ?, last_name = ?, timezone = ?, locale = ?, \
+             metadata = ?, updated_at = ? WHERE id = ?")
+        .bind(user.username.as_ref().map(Username::as_str))
+        .bind(user.first_name.as_deref())
+        .bind(user.last_name.as_deref())
+        .bind(user.timezone.as_deref())
+        .bind(user.locale.as_deref())
+        .bind(user.metadata.as_str())
+        .bind(now)
+        .bind(user.id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Writes what only operators and hooks may say of a user.
+    pub async fn set_metadata_admin(&mut self, id: UserId, metadata: &str, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET metadata_admin = ?, updated_at = ? WHERE id = ?")
+            .bind(metadata)
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes away everything that was set before somebody proved the address of an unfinished account.
+    pub async fn strip_unfinished(&mut self, id: UserId, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET password_hash = NULL, password_changed_at = NULL, username = NULL, phone = NULL, \
+             phone_claim = NULL, phone_verified = 0, pending_email = NULL, pending_phone = NULL, first_name = NULL, \
+             last_name = NULL, metadata = '{}', updated_at = ? WHERE id = ? AND completed_at IS NULL")
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the number away from accounts that are not finished.
+    pub async fn release_phone(&mut self, phone: &Phone, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET phone = NULL, phone_claim = NULL, phone_verified = 0, updated_at = ? \
+             WHERE phone_claim = ? AND completed_at IS NULL")
+        .bind(now)
+        .bind(phone)
+        .execute(&mut self.on)
+        .await?;
         Ok(())
     }
 
@@ -195,10 +395,11 @@ impl<'a> Users<'a> {
 
     /// Disables the account, unless it is already; answers whether it did.
     pub async fn lock(&mut self, id: UserId, lock: &Lock) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_users SET locked_at = ?, lock_reason = ?, updated_at = ? \
+        let rows = sql("UPDATE nauth_users SET locked_at = ?, lock_reason = ?, locked_until = ?, updated_at = ? \
              WHERE id = ? AND locked_at IS NULL")
         .bind(lock.at)
         .bind(lock.reason.as_str())
+        .bind(lock.until)
         .bind(lock.at)
         .bind(id)
         .execute(&mut self.on)
@@ -208,12 +409,13 @@ impl<'a> Users<'a> {
 
     /// Enables the account, unless it is already; answers whether it did.
     pub async fn unlock(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_users SET locked_at = NULL, lock_reason = NULL, updated_at = ? \
+        let rows =
+            sql("UPDATE nauth_users SET locked_at = NULL, lock_reason = NULL, locked_until = NULL, updated_at = ? \
              WHERE id = ? AND locked_at IS NOT NULL")
-        .bind(now)
-        .bind(id)
-        .execute(&mut self.on)
-        .await?;
+            .bind(now)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
         Ok(rows == 1)
     }
 
@@ -286,27 +488,37 @@ impl<'a> Users<'a> {
 }
 
 fn read(row: &Row) -> Result<User, StoreError> {
-    let lock = match (row.opt_time("locked_at")?, row.opt_text("lock_reason")?) {
-        (Some(at), reason) => Some(Lock { at, reason: reason.unwrap_or_default() }),
-        (None, _) => None,
+    let lock = match row.opt_time("locked_at")? {
+        Some(at) => {
+            let (reason, until) = (row.opt_text("lock_reason")?.unwrap_or_default(), row.opt_time("locked_until")?);
+            Some(Lock { at, reason, until })
+        }
+        None => None,
     };
-    let username = row.opt_text("username")?;
     Ok(User {
         id: row.parsed("id")?,
         number: row.int("number")?,
         email: row.parsed("email")?,
         email_verified: row.bool("email_verified")?,
-        username: username.map(|name| name.parse().map_err(|_| StoreError::Corrupt("username"))).transpose()?,
+        pending_email: row.opt_parsed("pending_email")?,
+        username: row.opt_parsed("username")?,
+        phone: row.opt_parsed("phone")?,
+        phone_verified: row.bool("phone_verified")?,
+        pending_phone: row.opt_parsed("pending_phone")?,
         first_name: row.opt_text("first_name")?,
         last_name: row.opt_text("last_name")?,
         password_hash: row.opt_text("password_hash")?.map(Secret::new),
+        password_changed_at: row.opt_time("password_changed_at")?,
+        must_change_password: row.bool("must_change_password")?,
         lock,
         auth_epoch: row.int("auth_epoch")?,
+        device_epoch: row.int("device_epoch")?,
         claims_version: row.int("claims_version")?,
         completed_at: row.opt_time("completed_at")?,
         timezone: row.opt_text("timezone")?,
         locale: row.opt_text("locale")?,
         metadata: row.text("metadata")?,
+        metadata_admin: row.text("metadata_admin")?,
         roles: Vec::new(),
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

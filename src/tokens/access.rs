@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::sync::Cache;
@@ -37,6 +37,7 @@ pub struct AccessToken {
     /// `claims.exp`, without leeway.
     pub expires_at: Time,
     sighted: AtomicBool,
+    active_at: AtomicI64,
 }
 
 impl AccessToken {
@@ -44,13 +45,20 @@ impl AccessToken {
         let user = claims.sub.parse().ok()?;
         let session = claims.session_id.parse().ok()?;
         let expires_at = Time::from_secs(claims.exp);
-        Some(Self { claims, user, session, expires_at, sighted: AtomicBool::new(false) })
+        Some(Self { claims, user, session, expires_at, sighted: AtomicBool::new(false), active_at: AtomicI64::new(0) })
     }
 
     /// Whether this is the first time this process sees the token on a request.
     pub fn first_sight(&self) -> bool {
         // The load alone keeps the hot path free of writes to a shared cache line.
         !self.sighted.load(Ordering::Relaxed) && !self.sighted.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether the token was last asked this `every` ago or longer; then this time counts as the last.
+    pub fn is_activity_due(&self, now: Time, every: std::time::Duration) -> bool {
+        let last = self.active_at.load(Ordering::Relaxed);
+        now >= Time::from_micros(last) + every
+            && self.active_at.compare_exchange(last, now.micros(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -196,11 +204,17 @@ impl AccessMinter {
             epoch: session.auth_epoch,
             cv: user.claims_version,
             ge: global_epoch,
+            added: added_claims(session),
         };
         let text = jsonwebtoken::encode(&self.header, &claims, &self.key).expect("claims of plain values serialise");
         let token = AccessToken::new(claims).expect("ids that were just written can be read");
         (Secret::new(text), Arc::new(token))
     }
+}
+
+/// The claims a hook added when the session was opened.
+fn added_claims(session: &Session) -> serde_json::Map<String, serde_json::Value> {
+    session.claims.as_deref().and_then(|claims| serde_json::from_str(claims).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -229,6 +243,7 @@ pub(crate) mod tests_support {
             epoch,
             cv,
             ge,
+            added: serde_json::Map::new(),
         })
         .expect("ids that were just written can be read")
     }

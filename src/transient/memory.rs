@@ -8,11 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::clock::{Clock, Time};
-use crate::transient::{Count, Transient, TransientError};
+use crate::transient::counters::{Attempts, Sliding};
+use crate::transient::{Hit, Reserved, Tally, Transient, TransientError};
 
 /// Independent parts, so that two keys seldom wait for each other.
 const SHARDS: usize = 64;
-/// Entries in all parts together. Beyond it the ones that end first make room.
+/// Entries in all parts together. Beyond it the lightest make room: a flood of new keys, each counted
+/// once, cannot push out a counter that is near its limit.
 const MAX_ENTRIES: usize = 1 << 18;
 
 /// Transient state in memory.
@@ -33,22 +35,30 @@ struct Entry {
 #[derive(Debug, Clone)]
 enum Stored {
     Bytes(Vec<u8>),
-    Counter(u64),
+    Sliding(Sliding),
+    Attempts(Attempts),
+}
+
+impl Entry {
+    /// How much would be lost with it.
+    fn weight(&self) -> u64 {
+        match &self.value {
+            Stored::Bytes(_) => u64::MAX,
+            Stored::Sliding(sliding) => sliding.count(),
+            Stored::Attempts(attempts) => attempts.count(),
+        }
+    }
 }
 
 impl Memory {
     /// Empty state that takes its time from `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self::with_capacity(clock, MAX_ENTRIES)
-    }
-
-    fn with_capacity(clock: Clock, entries: usize) -> Self {
         Self {
             clock,
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            shard_capacity: entries.div_ceil(SHARDS),
+            shard_capacity: MAX_ENTRIES.div_ceil(SHARDS),
         }
     }
 
@@ -70,17 +80,17 @@ impl Memory {
     }
 }
 
-/// Drops what has ended; when that is nothing, an eighth of what ends first.
+/// Drops what has ended; when that is nothing, an eighth: the lightest, and of these what ends first.
 fn make_room(shard: &mut HashMap<String, Entry>, now: Time) {
     let before = shard.len();
     shard.retain(|_, entry| entry.ends_at > now);
     if shard.len() < before {
         return;
     }
-    let mut ends: Vec<Time> = shard.values().map(|entry| entry.ends_at).collect();
-    ends.sort_unstable();
-    let cut = ends[ends.len() / 8];
-    shard.retain(|_, entry| entry.ends_at > cut);
+    let mut ranks: Vec<(u64, Time)> = shard.values().map(|entry| (entry.weight(), entry.ends_at)).collect();
+    let (_, cut, _) = ranks.select_nth_unstable(before / 8);
+    let cut = *cut;
+    shard.retain(|_, entry| (entry.weight(), entry.ends_at) > cut);
 }
 
 #[async_trait]
@@ -112,15 +122,52 @@ impl Transient for Memory {
         Ok(taken.and_then(|entry| bytes(&entry.value)))
     }
 
-    async fn count(&self, key: &str, ttl: Duration) -> Result<Count, TransientError> {
+    async fn hit(&self, key: &str, max: u64, window: Duration) -> Result<Hit, TransientError> {
         let now = self.clock.now();
         let mut shard = self.shard(key);
-        if let Some(Entry { value: Stored::Counter(value), ends_at }) = self.live(&mut shard, key) {
-            *value = value.saturating_add(1);
-            return Ok(Count { value: *value, resets_in: ends_at.since(now) });
+        if let Some(Entry { value: Stored::Sliding(sliding), ends_at }) = self.live(&mut shard, key) {
+            let hit = sliding.hit(max, window, now);
+            *ends_at = sliding.ends_at(now);
+            return Ok(hit);
         }
-        self.insert(&mut shard, key, Entry { value: Stored::Counter(1), ends_at: now + ttl });
-        Ok(Count { value: 1, resets_in: ttl })
+        let mut sliding = Sliding::new(now, max, window);
+        let hit = sliding.hit(max, window, now);
+        let ends_at = sliding.ends_at(now);
+        self.insert(&mut shard, key, Entry { value: Stored::Sliding(sliding), ends_at });
+        Ok(hit)
+    }
+
+    async fn unhit(&self, key: &str) -> Result<(), TransientError> {
+        let mut shard = self.shard(key);
+        if let Some(Entry { value: Stored::Sliding(sliding), .. }) = self.live(&mut shard, key) {
+            sliding.unhit();
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, key: &str, rule: &Tally) -> Result<Reserved, TransientError> {
+        let now = self.clock.now();
+        let mut shard = self.shard(key);
+        if let Some(Entry { value: Stored::Attempts(attempts), ends_at }) = self.live(&mut shard, key) {
+            let reserved = attempts.reserve(rule, now);
+            *ends_at = attempts.ends_at();
+            return Ok(reserved);
+        }
+        let mut attempts = Attempts::new(now, rule);
+        let reserved = attempts.reserve(rule, now);
+        let ends_at = attempts.ends_at();
+        self.insert(&mut shard, key, Entry { value: Stored::Attempts(attempts), ends_at });
+        Ok(reserved)
+    }
+
+    async fn refund(&self, key: &str, rule: &Tally) -> Result<(), TransientError> {
+        let now = self.clock.now();
+        let mut shard = self.shard(key);
+        if let Some(Entry { value: Stored::Attempts(attempts), ends_at }) = self.live(&mut shard, key) {
+            attempts.refund(rule, now);
+            *ends_at = attempts.ends_at();
+        }
+        Ok(())
     }
 
     async fn delete(&self, key: &str) -> Result<(), TransientError> {
@@ -132,13 +179,14 @@ impl Transient for Memory {
 fn bytes(value: &Stored) -> Option<Vec<u8>> {
     match value {
         Stored::Bytes(bytes) => Some(bytes.clone()),
-        Stored::Counter(_) => None,
+        Stored::Sliding(_) | Stored::Attempts(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transient::Penalty;
 
     const MINUTE: Duration = Duration::from_mins(1);
 
@@ -168,25 +216,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_counter_counts_within_its_window() {
-        let (memory, clock) = memory();
-        for expected in 1..=3 {
-            assert_eq!(memory.count("a", MINUTE).await.unwrap().value, expected);
+    async fn a_million_keys_stay_within_the_capacity_and_push_out_no_counter_that_is_near_its_limit() {
+        let memory = Memory::new(Clock::manual(Time::from_secs(1)));
+        let rule = Tally { max: 5, window: Duration::from_hours(1), penalty: Penalty::Lock(MINUTE) };
+        for _ in 0..4 {
+            memory.reserve("victim", &rule).await.unwrap();
         }
-        clock.advance(Duration::from_secs(59));
-        assert_eq!(memory.count("a", MINUTE).await.unwrap().resets_in, Duration::from_secs(1));
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(memory.count("a", MINUTE).await.unwrap().value, 1);
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_keys_stays_within_the_capacity() {
-        let memory = Memory::with_capacity(Clock::manual(Time::from_secs(1)), 640);
-        for n in 0..10_000 {
-            memory.count(&n.to_string(), MINUTE).await.unwrap();
+        for n in 0..1_000_000 {
+            memory.reserve(&n.to_string(), &rule).await.unwrap();
         }
 
         let entries: usize = memory.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
-        assert!(entries <= 640 + SHARDS, "{entries}");
+        assert!(entries <= MAX_ENTRIES + SHARDS, "{entries}");
+        assert_eq!(memory.reserve("victim", &rule).await.unwrap(), Reserved::Granted);
+        assert_eq!(memory.reserve("victim", &rule).await.unwrap(), Reserved::Blocked { retry_after: MINUTE });
+    }
+
+    #[tokio::test]
+    async fn attempts_side_by_side_are_no_more_than_allowed() {
+        let memory = std::sync::Arc::new(Memory::new(Clock::system()));
+        let rule = Tally { max: 5, window: Duration::from_hours(1), penalty: Penalty::Lock(MINUTE) };
+        let attempts = (0..200).map(|_| {
+            let memory = std::sync::Arc::clone(&memory);
+            std::thread::spawn(move || futures_util::FutureExt::now_or_never(memory.reserve("a", &rule)).unwrap())
+        });
+        let attempts: Vec<_> = attempts.collect();
+
+        let granted = attempts.into_iter().filter_map(|one| one.join().unwrap().ok());
+        assert_eq!(granted.filter(|one| *one == Reserved::Granted).count(), 5);
     }
 }

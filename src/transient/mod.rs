@@ -1,5 +1,6 @@
 //! Floor 3, transient state: counters and ceremony state, nothing whose loss grants anything.
 
+mod counters;
 mod memory;
 
 use std::time::Duration;
@@ -21,19 +22,67 @@ pub trait Transient: Send + Sync + std::fmt::Debug {
     async fn put_if_absent(&self, key: &str, value: Vec<u8>, ttl: Duration) -> Result<bool, TransientError>;
     /// Reads and removes a value: one caller gets it.
     async fn take(&self, key: &str) -> Result<Option<Vec<u8>>, TransientError>;
-    /// Adds one to a counter that lives for `ttl` from its first count.
-    async fn count(&self, key: &str, ttl: Duration) -> Result<Count, TransientError>;
+    /// Counts one more within a sliding window, if `max` allows it. What is refused is not counted.
+    ///
+    /// Limits up to 16 are exact: within any stretch of `window` no more than `max` pass. Larger ones
+    /// count the present window and, weighted by what is left of it, the one before, which may let
+    /// a third more pass where traffic was uneven.
+    async fn hit(&self, key: &str, max: u64, window: Duration) -> Result<Hit, TransientError>;
+    /// Takes back one count of [`Transient::hit`].
+    async fn unhit(&self, key: &str) -> Result<(), TransientError>;
+    /// Counts an attempt before it is made, unless the key is blocked. From the `max`-th on the key
+    /// is blocked as the rule says.
+    async fn reserve(&self, key: &str, rule: &Tally) -> Result<Reserved, TransientError>;
+    /// Takes back one attempt of [`Transient::reserve`], and the block it caused.
+    async fn refund(&self, key: &str, rule: &Tally) -> Result<(), TransientError>;
     /// Removes a value.
     async fn delete(&self, key: &str) -> Result<(), TransientError>;
 }
 
-/// A counter after it was raised.
+/// What became of a count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// How many in this window, this one included.
-    pub value: u64,
-    /// When the window ends.
-    pub resets_in: Duration,
+pub enum Hit {
+    /// It is within the limit.
+    Allowed,
+    /// It would be beyond.
+    Refused {
+        /// How many are counted.
+        count: u64,
+        /// When the next one will pass.
+        retry_after: Duration,
+    },
+}
+
+/// How attempts are counted and what too many of them cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Attempts within `window` until the key is blocked; at least 1.
+    pub max: u64,
+    /// Counted from the first one.
+    pub window: Duration,
+    /// What happens then.
+    pub penalty: Penalty,
+}
+
+/// What too many attempts cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Penalty {
+    /// Nothing passes for so long; then counting begins anew.
+    Lock(Duration),
+    /// Each attempt makes the next one wait: 1 s, 2 s, 4 s, … up to so long.
+    Delay(Duration),
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// It may be made.
+    Granted,
+    /// Not now.
+    Blocked {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
 }
 
 /// Transient state cannot serve now.

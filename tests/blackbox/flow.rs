@@ -278,7 +278,8 @@ async fn of_fifty_parallel_answers_with_the_right_code_exactly_one_succeeds() {
 
     let succeeded: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
     let [winner] = succeeded[..] else { panic!("{} answers succeeded", succeeded.len()) };
-    assert!(answers.iter().all(|answer| [200, 400].contains(&answer.status)), "{answers:?}");
+    // What comes too often is refused before it is looked at.
+    assert!(answers.iter().all(|answer| [200, 400, 429].contains(&answer.status)), "{answers:?}");
     let ada = Account::in_answer(winner);
     let sessions = nauth.send(&Request::get("/auth/sessions").bearer(&ada.access_token)).await.expect(200).json();
     assert_eq!(sessions["sessions"].as_array().unwrap().len(), 1, "{sessions}");

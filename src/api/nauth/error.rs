@@ -63,7 +63,9 @@ pub fn report(error: &Error, request_id: &str) {
 fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
-        Error::Validation(_) | Error::InvalidInput(_) => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
+        Error::Validation(_) | Error::InvalidInput(_) | Error::InvalidField { .. } | Error::Conflicts(_) => {
+            (StatusCode::BAD_REQUEST, "VALIDATION_FAILED")
+        }
         Error::NotFound => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
         Error::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
         Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
@@ -86,11 +88,22 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::CookiesNotAllowed => (StatusCode::UNAUTHORIZED, "AUTH_COOKIES_NOT_ALLOWED"),
         Error::CsrfMissing => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_MISSING"),
         Error::CsrfInvalid => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_INVALID"),
-        Error::Forbidden(_) => (StatusCode::FORBIDDEN, "FORBIDDEN"),
+        Error::Forbidden(_) | Error::LoginDenied { .. } => (StatusCode::FORBIDDEN, "FORBIDDEN"),
 
         Error::SignupDisabled => (StatusCode::FORBIDDEN, "SIGNUP_DISABLED"),
         Error::EmailTaken => (StatusCode::CONFLICT, "SIGNUP_EMAIL_EXISTS"),
         Error::UsernameTaken => (StatusCode::CONFLICT, "SIGNUP_USERNAME_EXISTS"),
+        Error::PhoneTaken => (StatusCode::CONFLICT, "SIGNUP_PHONE_EXISTS"),
+        Error::PhoneRequired { .. } => (StatusCode::BAD_REQUEST, "SIGNUP_PHONE_REQUIRED"),
+        Error::PhoneInvalid(_) => (StatusCode::BAD_REQUEST, "VALIDATION_INVALID_PHONE"),
+        Error::SignupNotAllowed(_) => (StatusCode::BAD_REQUEST, "SIGNUP_NOT_ALLOWED"),
+        Error::SignupDenied { .. } => (StatusCode::BAD_REQUEST, "SIGNUP_PRESIGNUP_FAILED"),
+        Error::PasswordIncorrect => (StatusCode::BAD_REQUEST, "PASSWORD_INCORRECT"),
+        Error::PasswordReused => (StatusCode::BAD_REQUEST, "PASSWORD_REUSED"),
+        Error::PasswordChangeNotAllowed(_) => (StatusCode::BAD_REQUEST, "PASSWORD_CHANGE_NOT_ALLOWED"),
+        Error::ResetCodeInvalid => (StatusCode::BAD_REQUEST, "PASSWORD_RESET_CODE_INVALID"),
+        Error::ResetCodeExpired => (StatusCode::BAD_REQUEST, "PASSWORD_RESET_CODE_EXPIRED"),
+        Error::ResetExhausted => (StatusCode::BAD_REQUEST, "PASSWORD_RESET_MAX_ATTEMPTS"),
         Error::WeakPassword(_) => (StatusCode::BAD_REQUEST, "SIGNUP_WEAK_PASSWORD"),
 
         Error::ChallengeInvalid => (StatusCode::BAD_REQUEST, "CHALLENGE_INVALID"),
@@ -101,13 +114,21 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::CodeExpired => (StatusCode::BAD_REQUEST, "VERIFY_CODE_EXPIRED"),
         Error::CodeExhausted => (StatusCode::BAD_REQUEST, "VERIFY_TOO_MANY_ATTEMPTS"),
 
-        Error::RateLimited { limit: Limit::EmailSend { .. }, .. } => {
-            (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_EMAIL")
-        }
-        Error::RateLimited { limit: Limit::Resend { .. }, .. } => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMIT_RESEND"),
+        Error::RateLimited { limit, .. } => (StatusCode::TOO_MANY_REQUESTS, limit_code(*limit)),
 
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
+    }
+}
+
+fn limit_code(limit: Limit) -> &'static str {
+    match limit {
+        Limit::EmailSend { .. } => "RATE_LIMIT_EMAIL",
+        Limit::SmsSend { .. } => "RATE_LIMIT_SMS",
+        Limit::Resend { .. } => "RATE_LIMIT_RESEND",
+        Limit::PasswordReset => "RATE_LIMIT_PASSWORD_RESET",
+        Limit::Login => "RATE_LIMIT_LOGIN",
+        Limit::Requests => "RATE_LIMIT_EXCEEDED",
     }
 }
 
@@ -133,12 +154,15 @@ fn capitalised(sentence: &str) -> String {
 fn details(error: &Error) -> Option<Value> {
     match error {
         Error::Validation(problems) => Some(json!({ "validationErrors": by_field(problems) })),
-        Error::AccountLocked { reason, since } => Some(json!({
+        Error::AccountLocked { reason, since, until } => Some(json!({
             "lockReason": reason,
             "lockedAt": since.to_string(),
-            "lockedUntil": null,
-            "isPermanent": true,
+            "lockedUntil": until.map(|until| until.to_string()),
+            "isPermanent": until.is_none(),
         })),
+        Error::InvalidField { field, .. } => Some(json!({ "field": field })),
+        Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
+        Error::PhoneRequired { verification_method } => Some(json!({ "verificationMethod": verification_method })),
         Error::Forbidden(denial) => Some(json!({ "reason": denial.as_str() })),
         Error::WeakPassword(errors) => Some(json!({ "errors": errors })),
         Error::RateLimited { limit, retry_after } => Some(limit_details(*limit, *retry_after)),
@@ -149,10 +173,11 @@ fn details(error: &Error) -> Option<Value> {
 fn limit_details(limit: Limit, retry_after: Duration) -> Value {
     let retry_after = whole_seconds(retry_after);
     match limit {
-        Limit::EmailSend { count, max } => {
+        Limit::EmailSend { count, max } | Limit::SmsSend { count, max } => {
             json!({ "retryAfter": retry_after, "currentCount": count, "maxAttempts": max })
         }
         Limit::Resend { delay } => json!({ "retryAfter": retry_after, "resendDelay": whole_seconds(delay) }),
+        Limit::PasswordReset | Limit::Login | Limit::Requests => json!({ "retryAfter": retry_after }),
     }
 }
 
@@ -234,7 +259,8 @@ mod tests {
 
     #[test]
     fn every_error_has_its_status_code_and_sentence() {
-        let locked = |reason: &str| Error::AccountLocked { reason: reason.to_owned(), since: Time::from_secs(0) };
+        let locked =
+            |reason: &str| Error::AccountLocked { reason: reason.to_owned(), since: Time::from_secs(0), until: None };
         let cases: Vec<(Error, u16, &str, &str)> = vec![
             (Error::BadRequest("no Host"), 400, "BAD_REQUEST", "No Host"),
             (Error::Validation(vec![]), 400, "VALIDATION_FAILED", "Validation failed"),
@@ -313,7 +339,7 @@ mod tests {
             FieldError::new("code", "one"),
             FieldError::new("code", "two"),
         ]);
-        let locked = Error::AccountLocked { reason: "unpaid".to_owned(), since: Time::from_secs(0) };
+        let locked = Error::AccountLocked { reason: "unpaid".to_owned(), since: Time::from_secs(0), until: None };
         let cases = [
             (
                 validation,

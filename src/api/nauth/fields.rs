@@ -49,6 +49,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Yes or no, when it is there. Queries say it in words.
+    pub(crate) fn optional_bool(&mut self, name: &str) -> Option<bool> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(value)) => Some(*value),
+            Some(Value::String(text)) if text == "true" => Some(true),
+            Some(Value::String(text)) if text == "false" => Some(false),
+            Some(_) => self.note(name, Err(vec!["must be a boolean".to_owned()])),
+        }
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn are_good(&self) -> bool {
         self.problems.is_empty()

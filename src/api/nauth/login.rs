@@ -13,7 +13,8 @@ use crate::api::nauth::Nauth;
 /// Answers tokens or a challenge.
 pub(super) async fn login(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let client = api.welcome::<Nauth>(&asked)?;
-    let input = Nauth::decode_login(&asked.json()?, client)?;
+    let mut input = Nauth::decode_login(&asked.json()?, client.clone())?;
+    input.renews = api.session_shown(&asked);
     let outcome = api.auth.login(input, &asked.ctx).await?;
-    Ok(api.entered::<Nauth>(StatusCode::OK, &asked, &outcome, client))
+    Ok(api.entered::<Nauth>(StatusCode::OK, &asked, &outcome, &client))
 }

@@ -3,15 +3,17 @@
 pub mod error;
 
 mod challenge;
+mod device;
 mod fields;
 mod login;
+mod password;
 mod profile;
 mod session;
 mod signup;
 mod wire;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use crate::api::Api;
 use crate::api::delivery;
@@ -39,12 +41,28 @@ fn all_routes() -> Vec<Route> {
         ("login", Core, "/login", post(login::login)),
         ("respondChallenge", Core, "/respond-challenge", post(challenge::respond)),
         ("resendCode", Core, "/challenge/resend", post(challenge::resend)),
+        ("getSetupData", Core, "/challenge/setup-data", post(challenge::setup_data)),
+        ("getChallengeData", Core, "/challenge/challenge-data", post(challenge::challenge_data)),
+        ("forgotPassword", Core, "/forgot-password", post(password::forgot)),
+        ("confirmForgotPassword", Core, "/forgot-password/confirm", post(password::confirm_forgot)),
+        ("confirmAdminResetPassword", Core, "/reset-password/confirm", post(password::confirm_admin_reset)),
+        ("reauthenticate", Core, "/reauthenticate", post(password::reauthenticate)),
         ("refresh", Core, "/refresh", post(session::refresh)),
         // A HEAD would be answered by GET's handler; what only asks must not log out.
         ("logout", Core, "/logout", get(session::logout).post(session::logout).head(session::not_for_head)),
         ("logoutAll", Core, "/logout/all", post(session::logout_all)),
         ("profile", Profile, "/profile", get(profile::profile)),
+        ("updateProfile", Profile, "/profile", put(profile::update)),
+        ("verifyContact", Profile, "/profile/contact/verify", post(profile::verify_contact)),
+        ("resendContact", Profile, "/profile/contact/resend", post(profile::resend_contact)),
+        ("changePassword", Profile, "/change-password", post(password::change)),
         ("sessions", Device, "/sessions", get(session::list)),
+        ("logoutSession", Device, "/sessions/{id}", delete(session::end_one)),
+        ("trustDevice", Device, "/trust-device", post(device::trust)),
+        ("isTrustedDevice", Device, "/is-trusted-device", get(device::is_trusted)),
+        ("trustedDevices", Device, "/trusted-devices", get(device::list)),
+        ("revokeAllTrustedDevices", Device, "/trusted-devices", delete(device::forget_all)),
+        ("revokeTrustedDevice", Device, "/trusted-devices/{id}", delete(device::forget)),
     ]
 }
 

@@ -26,7 +26,7 @@ use crate::api::ui::page::{Page, View};
 use crate::api::{Api, return_to};
 use crate::auth::{Answer, Challenged, Client, Login, Outcome, Respond, Signup};
 use crate::domain::challenge::Step;
-use crate::domain::contact::Identifier;
+use crate::domain::contact::{Identifier, Phone};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::id::ChallengeId;
 use crate::domain::secret::Secret;
@@ -39,7 +39,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:
                       base-uri 'none'; frame-ancestors 'none'";
 
 /// What logs in here is a browser.
-const CLIENT: Client = Client { dialect: "nauth", delivery: Delivery::Cookies };
+const CLIENT: Client = Client::new("nauth", Delivery::Cookies);
 
 /// The pages' routes.
 pub fn routes() -> Router<Api> {
@@ -64,9 +64,18 @@ async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
 
 async fn show_code(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
-    match desk.challenge() {
-        Some(_) => desk.show(StatusCode::OK, Page::Code, &Fields::default(), None),
+    match desk.challenged().await {
+        Some((_, step)) => desk.show(StatusCode::OK, page_of(&step), &Fields::default(), None),
         None => desk.go_to("login", None),
+    }
+}
+
+/// The page that asks for what a step wants.
+fn page_of(step: &Step) -> Page {
+    match step {
+        Step::VerifyEmail { .. } | Step::VerifyPhone { .. } => Page::Code,
+        Step::CollectPhone => Page::Phone,
+        Step::ChangePassword => Page::NewPassword,
     }
 }
 
@@ -79,6 +88,7 @@ async fn login(State(api): State<Api>, asked: Asked) -> Response {
     let input = Login {
         identifier: Identifier::read(fields.get("identifier")),
         password: Secret::new(fields.get("password").to_owned()),
+        renews: desk.api.session_shown(&desk.asked),
         client: CLIENT,
     };
     let outcome = desk.api.auth.login(input, &desk.asked.ctx).await;
@@ -105,10 +115,14 @@ fn read_signup(fields: &Fields) -> Result<Signup, Error> {
     let username = username
         .map(|name| name.parse().map_err(|_| wrong("username", "3 or more of a-z, 0-9, _ and -")))
         .transpose()?;
+    let phone = Some(fields.get("phone")).filter(|phone| !phone.is_empty()).map(read_phone).transpose()?;
+    let invite_code = Some(fields.get("invite_code").trim()).filter(|code| !code.is_empty());
     Ok(Signup {
         email,
         password: Secret::new(fields.get("password").to_owned()),
         username,
+        phone,
+        invite_code: invite_code.map(|code| Secret::new(code.to_owned())),
         first_name: None,
         last_name: None,
         metadata: None,
@@ -124,14 +138,34 @@ async fn code(State(api): State<Api>, asked: Asked) -> Response {
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some(challenge) = desk.challenge() else { return desk.go_to("login", None) };
+    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    let page = page_of(&step);
+    let answer = match read_answer(&step, &fields) {
+        Ok(answer) => answer,
+        Err(error) => return desk.show(StatusCode::BAD_REQUEST, page, &fields, Some(&error)),
+    };
+    let outcome = desk.api.auth.respond(Respond { challenge, answer, client: CLIENT }, &desk.asked.ctx).await;
+    desk.settle(page, &fields, outcome)
+}
+
+fn read_answer(step: &Step, fields: &Fields) -> Result<Answer, Error> {
+    Ok(match step {
+        Step::VerifyEmail { .. } => Answer::EmailCode { code: read_code(fields)?, password: None },
+        Step::VerifyPhone { .. } => Answer::PhoneCode(read_code(fields)?),
+        Step::CollectPhone => Answer::Phone(read_phone(fields.get("phone"))?),
+        Step::ChangePassword => Answer::NewPassword(Secret::new(fields.get("password").to_owned())),
+    })
+}
+
+fn read_code(fields: &Fields) -> Result<Secret<String>, Error> {
     let typed: String = fields.get("code").chars().filter(|c| !c.is_whitespace()).collect();
-    if !(4..=10).contains(&typed.len()) || !typed.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return desk.show(StatusCode::BAD_REQUEST, Page::Code, &fields, Some(&Error::CodeInvalid));
-    }
-    let input = Respond { challenge, answer: Answer::EmailCode(Secret::new(typed)), client: CLIENT };
-    let outcome = desk.api.auth.respond(input, &desk.asked.ctx).await;
-    desk.settle(Page::Code, &fields, outcome)
+    let is_code = (4..=10).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if is_code { Ok(Secret::new(typed)) } else { Err(Error::CodeInvalid) }
+}
+
+fn read_phone(text: &str) -> Result<Phone, Error> {
+    let wrong = || Error::Validation(vec![FieldError::new("phone", "a phone number such as +41 79 123 45 67")]);
+    text.parse().map_err(|_| wrong())
 }
 
 async fn resend(State(api): State<Api>, asked: Asked) -> Response {
@@ -153,7 +187,7 @@ async fn logout(State(api): State<Api>, asked: Asked) -> Response {
         return *refused;
     }
     if let Ok(leaving) = desk.api.leaving(&desk.asked)
-        && let Err(error) = desk.api.auth.logout(&leaving.sessions, &desk.asked.ctx).await
+        && let Err(error) = desk.api.auth.logout(&leaving.sessions, false, &desk.asked.ctx).await
     {
         return desk.refuse(Page::SignedIn, &Fields::default(), &error);
     }
@@ -213,7 +247,6 @@ impl Desk {
     }
 
     fn ask(&self, challenged: &Challenged, fields: &Fields) -> Response {
-        let Step::VerifyEmail { .. } = challenged.step;
         let life = self.api.settings.challenge.ttl.as_secs();
         let mut response = self.go_to("code", Some(fields));
         append_cookies(&mut response, vec![self.challenge_cookie(&challenged.challenge.id.to_string(), life)]);
@@ -259,6 +292,13 @@ impl Desk {
 
     fn challenge(&self) -> Option<ChallengeId> {
         cookie_values(&self.asked.headers, &self.challenge_name()).iter().find_map(|value| value.parse().ok())
+    }
+
+    /// The challenge the browser is at, and what it asks.
+    async fn challenged(&self) -> Option<(ChallengeId, Step)> {
+        let challenge = self.challenge()?;
+        let step = self.api.auth.challenge_step(challenge).await.ok()?;
+        Some((challenge, step))
     }
 
     fn challenge_name(&self) -> String {

@@ -19,6 +19,10 @@ pub(super) enum Page {
     Code,
     /// The same, just after another mail went out.
     CodeSent,
+    /// Name a phone number.
+    Phone,
+    /// Set another password.
+    NewPassword,
     /// Nothing to do: log out, or go on.
     SignedIn,
 }
@@ -29,6 +33,8 @@ impl Page {
             Self::Login => "login.html",
             Self::Signup => "signup.html",
             Self::Code | Self::CodeSent => "code.html",
+            Self::Phone => "phone.html",
+            Self::NewPassword => "new_password.html",
             Self::SignedIn => "signed_in.html",
         }
     }
@@ -56,6 +62,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("login.html", include_str!("templates/login.html.j2")),
         ("signup.html", include_str!("templates/signup.html.j2")),
         ("code.html", include_str!("templates/code.html.j2")),
+        ("phone.html", include_str!("templates/phone.html.j2")),
+        ("new_password.html", include_str!("templates/new_password.html.j2")),
         ("signed_in.html", include_str!("templates/signed_in.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
@@ -74,6 +82,10 @@ impl View<'_> {
             email => self.fields.get("email"),
             username => self.fields.get("username"),
             asks_username => self.settings.signup.username == UsernameRule::Required,
+            phone => self.fields.get("phone"),
+            asks_phone => self.settings.signup.verification_method.asks_phone(),
+            asks_invitation => self.settings.signup.invite_only,
+            invite_code => self.fields.get("invite_code"),
             can_sign_up => self.settings.signup.enabled,
             min_length => self.settings.password.min_length,
             sent => self.page == Page::CodeSent,
@@ -93,6 +105,11 @@ fn sentences(error: &Error) -> Vec<String> {
         Error::AccountLocked { reason, .. } => format!("This account is disabled: {reason}"),
         Error::EmailTaken => "There is an account with this address already. Log in instead.".to_owned(),
         Error::UsernameTaken => "This name is taken.".to_owned(),
+        Error::PhoneTaken => "There is an account with this phone number already.".to_owned(),
+        Error::PhoneRequired { .. } => "A phone number is needed, such as +41 79 123 45 67.".to_owned(),
+        Error::PhoneInvalid(reason) | Error::SignupNotAllowed(reason) => (*reason).to_owned(),
+        Error::SignupDenied { message } | Error::LoginDenied { message } => message.clone(),
+        Error::PasswordReused => "This password was used before. Choose another one.".to_owned(),
         Error::SignupDisabled => "Signing up is not possible here.".to_owned(),
         Error::CodeInvalid => "That code is not right.".to_owned(),
         Error::CodeExpired | Error::CodeExhausted => "That code is no longer good. Ask for another one.".to_owned(),
@@ -100,9 +117,12 @@ fn sentences(error: &Error) -> Vec<String> {
             "This took too long or too many tries. Log in again to go on.".to_owned()
         }
         Error::RateLimited { limit: Limit::Resend { .. }, retry_after } => {
-            format!("Another mail can be sent in {} seconds.", retry_after.as_secs() + 1)
+            format!("Another message can be sent in {} seconds.", retry_after.as_secs() + 1)
         }
-        Error::RateLimited { .. } => "Too many mails were sent to this address. Try again later.".to_owned(),
+        Error::RateLimited { limit: Limit::EmailSend { .. } | Limit::SmsSend { .. }, .. } => {
+            "Too many messages were sent to this address. Try again later.".to_owned()
+        }
+        Error::RateLimited { .. } => "Too many tries. Wait a while, then try again.".to_owned(),
         Error::Forbidden(_) => "The form came from another site. Try again from here.".to_owned(),
         Error::Unavailable(_) => "That cannot be done right now. Try again in a moment.".to_owned(),
         _ => "Something went wrong. Try again.".to_owned(),
@@ -131,7 +151,9 @@ mod tests {
 
     #[test]
     fn no_page_runs_or_styles_anything_inline() {
-        for page in [Page::Login, Page::Signup, Page::Code, Page::CodeSent, Page::SignedIn] {
+        for page in
+            [Page::Login, Page::Signup, Page::Code, Page::CodeSent, Page::Phone, Page::NewPassword, Page::SignedIn]
+        {
             let html = html(page, b"", Some(&Error::CodeInvalid));
             assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("onclick"), "{html}");
             assert!(html.contains("style.css"));

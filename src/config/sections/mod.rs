@@ -1,11 +1,15 @@
 //! The keys of `nauth.toml`, section by section, each declared where it is read.
 
 mod accounts;
+mod devices;
 mod gateway;
+mod limits;
 mod messages;
 mod passwords;
+mod recovery;
 mod server;
 mod tokens;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -23,6 +27,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let upstreams = gateway::upstreams(&mut root);
     let (gateway, default_access) = gateway::gateway(&mut root);
     let roles = accounts::known_roles(&mut root);
+    let email = messages::email(&mut root, &server.public_url);
     let context = gateway::RouteContext { server: &server, method: delivery.method, default_access, roles: &roles };
     let routes = gateway::routes(&mut root, &context);
     let settings = Settings {
@@ -36,7 +41,15 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         login: accounts::login(&mut root, &api),
         password: passwords::password(&mut root),
         challenge: accounts::challenge(&mut root),
-        email: messages::email(&mut root, &server.public_url),
+        trust: devices::trust(&mut root),
+        notifications: messages::notifications(&mut root),
+        sms: messages::sms(&mut root, &server.public_url, &email.vars.app_name),
+        email,
+        webhooks: webhooks::webhooks(&mut root, &server.public_url),
+        hooks: webhooks::hooks(&mut root, &server.public_url),
+        lockout: limits::lockout(&mut root),
+        rate_limit: limits::rates(&mut root),
+        audit: server::audit(&mut root),
         log: server::log(&mut root),
         metrics: server::metrics(&mut root),
         upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), Arc::new(upstream))).collect(),

@@ -11,7 +11,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::reader::Section;
 use crate::config::settings::{
-    ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
+    Audit, ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -186,6 +186,20 @@ pub(super) fn log(root: &mut Section<'_>) -> Log {
     };
     s.finish();
     log
+}
+
+pub(super) fn audit(root: &mut Section<'_>) -> Audit {
+    let mut s = root.section("audit");
+    let audit = Audit {
+        retention: s.lasting("retention", "400d", "How long entries of the audit trail are kept."),
+        login_attempt_retention: s.lasting(
+            "login_attempt_retention",
+            "90d",
+            "How long logins, good and bad, are kept in it.",
+        ),
+    };
+    s.finish();
+    audit
 }
 
 pub(super) fn metrics(root: &mut Section<'_>) -> Metrics {

@@ -8,8 +8,8 @@ use crate::config::reader::Section;
 use crate::config::sections::gateway::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
-    CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, HmacAlgorithm, HybridDefault, Jwt, PasswordHash,
-    PublicUrl, SameSite, Security, Server, Session,
+    ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, HmacAlgorithm, HybridDefault, Jwt,
+    OnSessionLimit, PasswordHash, PublicUrl, SameSite, Security, Server, Session,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -82,6 +82,29 @@ fn secret(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<S
 pub(super) fn session(root: &mut Section<'_>) -> Session {
     let mut s = root.section("session");
     let session = Session {
+        max_concurrent: number(s.integer(
+            "max_concurrent",
+            0,
+            0..=100_000,
+            "Sessions of one user at a time. 0 means unlimited.",
+        )),
+        on_limit: s.choice(
+            "on_limit",
+            "evict_oldest",
+            &[("evict_oldest", OnSessionLimit::EvictOldest), ("deny", OnSessionLimit::Deny)],
+            "What a login beyond that does: end the session that was idle longest, or be refused.",
+        ),
+        single: s.boolean("single", false, "Whether a login ends every other session of the user."),
+        idle_timeout: s.duration(
+            "idle_timeout",
+            "0s",
+            "A session ends after this long without activity. `0s` means never.",
+        ),
+        one_per_device: s.boolean(
+            "one_per_device",
+            true,
+            "Whether a login with the token of a trusted device ends the earlier session of that device.",
+        ),
         max_lifetime: s.lasting("max_lifetime", "30d", "A session ends this long after login, whatever happens."),
         revocation_poll: s.lasting("revocation_poll", "500ms", "How often changes of other processes are read."),
         revocation_max_stale: s.lasting(
@@ -90,6 +113,12 @@ pub(super) fn session(root: &mut Section<'_>) -> Session {
             "When the database was out of reach for longer, routes with roles answer 503.",
         ),
     };
+    if session.single && session.max_concurrent > 1 {
+        s.error("single", "`session.single` allows one session, `session.max_concurrent` more", "remove one of them");
+    }
+    if session.idle_timeout > session.max_lifetime {
+        s.error("idle_timeout", "`session.idle_timeout` is longer than `session.max_lifetime`", "it would never count");
+    }
     s.finish();
     session
 }
@@ -247,6 +276,17 @@ pub(super) fn security(root: &mut Section<'_>, server: &Server, delivery: &Deliv
     let mut s = root.section("security");
     let origins = |text: &str| origin(text);
     let mask_sensitive = s.boolean("mask_sensitive", true, "Whether addresses in challenges are masked.");
+    let contact_change = s.choice(
+        "contact_change",
+        "pending",
+        &[("pending", ContactChange::Pending), ("immediate", ContactChange::Immediate)],
+        "When a new e-mail address or phone number takes the place of the old one: once it is proven, or at once \
+         as an unproven one.",
+    );
+    let reauth_age = s.lasting("reauth_age", "15m", "Sensitive changes need a login this fresh.");
+    let doc = "Whether signup hides that an address has an account: the answer is the same, and the owner gets a \
+               mail. Login and password reset never tell.";
+    let hide_existing_accounts = s.boolean("hide_existing_accounts", false, doc);
     let doc = "Origins, besides our own, that a login may return to. A path on our own host is always allowed.";
     let return_to_origins = s.list("return_to_origins", "[]", doc, origins).unwrap_or_default();
     let password_hash = password_hash(&mut s);
@@ -259,6 +299,9 @@ pub(super) fn security(root: &mut Section<'_>, server: &Server, delivery: &Deliv
     s.finish();
     Security {
         mask_sensitive,
+        contact_change,
+        reauth_age,
+        hide_existing_accounts,
         return_to_origins,
         password_hash,
         csrf,

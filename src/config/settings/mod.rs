@@ -4,11 +4,14 @@
 //! read, every duration is parsed. A reload makes a whole new [`Settings`].
 
 mod accounts;
+mod devices;
 mod gateway;
+mod limits;
 mod messages;
 mod passwords;
 mod server;
 mod tokens;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,11 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accounts::*;
+pub use devices::*;
 pub use gateway::*;
+pub use limits::*;
 pub use messages::*;
 pub use passwords::*;
 pub use server::*;
 pub use tokens::*;
+pub use webhooks::*;
 
 /// All of `nauth.toml`.
 #[derive(Debug, Clone)]
@@ -53,8 +59,24 @@ pub struct Settings {
     pub password: Password,
     /// `[challenge]`
     pub challenge: Challenge,
+    /// `[mfa.trust]`
+    pub trust: DeviceTrust,
     /// `[email]`
     pub email: Email,
+    /// `[notifications]`
+    pub notifications: Notifications,
+    /// `[sms]`
+    pub sms: Sms,
+    /// `[[webhooks]]`
+    pub webhooks: Vec<Arc<Webhook>>,
+    /// `[[hooks]]`, in file order.
+    pub hooks: Vec<Arc<Hook>>,
+    /// `[lockout]`
+    pub lockout: Lockout,
+    /// `[rate_limit]`
+    pub rate_limit: RateLimits,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[log]`
     pub log: Log,
     /// `[metrics]`

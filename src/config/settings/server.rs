@@ -166,3 +166,12 @@ pub struct Metrics {
     /// Whether the `route` label names routes; else it is `_all`.
     pub per_route_labels: bool,
 }
+
+/// `[audit]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audit {
+    /// How long entries are kept.
+    pub retention: Duration,
+    /// How long logins, good and bad, are kept.
+    pub login_attempt_retention: Duration,
+}

@@ -43,12 +43,31 @@ pub enum HmacAlgorithm {
 /// `[session]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
+    /// Sessions of one user at a time; 0 = unlimited.
+    pub max_concurrent: u32,
+    /// What a login beyond that does.
+    pub on_limit: OnSessionLimit,
+    /// Whether a login ends every other session of the user.
+    pub single: bool,
     /// A session ends this long after login, whatever happens.
     pub max_lifetime: Duration,
+    /// A session ends after this long without activity; zero = never.
+    pub idle_timeout: Duration,
+    /// Whether a login ends the earlier session of the same device.
+    pub one_per_device: bool,
     /// How often new revocations are read.
     pub revocation_poll: Duration,
     /// Without a successful poll for this long, routes with roles answer 503.
     pub revocation_max_stale: Duration,
+}
+
+/// `session.on_limit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSessionLimit {
+    /// The session that was idle longest ends.
+    EvictOldest,
+    /// The login is refused.
+    Deny,
 }
 
 /// `[token_delivery]`
@@ -136,6 +155,12 @@ pub enum CookiePriority {
 pub struct Security {
     /// Whether addresses in challenges are masked.
     pub mask_sensitive: bool,
+    /// When a new address or number takes the place of the old one.
+    pub contact_change: ContactChange,
+    /// Sensitive changes need a login this fresh.
+    pub reauth_age: Duration,
+    /// Whether signup hides that an address has an account.
+    pub hide_existing_accounts: bool,
     /// Origins that `return_to` may name besides our own.
     pub return_to_origins: Vec<String>,
     /// Cost and capacity of password hashing.
@@ -146,6 +171,15 @@ pub struct Security {
     pub cors_origins: Vec<String>,
     /// `Access-Control-Max-Age`.
     pub cors_max_age: Duration,
+}
+
+/// `security.contact_change`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContactChange {
+    /// Once it is proven.
+    Pending,
+    /// At once, as unproven.
+    Immediate,
 }
 
 /// `security.password_hash`: argon2id.

@@ -9,15 +9,19 @@ use crate::api::nauth::fields::{Fields, Problems};
 use crate::auth;
 use crate::auth::{Answer, Client};
 use crate::domain::challenge::StepKind;
-use crate::domain::contact::{Email, Identifier, Username};
+use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::error::Error;
-use crate::domain::id::ChallengeId;
+use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::secret::Secret;
 
 /// Longest password read, in characters. What makes a good one is the policy's business.
 const MAX_PASSWORD: usize = 1024;
 /// Longest identifier, in characters.
 const MAX_IDENTIFIER: usize = 255;
+/// Longest phone number as typed, in characters.
+const MAX_PHONE: usize = 20;
+/// Shortest thing a link carries, in characters.
+const LINK_TOKEN: std::ops::RangeInclusive<usize> = 26..=64;
 /// Longest given or family name, in characters.
 const MAX_NAME: usize = 100;
 
@@ -30,12 +34,27 @@ pub(crate) fn signup(body: &Object, client: Client) -> Result<auth::Signup, Erro
     let first_name = fields.optional("firstName", name);
     let last_name = fields.optional("lastName", name);
     let metadata = fields.optional_object("metadata");
+    let phone = fields.optional("phone", phone);
+    let invite_code = fields.optional("inviteCode", invite_code);
     let timezone = fields.optional("timezone", timezone);
     let locale = fields.optional("locale", locale);
+    let client = with_device(&mut fields, client);
     let (Some(email), Some(password), true) = (email, password, fields.are_good()) else {
         return Err(fields.into_error());
     };
-    Ok(auth::Signup { email, password, username, first_name, last_name, metadata, timezone, locale, client })
+    Ok(auth::Signup {
+        email,
+        password,
+        username,
+        phone,
+        invite_code,
+        first_name,
+        last_name,
+        metadata,
+        timezone,
+        locale,
+        client,
+    })
 }
 
 /// Reads `POST /login`.
@@ -43,10 +62,11 @@ pub(crate) fn login(body: &Object, client: Client) -> Result<auth::Login, Error>
     let mut fields = Fields::of(body);
     let identifier = fields.required("identifier", identifier);
     let password = fields.required("password", password);
-    let (Some(identifier), Some(password)) = (identifier, password) else {
+    let client = with_device(&mut fields, client);
+    let (Some(identifier), Some(password), true) = (identifier, password, fields.are_good()) else {
         return Err(fields.into_error());
     };
-    Ok(auth::Login { identifier, password, client })
+    Ok(auth::Login { identifier, password, renews: None, client })
 }
 
 /// Reads `POST /respond-challenge`.
@@ -55,16 +75,118 @@ pub(crate) fn respond(body: &Object, client: Client) -> Result<auth::Respond, Er
     let challenge = fields.required("session", challenge_id);
     let kind = fields.required("type", step_kind);
     let answer = kind.and_then(|kind| match kind {
-        StepKind::VerifyEmail => fields.required("code", code).map(Answer::EmailCode),
+        StepKind::VerifyEmail => {
+            let password = fields.optional("password", password);
+            fields.required("code", code).map(|code| Answer::EmailCode { code, password })
+        }
+        StepKind::VerifyPhone => phone_answer(&mut fields),
+        StepKind::ChangePassword => fields.required("newPassword", password).map(Answer::NewPassword),
     });
-    let (Some(challenge), Some(answer)) = (challenge, answer) else {
+    let client = with_device(&mut fields, client);
+    let (Some(challenge), Some(answer), true) = (challenge, answer, fields.are_good()) else {
         return Err(fields.into_error());
     };
     Ok(auth::Respond { challenge, answer, client })
 }
 
-/// Reads `POST /challenge/resend`.
-pub(crate) fn resend(body: &Object) -> Result<ChallengeId, Error> {
+/// A number to be verified, or the code that verifies it.
+fn phone_answer(fields: &mut Fields<'_>) -> Option<Answer> {
+    if let Some(phone) = fields.optional("phone", phone) {
+        return Some(Answer::Phone(phone));
+    }
+    fields.required("code", code).map(Answer::PhoneCode)
+}
+
+/// Reads `POST /forgot-password`.
+pub(crate) fn forgot_password(body: &Object) -> Result<auth::ForgotPassword, Error> {
+    let mut fields = Fields::of(body);
+    match fields.required("identifier", identifier) {
+        Some(identifier) => Ok(auth::ForgotPassword { identifier }),
+        None => Err(fields.into_error()),
+    }
+}
+
+/// Reads `POST /forgot-password/confirm` and `POST /reset-password/confirm`.
+pub(crate) fn reset_password(body: &Object, by_operator: bool) -> Result<auth::ResetPassword, Error> {
+    let mut fields = Fields::of(body);
+    let identifier = fields.required("identifier", identifier);
+    let code = fields.required("code", code);
+    let password = fields.required("newPassword", password);
+    let (Some(identifier), Some(code), Some(password)) = (identifier, code, password) else {
+        return Err(fields.into_error());
+    };
+    Ok(auth::ResetPassword { identifier, code, password, by_operator })
+}
+
+/// Reads `POST /change-password`: the old one, empty for an account that has none, and the new one.
+pub(crate) fn change_password(body: &Object) -> Result<(Secret<String>, Secret<String>), Error> {
+    let mut fields = Fields::of(body);
+    let old = fields
+        .required("oldPassword", |text| if text.is_empty() { Ok(Secret::new(String::new())) } else { password(text) });
+    let new = fields.required("newPassword", password);
+    let (Some(old), Some(new)) = (old, new) else {
+        return Err(fields.into_error());
+    };
+    Ok((old, new))
+}
+
+/// Reads `POST /reauthenticate`.
+pub(crate) fn reauthenticate(body: &Object) -> Result<Secret<String>, Error> {
+    let mut fields = Fields::of(body);
+    fields.required("password", password).ok_or_else(|| fields.into_error())
+}
+
+/// Reads `PUT /profile`.
+pub(crate) fn profile(body: &Object) -> Result<auth::ProfileUpdate, Error> {
+    let mut fields = Fields::of(body);
+    let update = auth::ProfileUpdate {
+        first_name: fields.optional("firstName", name),
+        last_name: fields.optional("lastName", name),
+        email: fields.optional("email", email),
+        phone: fields.optional("phone", phone),
+        username: fields.optional("username", username),
+        metadata: fields.optional_object("metadata"),
+        timezone: fields.optional("timezone", timezone),
+        locale: fields.optional("locale", locale),
+    };
+    if fields.are_good() { Ok(update) } else { Err(fields.into_error()) }
+}
+
+/// Reads `POST /profile/contact/verify`.
+pub(crate) fn verify_contact(body: &Object) -> Result<Secret<String>, Error> {
+    let mut fields = Fields::of(body);
+    fields.required("code", code).ok_or_else(|| fields.into_error())
+}
+
+/// Reads a switch of a body or a query; absent is off.
+pub(crate) fn switch(body: &Object, name: &str) -> Result<bool, Error> {
+    let mut fields = Fields::of(body);
+    let value = fields.optional_bool(name);
+    if fields.are_good() { Ok(value.unwrap_or(false)) } else { Err(fields.into_error()) }
+}
+
+/// Reads a number of a path.
+pub(crate) fn number(text: &str) -> Result<i64, Error> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| is_plain);
+    number.ok_or_else(|| Error::InvalidInput("Expected a number".to_owned()))
+}
+
+/// Reads the session of a path. A number that no session can have is one that is not there.
+pub(crate) fn session_id(text: &str) -> Result<SessionId, Error> {
+    let number = number(text)?;
+    SessionId::from_number(number).map_err(|_| Error::SessionNotFound("Session not found"))
+}
+
+/// What any body may say of the device it comes from.
+fn with_device(fields: &mut Fields<'_>, mut client: Client) -> Client {
+    client.device_name = fields.optional("deviceName", name);
+    client.device_type = fields.optional("deviceType", device_type);
+    client
+}
+
+/// Reads a body that names a challenge: `POST /challenge/resend`, `…/setup-data`, `…/challenge-data`.
+pub(crate) fn challenge(body: &Object) -> Result<ChallengeId, Error> {
     let mut fields = Fields::of(body);
     fields.required("session", challenge_id).ok_or_else(|| fields.into_error())
 }
@@ -95,6 +217,26 @@ fn password(text: &str) -> Result<Secret<String>, Problems> {
 
 fn identifier(text: &str) -> Result<Identifier, Problems> {
     within(text.trim(), MAX_IDENTIFIER).map(Identifier::read)
+}
+
+fn phone(text: &str) -> Result<Phone, Problems> {
+    let wrong = || vec!["must be a phone number in E.164 format, such as +41791234567".to_owned()];
+    if text.chars().count() > MAX_PHONE {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_| wrong())
+}
+
+fn device_type(text: &str) -> Result<String, Problems> {
+    let known = ["mobile", "desktop", "tablet"];
+    if known.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(vec!["must be one of the following values: mobile, desktop, tablet".to_owned()])
+}
+
+fn invite_code(text: &str) -> Result<Secret<String>, Problems> {
+    within(text.trim(), MAX_NAME).map(|text| Secret::new(text.to_owned()))
 }
 
 fn name(text: &str) -> Result<String, Problems> {
@@ -137,13 +279,15 @@ fn challenge_id(text: &str) -> Result<ChallengeId, Problems> {
 }
 
 fn step_kind(text: &str) -> Result<StepKind, Problems> {
-    StepKind::from_name(text).ok_or_else(|| vec!["must be one of the following values: VERIFY_EMAIL".to_owned()])
+    let known = || StepKind::ALL.map(StepKind::as_str).join(", ");
+    StepKind::from_name(text).ok_or_else(|| vec![format!("must be one of the following values: {}", known())])
 }
 
 fn code(text: &str) -> Result<Secret<String>, Problems> {
     let text = text.trim();
     let mut problems = Problems::new();
-    if !(4..=10).contains(&text.chars().count()) {
+    let length = text.chars().count();
+    if !(4..=10).contains(&length) && !LINK_TOKEN.contains(&length) {
         problems.push("must be 4 to 10 characters long".to_owned());
     }
     if !text.chars().all(|c| c.is_ascii_alphanumeric()) {
@@ -167,7 +311,7 @@ mod tests {
     use super::*;
     use crate::domain::session::Delivery;
 
-    const CLIENT: Client = Client { dialect: "nauth", delivery: Delivery::Json };
+    const CLIENT: Client = Client::new("nauth", Delivery::Json);
     const SESSION: &str = "0b6f7c1a-9f7d-4c53-8f0e-3f1d6d8f5a11";
 
     fn object(body: &Value) -> Object {
@@ -263,10 +407,10 @@ mod tests {
         let good = [SESSION.to_owned(), format!("  {} ", SESSION.to_uppercase())];
         let bad = ["0b6f7c1a-9f7d-1c53-8f0e-3f1d6d8f5a11", "0b6f7c1a9f7d4c538f0e3f1d6d8f5a11", "7", ""];
         for session in good {
-            assert_eq!(resend(&object(&json!({"session": session}))).unwrap().to_string(), SESSION);
+            assert_eq!(challenge(&object(&json!({"session": session}))).unwrap().to_string(), SESSION);
         }
         for session in bad {
-            assert_eq!(complaints(resend(&object(&json!({"session": session})))), ["session"], "{session}");
+            assert_eq!(complaints(challenge(&object(&json!({"session": session})))), ["session"], "{session}");
         }
     }
 

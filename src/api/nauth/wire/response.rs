@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use crate::auth::{Challenged, Grant, ListedSession, Outcome};
+use crate::auth::{Challenged, ForgottenPassword, Grant, ListedSession, Outcome};
 use crate::config::settings::Settings;
 use crate::domain::challenge::Step;
+use crate::domain::device;
 use crate::domain::session::Delivery;
 use crate::domain::user::User;
 
@@ -25,6 +26,10 @@ pub(crate) struct Authenticated {
     #[serde(flatten)]
     tokens: Option<Tokens>,
     auth_method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trusted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<String>,
     user: AuthUser,
     sub: String,
 }
@@ -49,7 +54,11 @@ struct AuthUser {
     first_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
     is_email_verified: bool,
+    is_phone_verified: bool,
+    social_providers: Option<Vec<String>>,
     has_password_hash: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     timezone: Option<String>,
@@ -72,7 +81,25 @@ pub(crate) struct ChallengeResponse {
 #[serde(untagged)]
 enum ChallengeParameters {
     #[serde(rename_all = "camelCase")]
-    VerifyEmail { email: String, code_delivery_destination: String },
+    VerifyEmail {
+        email: String,
+        code_delivery_destination: String,
+    },
+    #[serde(rename_all = "camelCase")]
+    VerifyPhone {
+        phone: String,
+        code_delivery_destination: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sms_error: Option<String>,
+    },
+    #[serde(rename_all = "camelCase")]
+    CollectPhone {
+        requires_phone_collection: &'static str,
+        instructions: &'static str,
+    },
+    Instructions {
+        instructions: &'static str,
+    },
 }
 
 /// Where a resent code went.
@@ -85,6 +112,68 @@ pub(crate) struct ResendResponse {
 #[derive(Debug, Serialize)]
 pub(crate) struct Success {
     success: bool,
+}
+
+/// What became of a forgotten password, the same for everybody.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Forgotten {
+    success: bool,
+    destination: String,
+    delivery_medium: &'static str,
+    expires_in: u64,
+}
+
+/// A password was reset.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PasswordReset {
+    success: bool,
+    must_change_password: bool,
+}
+
+/// A session was ended.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SessionEnded {
+    pub(crate) success: bool,
+    pub(crate) was_current_session: bool,
+}
+
+/// The token of a device that is trusted from now on.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeviceToken {
+    pub(crate) device_token: String,
+}
+
+/// Whether this device is trusted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Trusted {
+    pub(crate) trusted: bool,
+}
+
+/// The user's trusted devices.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TrustedDevices {
+    pub(crate) trusted_devices: Vec<TrustedDevice>,
+}
+
+/// One of them; never its token.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TrustedDevice {
+    id: i64,
+    device_id: String,
+    device_name: Option<String>,
+    device_type: Option<String>,
+    ip_address: String,
+    platform: Option<String>,
+    browser: Option<String>,
+    trusted_until: String,
+    last_used_at: Option<String>,
+    created_at: String,
 }
 
 /// So many sessions have ended.
@@ -118,6 +207,10 @@ pub(crate) struct Profile {
     timezone: Option<String>,
     locale: Option<String>,
     session_auth_method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_phone: Option<String>,
 }
 
 /// The user's sessions.
@@ -166,6 +259,12 @@ impl Authenticated {
         Self {
             tokens: (delivery == Delivery::Json).then(|| Tokens::of(grant)),
             auth_method: grant.session.auth_method.clone(),
+            trusted: grant.device_token.as_ref().map(|device| device.trusted),
+            device_token: grant
+                .device_token
+                .as_ref()
+                .filter(|_| delivery == Delivery::Json)
+                .map(|device| device.value.expose().clone()),
             user: AuthUser::of(&grant.user),
             sub: grant.user.id.to_string(),
         }
@@ -191,7 +290,10 @@ impl AuthUser {
             email: user.email.to_string(),
             first_name: user.first_name.clone(),
             last_name: user.last_name.clone(),
+            phone: user.phone.as_ref().map(ToString::to_string),
             is_email_verified: user.email_verified,
+            is_phone_verified: user.phone_verified,
+            social_providers: None,
             has_password_hash: user.password_hash.is_some(),
             timezone: user.timezone.clone(),
             locale: user.locale.clone(),
@@ -206,6 +308,18 @@ impl ChallengeResponse {
                 email: email.to_string(),
                 code_delivery_destination: if mask { email.masked() } else { email.to_string() },
             },
+            Step::VerifyPhone { phone } => ChallengeParameters::VerifyPhone {
+                phone: phone.to_string(),
+                code_delivery_destination: if mask { phone.masked() } else { phone.to_string() },
+                sms_error: challenged.sms_error.clone(),
+            },
+            Step::CollectPhone => ChallengeParameters::CollectPhone {
+                requires_phone_collection: "true",
+                instructions: "Provide a phone number to continue",
+            },
+            Step::ChangePassword => {
+                ChallengeParameters::Instructions { instructions: "You must change your password before continuing" }
+            }
         };
         Self {
             challenge_name: challenged.step.kind().as_str(),
@@ -230,9 +344,9 @@ impl Profile {
             username: user.username.as_ref().map(ToString::to_string),
             first_name: user.first_name.clone(),
             last_name: user.last_name.clone(),
-            phone: None,
+            phone: user.phone.as_ref().map(ToString::to_string),
             is_email_verified: user.email_verified,
-            is_phone_verified: false,
+            is_phone_verified: user.phone_verified,
             // A disabled account is shown as locked; the wire's "inactive" is never used.
             is_active: true,
             is_locked: !user.is_active(),
@@ -245,6 +359,8 @@ impl Profile {
             timezone: user.timezone.clone(),
             locale: user.locale.clone(),
             session_auth_method: session.auth_method.clone(),
+            pending_email: user.pending_email.as_ref().map(ToString::to_string),
+            pending_phone: user.pending_phone.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -255,21 +371,56 @@ impl Session {
         let session = &listed.session;
         Self {
             session_id: session.id.to_string(),
-            device_id: None,
-            device_name: None,
-            device_type: None,
-            platform: None,
-            browser: None,
+            device_id: Some(session.device.id.clone()).filter(|id| !id.is_empty()),
+            device_name: session.device.name.clone(),
+            device_type: session.device.kind.clone(),
+            platform: session.device.platform.clone(),
+            browser: session.device.browser.clone(),
             ip_address: Some(session.ip.clone()),
             ip_country: None,
             ip_city: None,
             last_activity_at: session.last_activity_at.to_string(),
             created_at: session.created_at.to_string(),
             expires_at: session.expires_at.to_string(),
-            is_trusted_device: false,
+            is_trusted_device: session.trusted_device.is_some(),
             is_current: listed.is_current,
             auth_method: Some(session.auth_method.clone()),
             auth_provider: None,
+        }
+    }
+}
+
+impl Forgotten {
+    /// The answer to everybody who forgot a password.
+    pub(crate) fn of(forgotten: &ForgottenPassword) -> Self {
+        Self {
+            success: true,
+            destination: forgotten.destination.clone(),
+            delivery_medium: if forgotten.by_sms { "sms" } else { "email" },
+            expires_in: forgotten.expires_in.as_secs(),
+        }
+    }
+}
+
+impl PasswordReset {
+    /// A reset sets the password for good.
+    pub(crate) const DONE: Self = Self { success: true, must_change_password: false };
+}
+
+impl TrustedDevice {
+    /// One entry of the list.
+    pub(crate) fn of(device: &device::TrustedDevice) -> Self {
+        Self {
+            id: device.id,
+            device_id: device.device.id.clone(),
+            device_name: device.device.name.clone(),
+            device_type: device.device.kind.clone(),
+            ip_address: device.ip.clone(),
+            platform: device.device.platform.clone(),
+            browser: device.device.browser.clone(),
+            trusted_until: device.trusted_until.to_string(),
+            last_used_at: device.last_used_at.map(|at| at.to_string()),
+            created_at: device.created_at.to_string(),
         }
     }
 }

@@ -1,0 +1,125 @@
+//! Lockout: what failed logins cause.
+//!
+//! Three counters, each raised before the password is hashed: one for the client's address, one for
+//! the address with the account, one for the account. The first two lock. The third slows down and
+//! never locks, so nobody can lock somebody else out, and it does not concern a trusted device of
+//! the account, which has a counter of its own. Identifiers that are nobody's count alike.
+
+use crate::auth::Auth;
+use crate::auth::guard::key::key;
+use crate::config::settings::{DelayRule, LockRule};
+use crate::domain::context::RequestContext;
+use crate::domain::error::{Error, Limit};
+use crate::domain::user::User;
+use crate::transient::{Penalty, Reserved, Tally};
+
+/// A login under way, counted as failed until it is told otherwise.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::auth) struct LoginAttempt {
+    auth: Auth,
+    held: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    key: String,
+    rule: Tally,
+    /// Whether it speaks of the account, and so is cleared by its owner's login.
+    of_account: bool,
+}
+
+impl LoginAttempt {
+    /// The password was right, but tokens were not issued, or nothing was decided at all: takes
+    /// this attempt back and clears nothing.
+    pub(in crate::auth) async fn undecided(self) {
+        for held in &self.held {
+            let _ = self.auth.parts.transient.refund(&held.key, &held.rule).await;
+        }
+    }
+
+    /// Tokens were issued: clears what was counted for the account, never what was for the address.
+    pub(in crate::auth) async fn succeeded(self) {
+        let clears = self.auth.settings.lockout.reset_on_success;
+        for held in &self.held {
+            let transient = &self.auth.parts.transient;
+            // What cannot be taken back ends by itself.
+            let _ = if held.of_account && clears {
+                transient.delete(&held.key).await
+            } else {
+                transient.refund(&held.key, &held.rule).await
+            };
+        }
+    }
+
+    /// The password was wrong: it stays counted.
+    pub(in crate::auth) fn failed(self) {
+        drop(self);
+    }
+}
+
+impl Auth {
+    /// Begins a login. `known_device` is the number of a trusted device of the account.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] while one of the counters is blocked.
+    pub(in crate::auth) async fn begin_login(
+        &self,
+        identifier: &str,
+        user: Option<&User>,
+        known_device: Option<i64>,
+        ctx: &RequestContext,
+    ) -> Result<LoginAttempt, Error> {
+        let mut attempt = LoginAttempt { auth: self.clone(), held: Vec::new() };
+        for held in self.login_counters(identifier, user, known_device, ctx) {
+            match self.parts.transient.reserve(&held.key, &held.rule).await? {
+                Reserved::Granted => attempt.held.push(held),
+                Reserved::Blocked { retry_after } => {
+                    attempt.undecided().await;
+                    return Err(Error::RateLimited { limit: Limit::Login, retry_after });
+                }
+            }
+        }
+        Ok(attempt)
+    }
+
+    fn login_counters(
+        &self,
+        identifier: &str,
+        user: Option<&User>,
+        known_device: Option<i64>,
+        ctx: &RequestContext,
+    ) -> Vec<Held> {
+        let rules = &self.settings.lockout;
+        if !rules.enabled {
+            return Vec::new();
+        }
+        // An account is one whichever of its identifiers is tried.
+        let account = user.map_or_else(|| format!("nobody/{identifier}"), |user| user.id.to_string());
+        let mut counters = Vec::with_capacity(3);
+        let is_exempt = rules.allow_ips.iter().any(|net| net.contains(&ctx.ip.to_canonical()));
+        let client = self.client_key(ctx);
+        // Behind a proxy nobody declared everybody would share one address.
+        if ctx.address_is_certain && !is_exempt {
+            counters.push(Held { key: key("login/address", &[&client]), rule: lock(rules.ip), of_account: false });
+        }
+        if known_device.is_none() && !is_exempt {
+            let key = key("login/account+address", &[&account, &client]);
+            counters.push(Held { key, rule: lock(rules.account_ip), of_account: true });
+        }
+        let own = known_device.map(|device| {
+            let key = key("login/account+device", &[&account, &device.to_string()]);
+            Held { key, rule: lock(rules.account_ip), of_account: true }
+        });
+        counters.push(own.unwrap_or_else(|| {
+            let DelayRule { max, window, max_delay } = rules.account;
+            let rule = Tally { max: max.into(), window, penalty: Penalty::Delay(max_delay) };
+            Held { key: key("login/account", &[&account]), rule, of_account: true }
+        }));
+        counters
+    }
+}
+
+fn lock(rule: LockRule) -> Tally {
+    Tally { max: rule.max.into(), window: rule.window, penalty: Penalty::Lock(rule.duration) }
+}

@@ -1,0 +1,123 @@
+//! What the operator's programs are asked before it happens: signups, and tokens.
+//!
+//! They answer over the network, so nothing is held open meanwhile: no transaction, no lock.
+
+use serde_json::{Map, Value, json};
+
+use crate::auth::entry::Proof;
+use crate::auth::{Auth, Signup};
+use crate::config::settings::HookEvent;
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::{Actor, Event, LoginFailure};
+use crate::domain::user::{Role, User};
+use crate::events::Change;
+use crate::webhooks::hooks::{Changes, Verdict};
+use crate::webhooks::payload;
+
+/// Who granted a role that a hook asked for.
+const BY_HOOK: &str = "hook";
+
+impl Auth {
+    /// Asks whether somebody may sign up; answers what is to be different about the account.
+    pub(super) async fn ask_before_signup(&self, input: &Signup, ctx: &RequestContext) -> Result<Changes, Error> {
+        let event = HookEvent::SignupPre;
+        if !self.hooks.has(event) {
+            return Ok(Changes::default());
+        }
+        let user = json!({
+            "email": input.email.as_str(),
+            "username": input.username.as_ref().map(ToString::to_string),
+            "phone": input.phone.as_ref().map(ToString::to_string),
+            "first_name": input.first_name,
+            "last_name": input.last_name,
+            "metadata": input.metadata,
+            "timezone": input.timezone,
+            "locale": input.locale,
+        });
+        let question = payload::envelope(event.as_str(), &user, Map::new(), ctx, true, self.now());
+        match self.hooks.ask(event, &question).await {
+            Verdict::Allow(changes) => Ok(changes),
+            Verdict::Deny { message } => {
+                Err(Error::SignupDenied { message: message.unwrap_or_else(|| "Signing up was refused".to_owned()) })
+            }
+        }
+    }
+
+    /// Asks whether a user who has shown everything may have tokens, and does what the answer says
+    /// about the account; answers the change to go on with, the account, and the session's claims.
+    ///
+    /// What was shown stands whatever the answer is: it is committed first.
+    pub(super) async fn ask_before_tokens(
+        &self,
+        change: Change,
+        user: User,
+        proof: &Proof,
+        ctx: &RequestContext,
+    ) -> Result<(Change, User, Option<Map<String, Value>>), Error> {
+        let event = HookEvent::LoginPreToken;
+        if !self.hooks.has(event) {
+            return Ok((change, user, None));
+        }
+        self.parts.events.commit(change, ctx).await?;
+        let mut data = Map::new();
+        data.insert("auth".to_owned(), json!({ "amr": proof.amr, "renews_session": proof.renews.is_some() }));
+        let question = payload::envelope(event.as_str(), &payload::user(&user, true), data, ctx, true, self.now());
+        let changes = match self.hooks.ask(event, &question).await {
+            Verdict::Allow(changes) => changes,
+            Verdict::Deny { message } => {
+                let failed = Event::LoginFailed { user: Some(user.id), reason: LoginFailure::Denied };
+                self.parts.events.record(&failed, ctx);
+                return Err(Error::LoginDenied {
+                    message: message.unwrap_or_else(|| "Logging in was refused".to_owned()),
+                });
+            }
+        };
+        let mut change = self.parts.events.begin().await?;
+        let user = self.obey(&mut change, user, changes.roles, changes.metadata_admin).await?;
+        Ok((change, user, changes.claims))
+    }
+
+    /// Makes an account what a hook says it should be.
+    async fn obey(
+        &self,
+        change: &mut Change,
+        user: User,
+        roles: Option<Vec<Role>>,
+        metadata: Option<Map<String, Value>>,
+    ) -> Result<User, Error> {
+        if let Some(wanted) = &roles {
+            self.set_roles(change, &user, wanted).await?;
+        }
+        if let Some(metadata) = metadata {
+            let merged = merged(&user.metadata_admin, metadata)?;
+            change.users().set_metadata_admin(user.id, &merged, self.now()).await?;
+        }
+        change.users().by_id(user.id).await?.ok_or(Error::InvalidCredentials)
+    }
+
+    async fn set_roles(&self, change: &mut Change, user: &User, wanted: &[Role]) -> Result<(), Error> {
+        let (now, by) = (self.now(), Actor::System);
+        let mut changed = false;
+        for role in wanted.iter().filter(|role| !user.roles.contains(role)) {
+            if change.users().grant_role(user.id, role, BY_HOOK, now).await? {
+                change.record(Event::RoleGranted { user: user.id, role: role.clone(), by });
+                changed = true;
+            }
+        }
+        for role in user.roles.iter().filter(|role| !wanted.contains(role)) {
+            if change.users().revoke_role(user.id, role).await? {
+                change.record(Event::RoleRevoked { user: user.id, role: role.clone(), by });
+                changed = true;
+            }
+        }
+        if changed { self.refresh_claims(change, user.id).await } else { Ok(()) }
+    }
+}
+
+/// A JSON object, as text, with further keys.
+fn merged(present: &str, further: Map<String, Value>) -> Result<String, Error> {
+    let mut all: Map<String, Value> = serde_json::from_str(present).unwrap_or_default();
+    all.extend(further);
+    serde_json::to_string(&all).map_err(|error| Error::Internal(Box::new(error)))
+}

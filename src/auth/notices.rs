@@ -1,0 +1,145 @@
+//! What users are told: every message that leaves is put together here.
+
+use std::time::Duration;
+
+use crate::auth::Auth;
+use crate::auth::code::{Destination, NewCode};
+use crate::domain::clock::Time;
+use crate::domain::contact::{Email, Username};
+use crate::domain::context::RequestContext;
+use crate::domain::event::{Actor, Event};
+use crate::domain::secret::Secret;
+use crate::domain::session::Session;
+use crate::domain::user::User;
+use crate::events::Change;
+use crate::mail::{About, Code, Content, Message, Recipient};
+use crate::store::one_time_secrets::Purpose;
+
+/// How long news is worth reading.
+const NEWS_TTL: Duration = Duration::from_hours(3 * 24);
+
+impl Auth {
+    /// Sends a code and says so.
+    pub(super) fn announce_code(
+        &self,
+        change: &mut Change,
+        user: &User,
+        new: &NewCode<'_>,
+        code: Secret<String>,
+        link: Option<Secret<String>>,
+    ) {
+        match (&new.to, new.purpose) {
+            (Destination::Email(email), Purpose::VerifyEmail | Purpose::ChangeEmail) => {
+                change.record(Event::EmailVerificationRequested { user: user.id, email: email.clone() });
+            }
+            (Destination::Phone(phone), Purpose::VerifyPhone | Purpose::ChangePhone) => {
+                change.record(Event::PhoneVerificationRequested { user: user.id, phone: phone.clone() });
+            }
+            _ => {}
+        }
+        let code = Code { code, link, ttl: new.rules.ttl };
+        let content = match new.purpose {
+            Purpose::PasswordReset => Content::PasswordReset(code),
+            Purpose::AdminReset => Content::AdminPasswordReset(code),
+            Purpose::VerifyEmail | Purpose::VerifyPhone | Purpose::ChangeEmail | Purpose::ChangePhone => {
+                Content::Verification(code)
+            }
+        };
+        let to = match &new.to {
+            Destination::Email(email) => Recipient::Email(email.clone()),
+            Destination::Phone(phone) => Recipient::Phone(phone.clone()),
+        };
+        let about = about(user, &to);
+        change.send(Message { to, about, content }, self.now() + new.rules.ttl);
+    }
+
+    /// Tells the owner of an account that somebody signed up with its address.
+    pub(super) fn announce_signup(&self, change: &mut Change, owner: &User) {
+        self.tell(change, owner, Content::AccountExists);
+    }
+
+    /// Greets whoever has completed an account.
+    pub(super) fn welcome(&self, change: &mut Change, user: &User) {
+        self.tell(change, user, Content::Welcome);
+    }
+
+    /// Tells the user that the password is another one.
+    pub(super) fn tell_password_changed(&self, change: &mut Change, user: &User, by: Option<Actor>, sessions: u64) {
+        self.tell(change, user, Content::PasswordChanged { by, sessions_revoked: sessions, at: self.now() });
+    }
+
+    /// Tells the user that every session has ended.
+    pub(super) fn tell_sessions_revoked(&self, change: &mut Change, user: &User, count: u64, reason: &str) {
+        self.tell(change, user, Content::SessionsRevoked { count, reason: reason.to_owned(), at: self.now() });
+    }
+
+    /// Tells the user that the account is disabled.
+    pub(super) fn tell_disabled(&self, change: &mut Change, user: &User, reason: &str) {
+        self.tell(change, user, Content::AccountDisabled { reason: reason.to_owned(), at: self.now() });
+    }
+
+    /// Tells the user that the account is enabled again.
+    pub(super) fn tell_enabled(&self, change: &mut Change, user: &User) {
+        self.tell(change, user, Content::AccountEnabled { at: self.now() });
+    }
+
+    /// Tells the user of a login from a device not seen before.
+    pub(super) fn tell_new_device(&self, change: &mut Change, user: &User, session: &Session, ctx: &RequestContext) {
+        let parts =
+            [session.device.name.as_deref(), session.device.browser.as_deref(), session.device.platform.as_deref()];
+        let known: Vec<&str> = parts.into_iter().flatten().collect();
+        let device = if known.is_empty() { "an unknown device".to_owned() } else { known.join(", ") };
+        self.tell(change, user, Content::NewDevice { device, ip: ctx.ip.to_string(), at: self.now() });
+    }
+
+    /// Tells the present address that another one is to take its place.
+    pub(super) fn tell_email_change(&self, change: &mut Change, user: &User, new: &Email) {
+        self.tell(change, user, Content::EmailChangedOld { new: new.masked(), pending: true, at: self.now() });
+    }
+
+    /// Tells both addresses that one has taken the place of the other.
+    pub(super) fn tell_email_changed(&self, change: &mut Change, user: &User, new: &Email) {
+        let at = self.now();
+        self.tell(change, user, Content::EmailChangedOld { new: new.masked(), pending: false, at });
+        let moved = User { email: new.clone(), email_verified: true, ..user.clone() };
+        self.tell(change, &moved, Content::EmailChangedNew { old: user.email.masked(), at });
+    }
+
+    /// Tells the user that another number is in force.
+    pub(super) fn tell_phone_changed(&self, change: &mut Change, user: &User) {
+        self.tell(change, user, Content::PhoneChanged { at: self.now() });
+    }
+
+    /// Mails news to a user, if the address is theirs as far as anybody here asks for proof.
+    fn tell(&self, change: &mut Change, user: &User, content: Content) {
+        if user.email_verified || !self.settings.signup.verification_method.asks_email() {
+            let to = Recipient::Email(user.email.clone());
+            let about = about(user, &to);
+            change.send(Message { to, about, content }, self.news_expire_at());
+        }
+    }
+
+    fn news_expire_at(&self) -> Time {
+        self.now() + NEWS_TTL
+    }
+}
+
+/// A user as messages speak of them. Whoever reads at an address that is not proven may be somebody
+/// else: they are not greeted with words a stranger chose.
+fn about(user: &User, to: &Recipient) -> About {
+    let is_theirs = match to {
+        Recipient::Email(email) => user.email_verified && *email == user.email,
+        Recipient::Phone(phone) => user.phone_verified && user.phone.as_ref() == Some(phone),
+    };
+    let name = user.first_name.clone().or(user.username.as_ref().map(Username::to_string));
+    let address = match to {
+        Recipient::Email(email) => email.to_string(),
+        Recipient::Phone(_) => String::new(),
+    };
+    About {
+        name: name.filter(|_| is_theirs).unwrap_or(address),
+        email: user.email.to_string(),
+        locale: user.locale.clone(),
+        timezone: user.timezone.clone(),
+    }
+}

@@ -1,0 +1,160 @@
+//! What webhooks are told.
+//!
+//! Never a password, a code or a token; without `include_pii` nothing that names a person but the
+//! user's id.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::domain::clock::Time;
+use crate::domain::context::RequestContext;
+use crate::domain::event::Event;
+use crate::domain::id::UserId;
+use crate::domain::user::{Role, User};
+
+/// The names of events webhooks can ask for.
+pub const EVENTS: [&str; 9] = [
+    "user.created",
+    "user.onboarded",
+    "user.updated",
+    "password.changed",
+    "account.disabled",
+    "account.enabled",
+    "email.changed",
+    "phone.changed",
+    "sessions.revoked",
+];
+
+/// What one event is for webhooks: its name, whose it is, and what else there is to say.
+#[must_use]
+pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
+    let (name, user, data) = match event {
+        Event::AccountCreated { user, by } => ("user.created", user, json!({ "created_by": by.as_str() })),
+        Event::AccountCompleted { user } => ("user.onboarded", user, json!({})),
+        Event::ProfileUpdated { user, fields } => ("user.updated", user, json!({ "changed_fields": fields })),
+        Event::PasswordChanged { user, by, sessions_revoked } => {
+            ("password.changed", user, json!({ "changed_by": by.as_str(), "sessions_revoked": sessions_revoked }))
+        }
+        Event::AccountDisabled { user, reason, by } => {
+            ("account.disabled", user, json!({ "reason": reason, "performed_by": by.as_str() }))
+        }
+        Event::AccountEnabled { user, by } => ("account.enabled", user, json!({ "performed_by": by.as_str() })),
+        Event::EmailChanged { user, .. } => ("email.changed", user, json!({})),
+        Event::PhoneChanged { user } => ("phone.changed", user, json!({})),
+        Event::AllSessionsEnded { user, count, reason } => {
+            ("sessions.revoked", user, json!({ "revoked_count": count, "reason": reason.as_str() }))
+        }
+        Event::SessionEnded { user, session, reason } => (
+            "sessions.revoked",
+            user,
+            json!({ "revoked_count": 1, "session_id": session.to_string(), "reason": reason.as_str() }),
+        ),
+        Event::SignupReplaced { .. }
+        | Event::LoginSucceeded { .. }
+        | Event::LoginFailed { .. }
+        | Event::LoginChallenged { .. }
+        | Event::LoginBlocked { .. }
+        | Event::ChallengeCreated { .. }
+        | Event::ChallengeCompleted { .. }
+        | Event::ChallengeFailed { .. }
+        | Event::EmailVerificationRequested { .. }
+        | Event::EmailVerified { .. }
+        | Event::PhoneVerificationRequested { .. }
+        | Event::PhoneVerified { .. }
+        | Event::SessionRefreshed { .. }
+        | Event::TokenReuseDetected { .. }
+        | Event::ForeignRefresh { .. }
+        | Event::CredentialConflict { .. }
+        | Event::PasswordResetRequested { .. }
+        | Event::PasswordResetCompleted { .. }
+        | Event::PasswordResetFailed { .. }
+        | Event::PasswordChangeForced { .. }
+        | Event::ContactChangeRequested { .. }
+        | Event::Reauthenticated { .. }
+        | Event::DeviceTrusted { .. }
+        | Event::DevicesUntrusted { .. }
+        | Event::RoleGranted { .. }
+        | Event::RoleRevoked { .. } => return None,
+    };
+    let Value::Object(data) = data else { unreachable!("written as one above") };
+    Some((name, *user, data))
+}
+
+/// The body of a delivery: the envelope of DECISIONS' contract, version 1.
+#[must_use]
+pub fn envelope(
+    name: &str,
+    user: &Value,
+    data: Map<String, Value>,
+    ctx: &RequestContext,
+    include_pii: bool,
+    now: Time,
+) -> Value {
+    let client = if include_pii {
+        json!({ "ip": ctx.ip.to_string(), "user_agent": ctx.user_agent.as_deref(), "country": null })
+    } else {
+        json!({})
+    };
+    let mut all = Map::new();
+    all.insert("user".to_owned(), user.clone());
+    all.insert("client".to_owned(), client);
+    all.extend(data);
+    json!({
+        "id": Uuid::now_v7().to_string(),
+        "type": name,
+        "created_at": now.to_string(),
+        "version": 1,
+        "data": all,
+    })
+}
+
+/// What is told of a user.
+#[must_use]
+pub fn user(user: &User, include_pii: bool) -> Value {
+    let roles: Vec<&str> = user.roles.iter().map(Role::as_str).collect();
+    let mut told = json!({
+        "sub": user.id.to_string(),
+        "roles": roles,
+        "email_verified": user.email_verified,
+        "phone_verified": user.phone_verified,
+    });
+    if include_pii {
+        told["email"] = json!(user.email.as_str());
+        told["phone"] = json!(user.phone.as_ref().map(ToString::to_string));
+        told["username"] = json!(user.username.as_ref().map(ToString::to_string));
+        told["first_name"] = json!(user.first_name);
+        told["last_name"] = json!(user.last_name);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::Actor;
+    use crate::domain::user::tests_support::ada;
+
+    #[test]
+    fn without_personal_data_only_the_id_tells_who_it_is() {
+        let ada = User { first_name: Some("Ada".to_owned()), ..ada() };
+        let event = Event::PasswordChanged { user: ada.id, by: Actor::Owner, sessions_revoked: 2 };
+        let (name, _, data) = of(&event).unwrap();
+        let ctx = RequestContext::local();
+
+        let full = envelope(name, &user(&ada, true), data.clone(), &ctx, true, Time::from_secs(0)).to_string();
+        let bare = envelope(name, &user(&ada, false), data, &ctx, false, Time::from_secs(0)).to_string();
+
+        for personal in ["ada@example.com", "Ada", "127.0.0.1"] {
+            assert!(full.contains(personal) && !bare.contains(personal), "{bare}");
+        }
+        assert!(bare.contains(&ada.id.to_string()) && bare.contains("\"sessions_revoked\":2"), "{bare}");
+    }
+
+    #[test]
+    fn every_name_is_one_that_can_be_asked_for() {
+        let user = ada().id;
+        for event in [Event::AccountCompleted { user }, Event::PhoneChanged { user }] {
+            assert!(EVENTS.contains(&of(&event).unwrap().0));
+        }
+    }
+}
