@@ -14,6 +14,8 @@ use crate::api::{Api, AuthApi};
 use crate::auth::{Auth, Parts, Sightings};
 use crate::config::settings::{PasswordHash, Settings, VerificationMethod};
 use crate::domain::clock::{Clock, Time};
+use crate::domain::password_policy::PasswordPolicy;
+use crate::domain::password_policy::tests_support::lenient;
 use crate::events::{Events, Outlet, Parts as EventParts, Recorder};
 use crate::mail::{Rendered, Renderer};
 use crate::metrics::Metrics as Counts;
@@ -44,6 +46,7 @@ pub(crate) fn settings() -> Settings {
     settings.security.password_hash =
         PasswordHash { memory_kib: 8, iterations: 1, parallelism: 1, threads: 1, max_queue: 64 };
     settings.security.csrf.excluded_paths = vec!["/auth/hooks".to_owned()];
+    settings.password.policy = Arc::new(PasswordPolicy { min_length: 10, ..lenient() });
     settings.signup.verification_method = VerificationMethod::None;
     settings
 }

@@ -12,6 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
 use crate::domain::id::{UserId, random_number};
+use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
 use crate::domain::user::{Lock, Role, User};
@@ -40,7 +41,8 @@ pub struct NewUser {
 impl Auth {
     /// Makes a complete account with a proven address.
     pub async fn create_user(&self, new: NewUser) -> Result<User, Error> {
-        self.check_password(new.password.expose())?;
+        let username = new.username.as_ref().map(Username::as_str);
+        self.check_password(&new.password, &About { email: new.email.as_str(), username, ..About::default() })?;
         let ctx = RequestContext::local();
         let hash = self.parts.hasher.load_full().hash(new.password, ctx.ip).await?;
         let now = self.now();

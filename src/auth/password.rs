@@ -6,10 +6,11 @@
 use crate::auth::code::{CodeRules, Destination, NewCode};
 use crate::auth::{Auth, Caller, ForgotPassword, ForgottenPassword, Operation, ResetPassword};
 use crate::config::settings::VerificationMethod;
-use crate::domain::contact::Identifier;
+use crate::domain::contact::{Identifier, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
+use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
 use crate::domain::user::User;
@@ -206,7 +207,13 @@ impl Auth {
         password: &Secret<String>,
         ctx: &RequestContext,
     ) -> Result<Secret<String>, Error> {
-        self.check_password(password.expose())?;
+        let about = About {
+            email: user.email.as_str(),
+            username: user.username.as_ref().map(Username::as_str),
+            first_name: user.first_name.as_deref(),
+            last_name: user.last_name.as_deref(),
+        };
+        self.check_password(password, &about)?;
         let rules = &self.settings.password;
         if rules.history > 0 {
             let keep = i64::try_from(rules.history).unwrap_or(i64::MAX);
@@ -220,6 +227,11 @@ impl Auth {
             }
         }
         Ok(self.parts.hasher.load_full().hash(password.clone(), ctx.ip).await?)
+    }
+
+    /// Whether a password may be chosen by this user.
+    pub(super) fn check_password(&self, password: &Secret<String>, about: &About<'_>) -> Result<(), Error> {
+        self.settings.password.policy.check(password.expose(), about).map_err(Error::WeakPassword)
     }
 
     /// Sets a password within a change and ends everything that stood on the old one; answers how

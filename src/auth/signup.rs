@@ -10,6 +10,7 @@ use crate::domain::error::{Error, FieldError};
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
 use crate::domain::id::{UserId, random_number};
+use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
@@ -41,7 +42,13 @@ impl Auth {
         }
         self.refuse_uninvited(&input).await?;
         self.refuse_taken(&input, username.as_ref()).await?;
-        self.check_new_password(&input)?;
+        let about = About {
+            email: input.email.as_str(),
+            username: username.as_ref().map(Username::as_str),
+            first_name: input.first_name.as_deref(),
+            last_name: input.last_name.as_deref(),
+        };
+        self.check_password(&input.password, &about)?;
         let changes = self.ask_before_signup(&input, ctx).await?;
         let method = self.settings.signup.verification_method;
         if method.asks_phone() && input.phone.is_none() {
@@ -239,24 +246,6 @@ impl Auth {
             return Ok(());
         }
         Err(Error::PhoneInvalid("Phone numbers of this country cannot be used"))
-    }
-
-    fn check_new_password(&self, input: &Signup) -> Result<(), Error> {
-        self.check_password(input.password.expose())
-    }
-
-    /// Whether a password may be used (length in characters, NIST SP 800-63B).
-    pub(super) fn check_password(&self, password: &str) -> Result<(), Error> {
-        let rules = &self.settings.password;
-        let length = password.chars().count();
-        let mut missed = Vec::new();
-        if length < rules.min_length {
-            missed.push(format!("Password must be at least {} characters long", rules.min_length));
-        }
-        if length > rules.max_length {
-            missed.push(format!("Password must be at most {} characters long", rules.max_length));
-        }
-        if missed.is_empty() { Ok(()) } else { Err(Error::WeakPassword(missed)) }
     }
 
     fn check_username(&self, username: Option<Username>) -> Result<Option<Username>, Error> {

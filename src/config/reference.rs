@@ -23,8 +23,8 @@ pub fn reference() -> String {
         };
         write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");
         for key in keys {
-            let meaning = key.text.replace('|', "\\|");
-            writeln!(text, "| `{}` | `{}` | {meaning} |", key.key, key.default).expect("writing to a string");
+            let [default, meaning] = [key.default.as_str(), key.text].map(|cell| cell.replace('|', "\\|"));
+            writeln!(text, "| `{}` | `{default}` | {meaning} |", key.key).expect("writing to a string");
         }
     }
     text

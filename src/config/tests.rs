@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::domain::password_policy::About;
 
 const SMALL: &str =
     "[[upstreams]]\nname = \"app\"\ntargets = [\"whoami:\"]\n[[routes]]\npath = \"/\"\nupstream = \"app\"\n";
@@ -84,6 +85,27 @@ fn values_come_from_the_environment_and_from_files() {
     assert_eq!(loaded.settings.server.listen.port(), 9000);
     assert!(!loaded.settings.log.access_log);
     assert_eq!(loaded.overridden.len(), 2);
+}
+
+#[test]
+fn the_password_policy_is_read_with_its_list_and_points_at_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("nauth.toml");
+    std::fs::write(dir.path().join("common.txt"), "Our Company Rocks\n").unwrap();
+    let text = format!("[password]\ncommon_list = \"common.txt\"\nmin_strength = 0\nhistory = 24\n{SMALL}");
+    std::fs::write(&path, text).unwrap();
+
+    let password = load(&path, &Environment::default()).unwrap().settings.password.clone();
+
+    assert_eq!((password.history, password.expiry.is_zero()), (24, true));
+    assert!(password.policy.check("our company rocks", &About::default()).is_err());
+    assert_eq!(password.policy.check("our company works", &About::default()), Ok(()));
+
+    let wrong = "[password]\ncommon_list = \"nowhere.txt\"\nrequire = [\"uper\"]\nhistory = 25\n";
+    let report = load_text(&format!("{wrong}{SMALL}")).unwrap_err().to_string();
+    for wanted in ["nauth.toml:2", "nowhere.txt", "nauth.toml:3", "`uper`", "from 0 to 24"] {
+        assert!(report.contains(wanted), "`{wanted}` is not in:\n{report}");
+    }
 }
 
 #[test]

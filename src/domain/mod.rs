@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod hex;
 pub mod id;
+pub mod password_policy;
 pub mod secret;
 pub mod session;
 pub mod user;

@@ -87,7 +87,7 @@ impl View<'_> {
             asks_invitation => self.settings.signup.invite_only,
             invite_code => self.fields.get("invite_code"),
             can_sign_up => self.settings.signup.enabled,
-            min_length => self.settings.password.min_length,
+            min_length => self.settings.password.policy.min_length,
             sent => self.page == Page::CodeSent,
             errors => self.error.map(sentences).unwrap_or_default(),
         };

@@ -1,16 +1,16 @@
 //! Passwords: `[password]`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::Window;
+use crate::domain::password_policy::PasswordPolicy;
 
 /// `[password]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Password {
-    /// Fewest characters.
-    pub min_length: usize,
-    /// Most characters.
-    pub max_length: usize,
+    /// What a new password must be.
+    pub policy: Arc<PasswordPolicy>,
     /// Earlier passwords that may not come back.
     pub history: usize,
     /// A password older than this must be changed at the next login; zero = never.
