@@ -110,6 +110,12 @@ impl Reloader {
         self.parts.events.set_outlet(outlet);
         if let Some(hasher) = hasher {
             self.parts.hasher.store(Arc::new(hasher));
+            let auth = gateway.runtime().auth.clone();
+            tokio::spawn(async move {
+                if let Err(error) = auth.learn_hash_kinds().await {
+                    warn!(error = %crate::logging::chain(&error), "the kinds of password hashes cannot be looked up");
+                }
+            });
         }
         gateway.set_runtime(runtime);
         self.edge.set_limits(&new.server);

@@ -21,7 +21,7 @@ use crate::api::ops::{Operations, Ops, Readiness};
 use crate::app::data_dir::{DataDir, Lock};
 use crate::app::reload::{InForce, Reloader};
 use crate::app::world::{Schema, World, master_keys, open_store};
-use crate::auth::PURGE_EVERY;
+use crate::auth::{Auth, PURGE_EVERY};
 use crate::config::settings::{Settings, Target};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
@@ -161,6 +161,7 @@ impl Server {
             let (parts, store, stop) = (Arc::clone(&parts), store.clone(), stop.clone());
             async move { parts.sightings.run(store, stop).await }
         });
+        self.tasks.spawn(learn_hash_kinds(self.world.auth.clone(), stop.clone()));
         self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
         self.tasks.spawn(purge(Arc::clone(&self.public), stop.clone()));
         self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));
@@ -235,6 +236,16 @@ async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop:
             if let Err(error) = edge.recheck_sessions().await {
                 warn!(error = %crate::logging::chain(&error), "the sessions behind open streams cannot be looked up");
             }
+        }
+    }
+}
+
+/// Finds out how long passwords of each kind take to verify.
+async fn learn_hash_kinds(auth: Auth, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        learnt = auth.learn_hash_kinds() => if let Err(error) = learnt {
+            warn!(error = %crate::logging::chain(&error), "the kinds of password hashes cannot be looked up");
         }
     }
 }

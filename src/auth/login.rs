@@ -14,6 +14,10 @@ use crate::domain::event::{Actor, Event, LoginFailure};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
+use crate::password_hash::{Asker, Verified};
+
+/// Kinds of hashes looked at when nauth starts.
+const MAX_KINDS: i64 = 64;
 
 impl Auth {
     /// Logs a user in.
@@ -27,20 +31,19 @@ impl Auth {
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let accepted = self.accepts(&input.identifier);
         let user = found.filter(|_| accepted);
-        let attempt = self.reserve_login(&input.identifier, user.as_ref(), ctx).await?;
+        let (attempt, asker) = self.reserve_login(&input.identifier, user.as_ref(), ctx).await?;
 
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verified = self.parts.hasher.load_full().verify(input.password.clone(), hash, ctx.ip).await;
-        let is_right = match verified {
-            Ok(is_right) => is_right,
+        let verified = match self.parts.hasher.load_full().verify(input.password.clone(), hash, asker).await {
+            Ok(verified) => verified,
             Err(busy) => {
                 attempt.undecided().await;
                 return Err(busy.into());
             }
         };
-        let user = match user {
-            Some(user) if is_right => user,
-            other => {
+        let (user, better) = match (user, verified) {
+            (Some(user), Verified::Yes { upgrade }) => (user, self.better_hash(upgrade, &input.password, asker).await),
+            (other, _) => {
                 attempt.failed();
                 let reason = match (&other, accepted) {
                     (Some(_), _) => LoginFailure::WrongPassword,
@@ -50,7 +53,7 @@ impl Auth {
                 return Err(self.refuse(other.as_ref(), reason, ctx));
             }
         };
-        let entered = self.enter(user, input, ctx).await;
+        let entered = self.enter(user, better, input, ctx).await;
         match &entered {
             Ok(Outcome::Authenticated(_)) => attempt.succeeded().await,
             Ok(Outcome::Challenged(_)) | Err(_) => attempt.undecided().await,
@@ -59,8 +62,15 @@ impl Auth {
     }
 
     /// Lets in whoever has shown the password.
-    async fn enter(&self, user: User, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
+    async fn enter(
+        &self,
+        user: User,
+        better: Option<Secret<String>>,
+        input: Login,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
         let mut change = self.parts.events.begin().await?;
+        let user = Self::upgrade_hash(&mut change, user, better).await?;
         let user = self.unlock_in_time(&mut change, user).await?;
         if let Err(locked) = self.refuse_locked(&user) {
             self.refuse(Some(&user), LoginFailure::AccountLocked, ctx);
@@ -77,13 +87,31 @@ impl Auth {
         identifier: &Identifier,
         user: Option<&User>,
         ctx: &RequestContext,
-    ) -> Result<LoginAttempt, Error> {
+    ) -> Result<(LoginAttempt, Asker), Error> {
         let device = self.device_of(user, ctx).await?;
         let reserved = self.begin_login(identifier.as_str(), user, device, ctx).await;
         if matches!(reserved, Err(Error::RateLimited { .. })) {
             self.parts.events.record(&Event::LoginBlocked { user: user.map(|user| user.id) }, ctx);
         }
-        reserved
+        Ok((reserved?, Asker { ip: ctx.ip, known_device: device.is_some() }))
+    }
+
+    /// The password, while it is at hand, under a better hash than the one that is stored. There is
+    /// another login when hashing is saturated.
+    async fn better_hash(&self, upgrade: bool, password: &Secret<String>, asker: Asker) -> Option<Secret<String>> {
+        if !upgrade {
+            return None;
+        }
+        self.parts.hasher.load_full().hash(password.clone(), asker).await.ok()
+    }
+
+    async fn upgrade_hash(change: &mut Change, user: User, better: Option<Secret<String>>) -> Result<User, Error> {
+        let (Some(better), Some(stored)) = (better, &user.password_hash) else { return Ok(user) };
+        if !change.users().upgrade_hash(user.id, stored, &better).await? {
+            return Ok(user);
+        }
+        change.record(Event::PasswordHashUpgraded { user: user.id });
+        Ok(User { password_hash: Some(better), ..user })
     }
 
     fn accepts(&self, identifier: &Identifier) -> bool {
@@ -98,6 +126,19 @@ impl Auth {
     fn refuse(&self, user: Option<&User>, reason: LoginFailure, ctx: &RequestContext) -> Error {
         self.parts.events.record(&Event::LoginFailed { user: user.map(|user| user.id), reason }, ctx);
         Error::InvalidCredentials
+    }
+
+    /// Tells the hasher which kinds of hashes accounts have, so that refusals take alike from the
+    /// first one on. Reads every account: not for the path of a request.
+    pub async fn learn_hash_kinds(&self) -> Result<(), Error> {
+        let mut examples = self.parts.store.users().foreign_hashes(MAX_KINDS).await?;
+        let nobody = RequestContext::local().ip;
+        while !examples.is_empty() {
+            // A few at a time: slow kinds hold up whoever logs in.
+            let next = examples.split_off(examples.len().saturating_sub(2));
+            self.parts.hasher.load_full().learn_kinds(next, nobody).await?;
+        }
+        Ok(())
     }
 
     /// The error for whoever has shown the password of a disabled account.
@@ -147,13 +188,13 @@ impl Auth {
     ) -> Result<(), Error> {
         let device = self.device_of(Some(user), ctx).await?;
         let attempt = self.begin_login(user.email.as_str(), Some(user), device, ctx).await?;
-        let verified = self.parts.hasher.load_full().verify(password, user.password_hash.clone(), ctx.ip).await;
-        match verified {
-            Ok(true) => {
+        let asker = Asker { ip: ctx.ip, known_device: device.is_some() };
+        match self.parts.hasher.load_full().verify(password, user.password_hash.clone(), asker).await {
+            Ok(Verified::Yes { .. }) => {
                 attempt.succeeded().await;
                 Ok(())
             }
-            Ok(false) => {
+            Ok(Verified::No) => {
                 attempt.failed();
                 Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx))
             }

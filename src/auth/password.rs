@@ -219,11 +219,8 @@ impl Auth {
             let keep = i64::try_from(rules.history).unwrap_or(i64::MAX);
             let mut earlier: Vec<_> = user.password_hash.clone().into_iter().collect();
             earlier.extend(self.parts.store.password_history().of(user.id, keep).await?);
-            let hasher = self.parts.hasher.load_full();
-            for hash in earlier {
-                if hasher.verify(password.clone(), Some(hash), ctx.ip).await? {
-                    return Err(Error::PasswordReused);
-                }
+            if self.parts.hasher.load_full().verify_any(password.clone(), earlier, ctx.ip).await? {
+                return Err(Error::PasswordReused);
             }
         }
         Ok(self.parts.hasher.load_full().hash(password.clone(), ctx.ip).await?)

@@ -165,6 +165,11 @@ pub enum Event {
         /// How many sessions ended with it.
         sessions_revoked: u64,
     },
+    /// The same password is stored under a better hash. Counted by nobody, told in the log alone.
+    PasswordHashUpgraded {
+        /// Whose.
+        user: UserId,
+    },
     /// A password reset was asked for; unknown identifiers are recorded alike.
     PasswordResetRequested {
         /// Whose, when the identifier is somebody's.

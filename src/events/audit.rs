@@ -17,7 +17,7 @@ const SUSPICIOUS: &str = "SUSPICIOUS";
 /// The entry for an event; `None` for what is too frequent to keep.
 pub(super) fn row(event: &Event) -> Option<AuditRow> {
     let entry = match event {
-        Event::SessionRefreshed { .. } => return None,
+        Event::SessionRefreshed { .. } | Event::PasswordHashUpgraded { .. } => return None,
         Event::AccountCreated { user, by } => entry("ACCOUNT_CREATED", SUCCESS).of(*user).by(*by),
         Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
         Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),

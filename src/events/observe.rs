@@ -62,6 +62,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::PasswordChanged { user, by, sessions_revoked } => {
             info!(user.id = %user, by = by.as_str(), sessions_revoked, "password changed");
         }
+        Event::PasswordHashUpgraded { user } => info!(user.id = %user, "password hashed anew"),
         Event::PasswordResetCompleted { user, by } => {
             metrics.auth_event(AuthEvent::PasswordReset, AuthMethod::EmailCode, AuthResult::Success, AuthError::None);
             info!(user.id = %user, by = by.as_str(), "password reset");

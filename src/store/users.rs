@@ -212,6 +212,18 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
+    /// An example of each kind of password hash that another system made, as far as their first
+    /// characters tell kinds apart; at most `limit`. Reads every account.
+    pub async fn foreign_hashes(&mut self, limit: i64) -> Result<Vec<Secret<String>>, StoreError> {
+        let rows = sql("SELECT MIN(password_hash) AS example FROM nauth_users \
+             WHERE password_hash IS NOT NULL AND password_hash NOT LIKE '$argon2id$%' \
+             GROUP BY SUBSTR(password_hash, 1, CASE WHEN password_hash LIKE 'nauth-wrap$%' THEN 16 ELSE 7 END) LIMIT ?")
+        .bind(limit)
+        .fetch_all(&mut self.on)
+        .await?;
+        rows.iter().map(|row| row.text("example").map(Secret::new)).collect()
+    }
+
     /// Stores the same password under a better hash, unless it was changed meanwhile.
     pub async fn upgrade_hash(
         &mut self,

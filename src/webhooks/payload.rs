@@ -65,6 +65,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::TokenReuseDetected { .. }
         | Event::ForeignRefresh { .. }
         | Event::CredentialConflict { .. }
+        | Event::PasswordHashUpgraded { .. }
         | Event::PasswordResetRequested { .. }
         | Event::PasswordResetCompleted { .. }
         | Event::PasswordResetFailed { .. }

@@ -22,7 +22,7 @@ pub(super) fn password(root: &mut Section<'_>) -> Password {
             "history",
             5,
             0..=24,
-            "Passwords, the present one included, that may not be chosen again. 0 means any may.",
+            "Earlier passwords, besides the present one, that may not be chosen again. 0 means any may, the present one too.",
         )) as usize,
         expiry: s.duration(
             "expiry",
