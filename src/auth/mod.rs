@@ -9,6 +9,7 @@ mod device;
 mod entry;
 mod guard;
 mod hooks;
+pub mod import;
 mod jobs;
 mod login;
 mod notices;

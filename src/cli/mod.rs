@@ -4,6 +4,7 @@
 
 mod check;
 mod health;
+mod import;
 mod migrate;
 mod routes;
 mod run;

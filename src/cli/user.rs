@@ -13,6 +13,7 @@ use clap::Subcommand;
 use crate::app::{DataDir, Schema, World, master_keys, open_store};
 use crate::auth::Auth;
 use crate::auth::operator::NewUser;
+use crate::cli::import::Import;
 use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
 use crate::domain::contact::{Email, Phone, Username};
@@ -100,6 +101,8 @@ pub(super) enum Command {
         /// The role
         role: String,
     },
+    /// Import accounts of another system from a JSONL or CSV file
+    Import(Import),
 }
 
 pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<()> {
@@ -170,6 +173,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             let done = auth.revoke_role(id, parse_role(&role)?).await.map_err(|error| refused(&user, &error))?;
             tell(&user, done, &format!("no longer has role {role}"), &format!("does not have role {role}"))
         }
+        Command::Import(import) => super::import::run(auth, &import).await,
     }
 }
 

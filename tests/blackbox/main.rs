@@ -14,6 +14,7 @@ mod durability;
 mod examples;
 mod flow;
 mod hostile;
+mod import;
 mod management;
 mod paths;
 mod readme;
