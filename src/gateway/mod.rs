@@ -25,6 +25,7 @@ pub mod respond;
 pub mod routes;
 pub mod runtime;
 pub mod sweeper;
+mod upgrade;
 pub mod upstream;
 pub mod whoami;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,14 @@ use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::config::settings::{HostHeader, Target, Upstream};
+use crate::gateway::upgrade;
 use crate::metrics::{Metrics, UpstreamMetrics};
 
 /// How long the address of a name is remembered.
 const NAME_TTL: Duration = Duration::from_secs(5);
+
+/// Sets each connection for a `WebSocket` apart from all others.
+static UPGRADES: AtomicU64 = AtomicU64::new(1);
 
 /// The addresses of a name, and when they were looked up.
 type Resolved = (Vec<SocketAddr>, Instant);
@@ -88,6 +92,12 @@ impl Balanced {
         // It also runs before the head and while a request is uploaded; a socket may be silent for long.
         options.read_timeout = (!is_upgrade).then(|| self.settings.read_timeout.max(answer_within));
         options.alpn = ALPN::H1;
+        if is_upgrade {
+            options.custom_l4 = Some(Arc::new(upgrade::Connector { timeout: self.settings.connect_timeout }));
+            // Neither a connection that was made in another way, nor one for anything else later.
+            options.idle_timeout = Some(Duration::ZERO);
+            peer.group_key = UPGRADES.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(peer)
     }
 

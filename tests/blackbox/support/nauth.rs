@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Answer, Config, Request, eventually, millis, secs};
+use super::{Answer, Config, Connection, Request, eventually, millis, secs};
 
 /// A debug build on a busy machine takes its time.
 const START_PATIENCE: Duration = secs(30);
@@ -63,7 +63,8 @@ impl Nauth {
             assert!(!self.output.ended(), "nauth ended instead of starting:\n{}", self.output.text());
             // The listener may not be there yet; a refused connection is an answer like any other.
             tokio::net::TcpStream::connect(self.management).await.ok()?;
-            (self.manage(&Request::get("/readyz")).await.status == 200).then_some(())
+            let answer = Connection::open(self.management).await.try_ask(&Request::get("/readyz")).await;
+            (answer?.status == 200).then_some(())
         });
         assert!(ready.await.is_some(), "nauth is not ready:\n{}", self.output.text());
     }
