@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
 mod support;
+mod webhooks;
 
 mod browser;
 mod cli;
@@ -16,6 +17,7 @@ mod flow;
 mod hostile;
 mod import;
 mod management;
+mod messages;
 mod paths;
 mod readme;
 mod refresh;

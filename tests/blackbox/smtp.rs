@@ -64,6 +64,25 @@ async fn a_code_does_not_leave_in_the_clear_where_tls_is_demanded() {
     assert_eq!(server.received(), "");
 }
 
+#[tokio::test]
+async fn mail_travels_by_tls_from_the_start_or_by_starttls() {
+    let certificate = Certificate::for_localhost();
+    for (scheme, options) in [("smtps", ""), ("smtp", "?tls=required")] {
+        let server = MailServer::with_tls(free_port(), scheme, &certificate).await;
+        let url = format!("{scheme}://localhost:{}{options}", server.port);
+
+        // Certificates are checked against the system's authorities, and this one is added to them.
+        let trusting = Nauth::start(config(&url).env("SSL_CERT_FILE", &certificate.path())).await;
+        trusting.try_signup("ada@example.com", PASSWORD).await.expect(201);
+        code_alone_on_its_line(&server.mail_to("ada@example.com").await);
+
+        let doubting = Nauth::start(config(&url)).await;
+        doubting.try_signup("bob@example.com", PASSWORD).await.expect(201);
+        doubting.writes("trying again").await;
+        assert!(!server.received().contains("bob@example.com"), "{}", server.received());
+    }
+}
+
 fn config(url: &str) -> Config {
     Config::whoami()
         .set("email.provider", "smtp")
@@ -86,11 +105,45 @@ struct MailServer {
     received: Arc<Mutex<String>>,
 }
 
+/// A certificate for `localhost` that signs itself, and its key.
+struct Certificate {
+    directory: tempfile::TempDir,
+}
+
+impl Certificate {
+    fn for_localhost() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(directory.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(directory.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        Self { directory }
+    }
+
+    fn path(&self) -> String {
+        self.directory.path().join("cert.pem").to_str().unwrap().to_owned()
+    }
+
+    fn key_path(&self) -> String {
+        self.directory.path().join("key.pem").to_str().unwrap().to_owned()
+    }
+}
+
 impl MailServer {
     async fn start(port: u16) -> Self {
+        Self::run(port, &[]).await
+    }
+
+    /// TLS from the start (`smtps`), else by STARTTLS.
+    async fn with_tls(port: u16, scheme: &str, certificate: &Certificate) -> Self {
+        let (cert, key) = if scheme == "smtps" { ("--smtpscert", "--smtpskey") } else { ("--tlscert", "--tlskey") };
+        Self::run(port, &[cert, &certificate.path(), key, &certificate.key_path()]).await
+    }
+
+    async fn run(port: u16, options: &[&str]) -> Self {
         let listen = format!("127.0.0.1:{port}");
         let mut command = Command::new(python());
-        command.args(["-u", "-m", "aiosmtpd", "-n", "-l", &listen, "-c", "aiosmtpd.handlers.Debugging", "stdout"]);
+        command.args(["-u", "-m", "aiosmtpd", "-n", "-l", &listen]).args(options);
+        command.args(["-c", "aiosmtpd.handlers.Debugging", "stdout"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let received = Arc::new(Mutex::new(String::new()));
         let output = BufReader::new(child.stdout.take().unwrap());

@@ -14,6 +14,10 @@ pub(crate) struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     upstreams: Vec<String>,
     routes: Vec<String>,
+    /// Whole tables after everything else: `[[webhooks]]` and their like.
+    tables: Vec<String>,
+    /// What nauth is started with, beside `PATH`.
+    environment: Vec<(String, String)>,
 }
 
 impl Config {
@@ -29,7 +33,8 @@ impl Config {
 
     /// In front of one target.
     pub(crate) fn in_front_of_target(target: &str) -> Self {
-        Self { sections: BTreeMap::new(), upstreams: Vec::new(), routes: Vec::new() }
+        let sections = BTreeMap::new();
+        Self { sections, upstreams: vec![], routes: vec![], tables: vec![], environment: vec![] }
             .target(target)
             .set("email.provider", "console")
             .set("log.format", "text")
@@ -71,6 +76,23 @@ impl Config {
         self
     }
 
+    /// Adds a table of an array, such as one of `[[webhooks]]`, given as its TOML.
+    pub(crate) fn table(mut self, text: &str) -> Self {
+        self.tables.push(text.to_owned());
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The variables set.
+    pub(crate) fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     /// The file. Without a route of its own, everything is behind one that requires a login.
     pub(crate) fn to_toml(&self) -> String {
         let mut text = String::new();
@@ -90,6 +112,9 @@ impl Config {
         let routes = if self.routes.is_empty() { &everything[..] } else { &self.routes[..] };
         for route in routes {
             writeln!(text, "[[routes]]\nupstream = \"app\"\n{}\n", route.trim()).unwrap();
+        }
+        for table in &self.tables {
+            writeln!(text, "{}\n", table.trim()).unwrap();
         }
         text
     }

@@ -5,6 +5,7 @@ mod browser;
 mod config;
 mod echo;
 mod nauth;
+mod receiver;
 mod wire;
 
 pub(crate) use account::{Account, PASSWORD};
@@ -12,6 +13,7 @@ pub(crate) use browser::{Browser, Form};
 pub(crate) use config::Config;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use nauth::{Finished, Nauth, free_port};
+pub(crate) use receiver::{Posted, Receiver};
 pub(crate) use wire::{Answer, Connection, Request, send_raw};
 
 use std::time::{Duration, Instant};

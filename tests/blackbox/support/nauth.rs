@@ -21,6 +21,7 @@ const MAIL_PATIENCE: Duration = secs(10);
 /// A running nauth with a directory of its own; both are gone when it is dropped.
 pub(crate) struct Nauth {
     directory: TempDir,
+    environment: Vec<(String, String)>,
     child: Child,
     output: Arc<Output>,
     read_codes: Mutex<HashMap<String, usize>>,
@@ -208,14 +209,14 @@ impl Nauth {
 
     /// Starts it again on the same directory and ports, after it has ended.
     pub(crate) async fn start_again(&mut self) {
-        (self.child, self.output) = spawn(self.directory.path(), &["run"]);
+        (self.child, self.output) = spawn(self.directory.path(), &["run"], &self.environment);
         self.read_codes.lock().unwrap().clear();
         self.wait_until_ready().await;
     }
 
     /// Starts it again where it must refuse to run, and returns how it ended.
     pub(crate) async fn start_again_refused(&mut self) -> Finished {
-        (self.child, self.output) = spawn(self.directory.path(), &["run"]);
+        (self.child, self.output) = spawn(self.directory.path(), &["run"], &self.environment);
         self.finished_within(START_PATIENCE).await
     }
 
@@ -264,6 +265,7 @@ impl Finished {
 /// A directory with a configuration, before anything runs in it.
 struct Prepared {
     directory: TempDir,
+    environment: Vec<(String, String)>,
     public: SocketAddr,
     management: SocketAddr,
 }
@@ -275,13 +277,13 @@ impl Prepared {
         let management = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let config = addressed(config, public, management);
         std::fs::write(directory.path().join("nauth.toml"), config.to_toml()).unwrap();
-        Self { directory, public, management }
+        Self { directory, environment: config.environment().to_vec(), public, management }
     }
 
     fn spawn(self) -> Nauth {
-        let (child, output) = spawn(self.directory.path(), &["run"]);
-        let (public, management) = (self.public, self.management);
-        Nauth { directory: self.directory, child, output, read_codes: Mutex::default(), public, management }
+        let Self { directory, environment, public, management } = self;
+        let (child, output) = spawn(directory.path(), &["run"], &environment);
+        Nauth { directory, environment, child, output, read_codes: Mutex::default(), public, management }
     }
 }
 
@@ -298,8 +300,9 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn spawn(directory: &Path, arguments: &[&str]) -> (Child, Arc<Output>) {
+fn spawn(directory: &Path, arguments: &[&str], environment: &[(String, String)]) -> (Child, Arc<Output>) {
     let mut command = command(directory, arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = Output::of(child.stdout.take().unwrap(), child.stderr.take().unwrap());
     (child, output)
