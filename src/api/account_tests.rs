@@ -431,9 +431,11 @@ async fn signup_is_open_to_whom_the_settings_say() {
         settings.signup.allow_email_domains.clear();
         settings.signup.allow_emails.clear();
         settings.signup.deny_email_domains = vec!["evil.example".to_owned()];
+        settings.signup.deny_disposable = true;
         settings.signup.invite_only = true;
     });
     signup(&nauth, "mallory@mail.evil.example", None).await.refuses(400, "SIGNUP_NOT_ALLOWED");
+    signup(&nauth, "mallory@mailinator.com", None).await.refuses(400, "SIGNUP_NOT_ALLOWED");
     let week = std::time::Duration::from_hours(7 * 24);
     let code = nauth.auth.invite(Some("bob@example.com".parse().unwrap()), 1, week).await.unwrap();
     signup(&nauth, "bob@example.com", None).await.refuses(400, "SIGNUP_NOT_ALLOWED");

@@ -6,6 +6,7 @@ use crate::config::settings::{MetadataKeys, UsernameRule, VerificationMethod};
 use crate::domain::challenge::Step;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
+use crate::domain::disposable;
 use crate::domain::error::{Error, FieldError};
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
@@ -233,7 +234,8 @@ impl Auth {
             |list: &[String]| list.iter().any(|known| domain == known || domain.ends_with(&format!(".{known}")));
         let is_allowed = (rules.allow_email_domains.is_empty() && rules.allow_emails.is_empty())
             || rules.allow_email_domains.iter().any(|known| known == domain);
-        if !is_allowed || is_in(&rules.deny_email_domains) {
+        let is_disposable = rules.deny_disposable && disposable::is_disposable(domain);
+        if !is_allowed || is_in(&rules.deny_email_domains) || is_disposable {
             return Err(Error::SignupNotAllowed("This e-mail address cannot be used to sign up"));
         }
         Ok(())

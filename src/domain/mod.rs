@@ -7,6 +7,7 @@ pub mod clock;
 pub mod contact;
 pub mod context;
 pub mod device;
+pub mod disposable;
 pub mod error;
 pub mod event;
 pub mod hex;

@@ -64,6 +64,8 @@ pub(super) fn signup(root: &mut Section<'_>, known_roles: &BTreeSet<Role>) -> Si
     let allow_email_domains = s.list("allow_email_domains", "[]", doc, domain).unwrap_or_default();
     let doc = "Domains of e-mail addresses that may not sign up. Names below a domain are meant too.";
     let deny_email_domains = s.list("deny_email_domains", "[]", doc, domain).unwrap_or_default();
+    let doc = "Refuse domains that hand out addresses for some minutes, by a list of 10,000 that comes with nauth.";
+    let deny_disposable = s.boolean("deny_disposable", false, doc);
     let doc = "Addresses that may sign up whatever their domain.";
     let allow_emails = s
         .list("allow_emails", "[]", doc, |text| text.parse().map_err(|_| format!("`{text}` is not an e-mail address")));
@@ -89,6 +91,7 @@ pub(super) fn signup(root: &mut Section<'_>, known_roles: &BTreeSet<Role>) -> Si
         username,
         allow_email_domains,
         deny_email_domains,
+        deny_disposable,
         allow_emails: allow_emails.unwrap_or_default(),
         invite_only,
         default_roles: default_roles.unwrap_or_else(|| vec!["user".parse().expect("a role's name")]),

@@ -8,6 +8,7 @@ use crate::domain::user::Role;
 
 /// `[signup]`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file")]
 pub struct Signup {
     /// Whether anybody may sign up.
     pub enabled: bool,
@@ -21,6 +22,8 @@ pub struct Signup {
     pub allow_email_domains: Vec<String>,
     /// Domains that may not, lower case.
     pub deny_email_domains: Vec<String>,
+    /// Whether domains that hand out addresses for some minutes may not sign up.
+    pub deny_disposable: bool,
     /// Addresses that may sign up whatever their domain, normalised.
     pub allow_emails: Vec<Email>,
     /// Whether signing up takes an invitation.
