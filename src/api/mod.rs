@@ -24,6 +24,8 @@ mod leaving;
 pub mod named;
 pub mod nauth;
 pub mod ops;
+#[cfg(test)]
+mod phone_tests;
 pub mod return_to;
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,7 @@ impl Auth {
         };
         let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
         if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+            attempt.failed().await;
             return Err(Error::ChallengeExhausted);
         }
         let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
@@ -138,12 +139,14 @@ impl Auth {
                 // The attempt counts, whatever comes of it.
                 change.record(Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step });
                 self.parts.events.commit(change, ctx).await?;
+                attempt.failed().await;
                 return Err(error);
             }
         };
         if shown == Shown::Link && challenge.client_binding != self.client_binding(ctx) {
             // Whoever opens a link elsewhere may not be who set the password of an account nobody has proven yet.
             if !password_shown && user.completed_at.is_none() {
+                attempt.undecided().await;
                 return Err(Error::Forbidden(Denial::PasswordNeeded));
             }
         }

@@ -1,25 +1,31 @@
 //! Limits, named by what they guard. The use cases ask here first and never touch a counter.
 //!
-//! Attempts are counted before they are made: a thousand wrong passwords sent side by side are no
-//! more than as many as allowed, and what turns out right is taken back.
+//! Requests are counted by what they ask for, messages by where they go, attempts by what they try
+//! (`guard/attempt.rs`), failed logins by account and address (`guard/lockout.rs`).
+
+use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::code::Destination;
+use crate::auth::guard::attempt::Held;
 use crate::auth::guard::key::key;
 use crate::config::settings::{Verification, Window};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::id::{SessionId, UserId};
-use crate::transient::{Hit, Penalty, Reserved, Tally};
+use crate::transient::{Hit, Penalty, Tally};
 
+mod attempt;
 mod key;
 mod lockout;
 
-pub(super) use lockout::LoginAttempt;
+pub(super) use attempt::Attempt;
 
 /// Wrong codes on the whole site in a minute that are no accident any more.
-const SITE_WRONG_CODES: u64 = 600;
+const SITE_WRONG_CODES: u32 = 600;
+/// How long a reset waits for others from the same address.
+const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is limited by client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,24 +40,6 @@ pub enum Operation {
     Challenge,
     /// Anything else.
     Other,
-}
-
-/// Attempts that count as failed until they are taken back.
-#[derive(Debug)]
-#[must_use]
-pub(super) struct Attempt {
-    auth: Auth,
-    held: Vec<(String, Tally)>,
-}
-
-impl Attempt {
-    /// It was none: takes everything back.
-    pub(super) async fn succeeded(self) {
-        for (key, rule) in &self.held {
-            // What cannot be taken back ends by itself.
-            let _ = self.auth.parts.transient.refund(key, rule).await;
-        }
-    }
 }
 
 impl Auth {
@@ -114,42 +102,24 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Attempt, Error> {
         let limit = rules.attempt_limit;
-        let lock = |max: u32| Tally { max: max.into(), window: limit.window, penalty: Penalty::Lock(limit.window) };
-        let client = self.client_key(ctx);
-        let counters = [
-            (key("code/user", &[&user.to_string()]), lock(limit.per_user)),
-            (key("code/client", &[&client]), lock(limit.per_ip)),
+        let counters = vec![
+            wrong_codes(key("code/user", &[&user.to_string()]), limit.per_user, limit.window),
+            wrong_codes(key("code/client", &[&self.client_key(ctx)]), limit.per_ip, limit.window),
+            site_breaker(),
         ];
-        self.reserve(counters.into()).await?.map_err(|_| Error::CodeExhausted)
+        // Not to be waited for: whoever asks holds a transaction.
+        self.begin_attempt(counters, Duration::ZERO).await?.map_err(|_| Error::CodeExhausted)
     }
 
     /// Begins to check a reset code. The account's own limit is that of the code.
     pub(super) async fn begin_reset_attempt(&self, ctx: &RequestContext) -> Result<Attempt, Error> {
         let limit = self.settings.signup.email_verification.attempt_limit;
-        let rule = Tally { max: limit.per_ip.into(), window: limit.window, penalty: Penalty::Lock(limit.window) };
-        let counters = vec![(key("reset/client", &[&self.client_key(ctx)]), rule)];
-        let limited = |retry_after| Error::RateLimited { limit: Limit::PasswordReset, retry_after };
-        self.reserve(counters).await?.map_err(limited)
-    }
-
-    /// Counts attempts, all of them or none, beside a breaker for the whole site.
-    async fn reserve(&self, mut counters: Vec<(String, Tally)>) -> Result<Result<Attempt, std::time::Duration>, Error> {
-        let minute = std::time::Duration::from_mins(1);
-        counters.push((
-            "code/site".to_owned(),
-            Tally { max: SITE_WRONG_CODES, window: minute, penalty: Penalty::Lock(minute) },
-        ));
-        let mut attempt = Attempt { auth: self.clone(), held: Vec::with_capacity(counters.len()) };
-        for (key, rule) in counters {
-            match self.parts.transient.reserve(&key, &rule).await? {
-                Reserved::Granted => attempt.held.push((key, rule)),
-                Reserved::Blocked { retry_after } => {
-                    attempt.succeeded().await;
-                    return Ok(Err(retry_after));
-                }
-            }
-        }
-        Ok(Ok(attempt))
+        let counters = vec![
+            wrong_codes(key("reset/client", &[&self.client_key(ctx)]), limit.per_ip, limit.window),
+            site_breaker(),
+        ];
+        let begun = self.begin_attempt(counters, RESET_PATIENCE).await?;
+        begun.map_err(|retry_after| Error::RateLimited { limit: Limit::PasswordReset, retry_after })
     }
 
     /// The client, as far as its address tells: IPv6 by prefix.
@@ -169,4 +139,13 @@ impl Auth {
             }
         }
     }
+}
+
+fn wrong_codes(key: String, max: u32, window: Duration) -> Held {
+    Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, of_account: false }
+}
+
+/// So many wrong codes in a minute are an attack, whoever sends them.
+fn site_breaker() -> Held {
+    wrong_codes("code/site".to_owned(), SITE_WRONG_CODES, Duration::from_mins(1))
 }

@@ -5,7 +5,7 @@
 //! get the same answer; that an account is disabled is told only to who knows its password.
 
 use crate::auth::entry::Proof;
-use crate::auth::guard::LoginAttempt;
+use crate::auth::guard::Attempt;
 use crate::auth::{Auth, Login, Operation, Outcome};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
@@ -44,7 +44,7 @@ impl Auth {
         let (user, better) = match (user, verified) {
             (Some(user), Verified::Yes { upgrade }) => (user, self.better_hash(upgrade, &input.password, asker).await),
             (other, _) => {
-                attempt.failed();
+                attempt.failed().await;
                 let reason = match (&other, accepted) {
                     (Some(_), _) => LoginFailure::WrongPassword,
                     (None, true) => LoginFailure::UnknownUser,
@@ -87,7 +87,7 @@ impl Auth {
         identifier: &Identifier,
         user: Option<&User>,
         ctx: &RequestContext,
-    ) -> Result<(LoginAttempt, Asker), Error> {
+    ) -> Result<(Attempt, Asker), Error> {
         let device = self.device_of(user, ctx).await?;
         let reserved = self.begin_login(identifier.as_str(), user, device, ctx).await;
         if matches!(reserved, Err(Error::RateLimited { .. })) {
@@ -195,7 +195,7 @@ impl Auth {
                 Ok(())
             }
             Ok(Verified::No) => {
-                attempt.failed();
+                attempt.failed().await;
                 Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx))
             }
             Err(busy) => {

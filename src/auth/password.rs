@@ -118,9 +118,16 @@ impl Auth {
             let mut change = self.parts.events.begin().await?;
             change.record(Event::PasswordResetFailed { user: None, by });
             self.parts.events.commit(change, ctx).await?;
+            attempt.failed().await;
             return Err(Error::ResetCodeInvalid);
         };
-        let (user, sent) = self.prove_reset(&user, (purpose, by), &input.code, ctx).await?;
+        let (user, sent) = match self.prove_reset(&user, (purpose, by), &input.code, ctx).await {
+            Ok(proven) => proven,
+            Err(wrong) => {
+                attempt.failed().await;
+                return Err(wrong);
+            }
+        };
         attempt.succeeded().await;
         self.refuse_locked(&user)?;
         let hash = self.new_password(&user, &input.password, ctx).await?;

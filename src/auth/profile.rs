@@ -90,6 +90,7 @@ impl Auth {
         }
         // The tries count.
         self.parts.events.commit(change, ctx).await?;
+        attempt.failed().await;
         Err(wrong)
     }
 

@@ -138,46 +138,78 @@ impl Weighted {
     }
 }
 
-/// Attempts, and until when the next one is blocked.
+/// When an attempt that nobody has decided has failed.
+const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Failed attempts, those under way, and until when the next one is blocked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attempts {
-    count: u64,
+    failed: u64,
+    pending: u64,
+    pending_until: Time,
     window_ends: Time,
     blocked_until: Time,
 }
 
 impl Attempts {
     pub(super) fn new(now: Time, rule: &Tally) -> Self {
-        Self { count: 0, window_ends: now + rule.window, blocked_until: now }
+        Self { failed: 0, pending: 0, pending_until: now, window_ends: now + rule.window, blocked_until: now }
     }
 
     pub(super) fn ends_at(&self) -> Time {
-        self.window_ends.max(self.blocked_until)
+        self.window_ends.max(self.blocked_until).max(self.pending_until)
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.failed + self.pending
     }
 
     pub(super) fn reserve(&mut self, rule: &Tally, now: Time) -> Reserved {
+        self.catch_up(rule, now);
         if self.blocked_until > now {
             return Reserved::Blocked { retry_after: self.blocked_until.since(now) };
         }
-        let lock_is_over = matches!(rule.penalty, Penalty::Lock(_)) && self.count >= rule.max;
-        if self.window_ends <= now || lock_is_over {
-            *self = Self::new(now, rule);
+        let may_fail = match rule.penalty {
+            Penalty::Lock(_) => rule.max.saturating_sub(self.failed),
+            // A delay never locks: one at a time may always try.
+            Penalty::Delay(_) => rule.max.saturating_sub(self.failed).max(1),
+        };
+        if self.pending >= may_fail {
+            return Reserved::Crowded;
         }
-        self.count += 1;
-        if self.count >= rule.max {
-            self.blocked_until = now + penalty(rule, self.count);
-        }
+        self.pending += 1;
+        self.pending_until = now + DECIDED_WITHIN;
         Reserved::Granted
     }
 
-    pub(super) fn refund(&mut self, rule: &Tally, now: Time) {
-        self.count = self.count.saturating_sub(1);
-        if self.count < rule.max || matches!(rule.penalty, Penalty::Delay(_)) {
-            self.blocked_until = now;
+    pub(super) fn fail(&mut self, rule: &Tally, now: Time) {
+        self.catch_up(rule, now);
+        self.pending = self.pending.saturating_sub(1);
+        self.count_failures(1, rule, now);
+    }
+
+    pub(super) fn refund(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
+    }
+
+    /// Lets what has ended by itself end.
+    fn catch_up(&mut self, rule: &Tally, now: Time) {
+        let lock_is_over =
+            matches!(rule.penalty, Penalty::Lock(_)) && self.failed >= rule.max && self.blocked_until <= now;
+        if self.window_ends <= now || lock_is_over {
+            self.failed = 0;
+            self.window_ends = now + rule.window;
+        }
+        if self.pending > 0 && self.pending_until <= now {
+            let abandoned = std::mem::take(&mut self.pending);
+            self.count_failures(abandoned, rule, now);
+        }
+    }
+
+    fn count_failures(&mut self, count: u64, rule: &Tally, now: Time) {
+        self.failed += count;
+        if self.failed >= rule.max {
+            self.blocked_until = self.blocked_until.max(now + penalty(rule, self.failed));
         }
     }
 }
@@ -253,23 +285,31 @@ mod tests {
             }
         }
 
-        /// Whatever the order of attempts and refunds, no more than `max` stand at once.
+        /// Whatever the order of attempts and how they end, no more than `max` have failed or may.
         #[test]
-        fn a_lock_never_lets_more_through_than_allowed(steps in prop::collection::vec(any::<bool>(), 1..200)) {
+        fn a_lock_never_lets_more_through_than_allowed(steps in prop::collection::vec(0_u8..4, 1..200)) {
             let rule = Tally { max: 5, window: Duration::from_hours(1), penalty: Penalty::Lock(MINUTE) };
             let now = Time::from_secs(1_000);
             let mut attempts = Attempts::new(now, &rule);
-            let mut standing = 0_u64;
-            for reserves in steps {
-                if reserves {
-                    if attempts.reserve(&rule, now) == Reserved::Granted {
-                        standing += 1;
+            let (mut pending, mut failed) = (0_u64, 0_u64);
+            for step in steps {
+                match step {
+                    0 if pending > 0 => {
+                        attempts.refund();
+                        pending -= 1;
                     }
-                } else if standing > 0 {
-                    attempts.refund(&rule, now);
-                    standing -= 1;
+                    1 if pending > 0 => {
+                        attempts.fail(&rule, now);
+                        pending -= 1;
+                        failed += 1;
+                    }
+                    _ => match attempts.reserve(&rule, now) {
+                        Reserved::Granted => pending += 1,
+                        Reserved::Crowded => prop_assert!(failed < 5 && failed + pending == 5),
+                        Reserved::Blocked { .. } => prop_assert!(failed == 5),
+                    },
                 }
-                prop_assert!(standing <= 5);
+                prop_assert!(failed + pending <= 5);
             }
         }
     }
@@ -286,7 +326,22 @@ mod tests {
                 now = now + retry_after;
                 assert_eq!(attempts.reserve(&rule, now), Reserved::Granted);
             }
+            attempts.fail(&rule, now);
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn what_nobody_decides_has_failed_and_a_lock_ends() {
+        let rule = Tally { max: 2, window: Duration::from_hours(1), penalty: Penalty::Lock(MINUTE) };
+        let start = Time::from_secs(1_000);
+        let mut attempts = Attempts::new(start, &rule);
+        for expected in [Reserved::Granted, Reserved::Granted, Reserved::Crowded] {
+            assert_eq!(attempts.reserve(&rule, start), expected);
+        }
+
+        let later = start + DECIDED_WITHIN;
+        assert_eq!(attempts.reserve(&rule, later), Reserved::Blocked { retry_after: MINUTE });
+        assert_eq!(attempts.reserve(&rule, later + MINUTE), Reserved::Granted);
     }
 }

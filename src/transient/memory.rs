@@ -72,6 +72,21 @@ impl Memory {
         shard.get_mut(key).filter(|entry| entry.ends_at > now)
     }
 
+    fn count_attempts<T>(&self, key: &str, rule: &Tally, count: impl FnOnce(&mut Attempts, Time) -> T) -> T {
+        let mut shard = self.shard(key);
+        let now = self.clock.now();
+        if let Some(Entry { value: Stored::Attempts(attempts), ends_at }) = self.live(&mut shard, key) {
+            let counted = count(attempts, now);
+            *ends_at = attempts.ends_at();
+            return counted;
+        }
+        let mut attempts = Attempts::new(now, rule);
+        let counted = count(&mut attempts, now);
+        let ends_at = attempts.ends_at();
+        self.insert(&mut shard, key, Entry { value: Stored::Attempts(attempts), ends_at });
+        counted
+    }
+
     fn insert(&self, shard: &mut HashMap<String, Entry>, key: &str, entry: Entry) {
         if shard.len() >= self.shard_capacity && !shard.contains_key(key) {
             make_room(shard, self.clock.now());
@@ -146,26 +161,19 @@ impl Transient for Memory {
     }
 
     async fn reserve(&self, key: &str, rule: &Tally) -> Result<Reserved, TransientError> {
-        let now = self.clock.now();
-        let mut shard = self.shard(key);
-        if let Some(Entry { value: Stored::Attempts(attempts), ends_at }) = self.live(&mut shard, key) {
-            let reserved = attempts.reserve(rule, now);
-            *ends_at = attempts.ends_at();
-            return Ok(reserved);
-        }
-        let mut attempts = Attempts::new(now, rule);
-        let reserved = attempts.reserve(rule, now);
-        let ends_at = attempts.ends_at();
-        self.insert(&mut shard, key, Entry { value: Stored::Attempts(attempts), ends_at });
-        Ok(reserved)
+        Ok(self.count_attempts(key, rule, |attempts, now| attempts.reserve(rule, now)))
     }
 
-    async fn refund(&self, key: &str, rule: &Tally) -> Result<(), TransientError> {
-        let now = self.clock.now();
+    async fn fail(&self, key: &str, rule: &Tally) -> Result<(), TransientError> {
+        // Also when the counter was cleared meanwhile: a failure is one.
+        self.count_attempts(key, rule, |attempts, now| attempts.fail(rule, now));
+        Ok(())
+    }
+
+    async fn refund(&self, key: &str) -> Result<(), TransientError> {
         let mut shard = self.shard(key);
-        if let Some(Entry { value: Stored::Attempts(attempts), ends_at }) = self.live(&mut shard, key) {
-            attempts.refund(rule, now);
-            *ends_at = attempts.ends_at();
+        if let Some(Entry { value: Stored::Attempts(attempts), .. }) = self.live(&mut shard, key) {
+            attempts.refund();
         }
         Ok(())
     }
@@ -221,6 +229,7 @@ mod tests {
         let rule = Tally { max: 5, window: Duration::from_hours(1), penalty: Penalty::Lock(MINUTE) };
         for _ in 0..4 {
             memory.reserve("victim", &rule).await.unwrap();
+            memory.fail("victim", &rule).await.unwrap();
         }
         for n in 0..1_000_000 {
             memory.reserve(&n.to_string(), &rule).await.unwrap();
@@ -229,6 +238,7 @@ mod tests {
         let entries: usize = memory.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
         assert!(entries <= MAX_ENTRIES + SHARDS, "{entries}");
         assert_eq!(memory.reserve("victim", &rule).await.unwrap(), Reserved::Granted);
+        memory.fail("victim", &rule).await.unwrap();
         assert_eq!(memory.reserve("victim", &rule).await.unwrap(), Reserved::Blocked { retry_after: MINUTE });
     }
 

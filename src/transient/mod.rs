@@ -30,11 +30,15 @@ pub trait Transient: Send + Sync + std::fmt::Debug {
     async fn hit(&self, key: &str, max: u64, window: Duration) -> Result<Hit, TransientError>;
     /// Takes back one count of [`Transient::hit`].
     async fn unhit(&self, key: &str) -> Result<(), TransientError>;
-    /// Counts an attempt before it is made, unless the key is blocked. From the `max`-th on the key
-    /// is blocked as the rule says.
+    /// Counts an attempt before it is made, unless the key is blocked, or as many are under way as
+    /// may still fail. Whoever is granted one says with [`Transient::fail`] or [`Transient::refund`]
+    /// how it ended; what nobody has decided after 30 s has failed.
     async fn reserve(&self, key: &str, rule: &Tally) -> Result<Reserved, TransientError>;
-    /// Takes back one attempt of [`Transient::reserve`], and the block it caused.
-    async fn refund(&self, key: &str, rule: &Tally) -> Result<(), TransientError>;
+    /// An attempt of [`Transient::reserve`] failed. From the `max`-th on the key is blocked as the
+    /// rule says.
+    async fn fail(&self, key: &str, rule: &Tally) -> Result<(), TransientError>;
+    /// An attempt of [`Transient::reserve`] counts no longer.
+    async fn refund(&self, key: &str) -> Result<(), TransientError>;
     /// Removes a value.
     async fn delete(&self, key: &str) -> Result<(), TransientError>;
 }
@@ -56,7 +60,7 @@ pub enum Hit {
 /// How attempts are counted and what too many of them cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Attempts within `window` until the key is blocked; at least 1.
+    /// Failures within `window` until the key is blocked; at least 1.
     pub max: u64,
     /// Counted from the first one.
     pub window: Duration,
@@ -69,7 +73,7 @@ pub struct Tally {
 pub enum Penalty {
     /// Nothing passes for so long; then counting begins anew.
     Lock(Duration),
-    /// Each attempt makes the next one wait: 1 s, 2 s, 4 s, … up to so long.
+    /// Each failure makes the next attempt wait: 1 s, 2 s, 4 s, … up to so long.
     Delay(Duration),
 }
 
@@ -83,6 +87,8 @@ pub enum Reserved {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// As many are under way as may still fail: one of them will be decided soon.
+    Crowded,
 }
 
 /// Transient state cannot serve now.

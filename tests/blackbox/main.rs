@@ -9,6 +9,7 @@
 mod support;
 mod webhooks;
 
+mod attack;
 mod browser;
 mod cli;
 mod durability;

@@ -5,58 +5,20 @@
 //! never locks, so nobody can lock somebody else out, and it does not concern a trusted device of
 //! the account, which has a counter of its own. Identifiers that are nobody's count alike.
 
+use std::time::Duration;
+
 use crate::auth::Auth;
+use crate::auth::guard::attempt::{Attempt, Held};
 use crate::auth::guard::key::key;
 use crate::config::settings::{DelayRule, LockRule};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::user::User;
-use crate::transient::{Penalty, Reserved, Tally};
+use crate::transient::{Penalty, Tally};
 
-/// A login under way, counted as failed until it is told otherwise.
-#[derive(Debug)]
-#[must_use]
-pub(in crate::auth) struct LoginAttempt {
-    auth: Auth,
-    held: Vec<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    key: String,
-    rule: Tally,
-    /// Whether it speaks of the account, and so is cleared by its owner's login.
-    of_account: bool,
-}
-
-impl LoginAttempt {
-    /// The password was right, but tokens were not issued, or nothing was decided at all: takes
-    /// this attempt back and clears nothing.
-    pub(in crate::auth) async fn undecided(self) {
-        for held in &self.held {
-            let _ = self.auth.parts.transient.refund(&held.key, &held.rule).await;
-        }
-    }
-
-    /// Tokens were issued: clears what was counted for the account, never what was for the address.
-    pub(in crate::auth) async fn succeeded(self) {
-        let clears = self.auth.settings.lockout.reset_on_success;
-        for held in &self.held {
-            let transient = &self.auth.parts.transient;
-            // What cannot be taken back ends by itself.
-            let _ = if held.of_account && clears {
-                transient.delete(&held.key).await
-            } else {
-                transient.refund(&held.key, &held.rule).await
-            };
-        }
-    }
-
-    /// The password was wrong: it stays counted.
-    pub(in crate::auth) fn failed(self) {
-        drop(self);
-    }
-}
+/// How long a login waits for others that are under way with the same account or from the same
+/// address. A burst of right passwords passes one after the other.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Auth {
     /// Begins a login. `known_device` is the number of a trusted device of the account.
@@ -69,18 +31,10 @@ impl Auth {
         user: Option<&User>,
         known_device: Option<i64>,
         ctx: &RequestContext,
-    ) -> Result<LoginAttempt, Error> {
-        let mut attempt = LoginAttempt { auth: self.clone(), held: Vec::new() };
-        for held in self.login_counters(identifier, user, known_device, ctx) {
-            match self.parts.transient.reserve(&held.key, &held.rule).await? {
-                Reserved::Granted => attempt.held.push(held),
-                Reserved::Blocked { retry_after } => {
-                    attempt.undecided().await;
-                    return Err(Error::RateLimited { limit: Limit::Login, retry_after });
-                }
-            }
-        }
-        Ok(attempt)
+    ) -> Result<Attempt, Error> {
+        let counters = self.login_counters(identifier, user, known_device, ctx);
+        let begun = self.begin_attempt(counters, PATIENCE).await?;
+        begun.map_err(|retry_after| Error::RateLimited { limit: Limit::Login, retry_after })
     }
 
     fn login_counters(

@@ -91,8 +91,10 @@ pub(crate) fn respond(body: &Object, client: Client) -> Result<auth::Respond, Er
 
 /// A number to be verified, or the code that verifies it.
 fn phone_answer(fields: &mut Fields<'_>) -> Option<Answer> {
-    if let Some(phone) = fields.optional("phone", phone) {
-        return Some(Answer::Phone(phone));
+    let phone = fields.optional("phone", phone);
+    // A number that is malformed is still meant to be one.
+    if phone.is_some() || !fields.are_good() {
+        return phone.map(Answer::Phone);
     }
     fields.required("code", code).map(Answer::PhoneCode)
 }

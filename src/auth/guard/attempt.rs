@@ -1,0 +1,98 @@
+//! Attempts: counted before they are made, decided afterwards.
+//!
+//! What is under way counts as if it failed, so a thousand wrong guesses sent side by side are no
+//! more than as many as allowed. What turns out right is taken back.
+
+use std::time::Duration;
+
+use crate::auth::Auth;
+use crate::domain::error::Error;
+use crate::transient::{Reserved, Tally};
+
+/// What somebody who has to wait for others is told, when the wait takes too long.
+const CROWDED: Duration = Duration::from_secs(1);
+/// How often it is looked again whether one of the others is decided.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// An attempt under way. Whoever holds it says how it ended; one that nobody decides fails in the end.
+#[derive(Debug)]
+#[must_use]
+pub(in crate::auth) struct Attempt {
+    auth: Auth,
+    held: Vec<Held>,
+}
+
+/// A counter that an attempt counts in.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) key: String,
+    pub(super) rule: Tally,
+    /// Whether it speaks of one account, and so is cleared when its owner succeeds.
+    pub(super) of_account: bool,
+}
+
+impl Attempt {
+    /// It was right: clears what was counted for the account, never what was for the client.
+    pub(in crate::auth) async fn succeeded(self) {
+        let clears = self.auth.settings.lockout.reset_on_success;
+        for Held { key, of_account, .. } in &self.held {
+            let transient = &self.auth.parts.transient;
+            // What cannot be taken back ends by itself.
+            let _ = if *of_account && clears { transient.delete(key).await } else { transient.refund(key).await };
+        }
+    }
+
+    /// Nothing was decided: takes it back and clears nothing.
+    pub(in crate::auth) async fn undecided(self) {
+        for Held { key, .. } in &self.held {
+            let _ = self.auth.parts.transient.refund(key).await;
+        }
+    }
+
+    /// It was wrong: it stays counted.
+    pub(in crate::auth) async fn failed(self) {
+        for Held { key, rule, .. } in &self.held {
+            // One that cannot be told stays under way, and fails when its time is over.
+            let _ = self.auth.parts.transient.fail(key, rule).await;
+        }
+    }
+}
+
+impl Auth {
+    /// Begins an attempt that counts in all of these, or in none. While as many others are under
+    /// way as may fail, it waits for one of them, no longer than `patience`.
+    ///
+    /// The inner error is how long to wait before another try.
+    pub(super) async fn begin_attempt(
+        &self,
+        counters: Vec<Held>,
+        patience: Duration,
+    ) -> Result<Result<Attempt, Duration>, Error> {
+        let give_up = tokio::time::Instant::now() + patience;
+        let mut attempt = Attempt { auth: self.clone(), held: Vec::with_capacity(counters.len()) };
+        for held in counters {
+            match self.reserve(&held, give_up).await? {
+                Ok(()) => attempt.held.push(held),
+                Err(retry_after) => {
+                    attempt.undecided().await;
+                    return Ok(Err(retry_after));
+                }
+            }
+        }
+        Ok(Ok(attempt))
+    }
+
+    async fn reserve(&self, held: &Held, give_up: tokio::time::Instant) -> Result<Result<(), Duration>, Error> {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match self.parts.transient.reserve(&held.key, &held.rule).await? {
+                Reserved::Granted => return Ok(Ok(())),
+                Reserved::Blocked { retry_after } => return Ok(Err(retry_after)),
+                Reserved::Crowded if tokio::time::Instant::now() + pause > give_up => return Ok(Err(CROWDED)),
+                Reserved::Crowded => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
