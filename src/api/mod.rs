@@ -19,6 +19,8 @@ pub mod delivery;
 pub mod dialect;
 mod entering;
 pub mod evidence;
+#[cfg(test)]
+mod guard_tests;
 pub mod json;
 mod leaving;
 pub mod named;

@@ -1,7 +1,7 @@
 //! A whole auth API on a database in memory, without sockets, mail or background work.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::FromRequest;
@@ -58,6 +58,8 @@ pub(crate) struct TestNauth {
     sealer: Arc<Sealer>,
     pub(crate) auth: Auth,
     pub(crate) clock: Clock,
+    /// Where requests come from.
+    client_ip: Mutex<IpAddr>,
 }
 
 impl TestNauth {
@@ -70,7 +72,19 @@ impl TestNauth {
         let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
         let parts = parts(&settings, keys, Arc::clone(&sealer), store.clone(), &clock);
         let auth = Auth::new(Arc::new(settings), Arc::new(parts));
-        Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock }
+        let client_ip = Mutex::new(IpAddr::from([192, 0, 2, 1]));
+        Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock, client_ip }
+    }
+
+    /// Requests come from this address from now on.
+    pub(crate) fn from(&self, address: &str) -> &Self {
+        *self.client_ip.lock().unwrap() = address.parse().unwrap();
+        self
+    }
+
+    fn arrival(&self) -> Arrival {
+        let client_ip = *self.client_ip.lock().unwrap();
+        Arrival { client_ip, address_is_certain: true, own_origin: ORIGIN.to_owned(), request_id: Arc::from("test") }
     }
 
     /// Under other settings from now on, as after a reload.
@@ -143,13 +157,13 @@ impl TestNauth {
 
     /// Sends a request as the listener would hand it over.
     pub(crate) async fn send(&self, mut request: Request<Bytes>) -> Answer {
-        request.extensions_mut().insert(arrival());
+        request.extensions_mut().insert(self.arrival());
         Answer(self.api.answer(request).await)
     }
 
     /// A request as handlers get it, and the API they get it with.
     pub(crate) async fn asked(&self, mut request: Request<Bytes>) -> (&Api, Asked) {
-        request.extensions_mut().insert(arrival());
+        request.extensions_mut().insert(self.arrival());
         let asked = Asked::from_request(request.map(axum::body::Body::from), &self.api.api).await;
         (&self.api.api, asked.unwrap())
     }
@@ -158,11 +172,6 @@ impl TestNauth {
     pub(crate) async fn ada(&self) -> Answer {
         self.send(post("/auth/signup", &[], &credentials("email"))).await.expect(201)
     }
-}
-
-fn arrival() -> Arrival {
-    let client_ip = IpAddr::from([192, 0, 2, 1]);
-    Arrival { client_ip, address_is_certain: true, own_origin: ORIGIN.to_owned(), request_id: Arc::from("test") }
 }
 
 fn parts(settings: &Settings, keys: KeyRing, sealer: Arc<Sealer>, store: Store, clock: &Clock) -> Parts {
