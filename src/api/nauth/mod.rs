@@ -10,7 +10,7 @@ mod password;
 mod profile;
 mod session;
 mod signup;
-mod wire;
+pub mod wire;
 
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post, put};

@@ -26,7 +26,7 @@ const LINK_TOKEN: std::ops::RangeInclusive<usize> = 26..=64;
 const MAX_NAME: usize = 100;
 
 /// Reads `POST /signup`.
-pub(crate) fn signup(body: &Object, client: Client) -> Result<auth::Signup, Error> {
+pub fn signup(body: &Object, client: Client) -> Result<auth::Signup, Error> {
     let mut fields = Fields::of(body);
     let email = fields.required("email", email);
     let password = fields.required("password", password);
@@ -58,7 +58,7 @@ pub(crate) fn signup(body: &Object, client: Client) -> Result<auth::Signup, Erro
 }
 
 /// Reads `POST /login`.
-pub(crate) fn login(body: &Object, client: Client) -> Result<auth::Login, Error> {
+pub fn login(body: &Object, client: Client) -> Result<auth::Login, Error> {
     let mut fields = Fields::of(body);
     let identifier = fields.required("identifier", identifier);
     let password = fields.required("password", password);
@@ -70,7 +70,7 @@ pub(crate) fn login(body: &Object, client: Client) -> Result<auth::Login, Error>
 }
 
 /// Reads `POST /respond-challenge`.
-pub(crate) fn respond(body: &Object, client: Client) -> Result<auth::Respond, Error> {
+pub fn respond(body: &Object, client: Client) -> Result<auth::Respond, Error> {
     let mut fields = Fields::of(body);
     let challenge = fields.required("session", challenge_id);
     let kind = fields.required("type", step_kind);
@@ -100,7 +100,7 @@ fn phone_answer(fields: &mut Fields<'_>) -> Option<Answer> {
 }
 
 /// Reads `POST /forgot-password`.
-pub(crate) fn forgot_password(body: &Object) -> Result<auth::ForgotPassword, Error> {
+pub fn forgot_password(body: &Object) -> Result<auth::ForgotPassword, Error> {
     let mut fields = Fields::of(body);
     match fields.required("identifier", identifier) {
         Some(identifier) => Ok(auth::ForgotPassword { identifier }),
@@ -109,7 +109,7 @@ pub(crate) fn forgot_password(body: &Object) -> Result<auth::ForgotPassword, Err
 }
 
 /// Reads `POST /forgot-password/confirm` and `POST /reset-password/confirm`.
-pub(crate) fn reset_password(body: &Object, by_operator: bool) -> Result<auth::ResetPassword, Error> {
+pub fn reset_password(body: &Object, by_operator: bool) -> Result<auth::ResetPassword, Error> {
     let mut fields = Fields::of(body);
     let identifier = fields.required("identifier", identifier);
     let code = fields.required("code", code);
@@ -121,7 +121,7 @@ pub(crate) fn reset_password(body: &Object, by_operator: bool) -> Result<auth::R
 }
 
 /// Reads `POST /change-password`: the old one, empty for an account that has none, and the new one.
-pub(crate) fn change_password(body: &Object) -> Result<(Secret<String>, Secret<String>), Error> {
+pub fn change_password(body: &Object) -> Result<(Secret<String>, Secret<String>), Error> {
     let mut fields = Fields::of(body);
     let old = fields
         .required("oldPassword", |text| if text.is_empty() { Ok(Secret::new(String::new())) } else { password(text) });
@@ -133,13 +133,13 @@ pub(crate) fn change_password(body: &Object) -> Result<(Secret<String>, Secret<S
 }
 
 /// Reads `POST /reauthenticate`.
-pub(crate) fn reauthenticate(body: &Object) -> Result<Secret<String>, Error> {
+pub fn reauthenticate(body: &Object) -> Result<Secret<String>, Error> {
     let mut fields = Fields::of(body);
     fields.required("password", password).ok_or_else(|| fields.into_error())
 }
 
 /// Reads `PUT /profile`.
-pub(crate) fn profile(body: &Object) -> Result<auth::ProfileUpdate, Error> {
+pub fn profile(body: &Object) -> Result<auth::ProfileUpdate, Error> {
     let mut fields = Fields::of(body);
     let update = auth::ProfileUpdate {
         first_name: fields.optional("firstName", name),
@@ -155,27 +155,27 @@ pub(crate) fn profile(body: &Object) -> Result<auth::ProfileUpdate, Error> {
 }
 
 /// Reads `POST /profile/contact/verify`.
-pub(crate) fn verify_contact(body: &Object) -> Result<Secret<String>, Error> {
+pub fn verify_contact(body: &Object) -> Result<Secret<String>, Error> {
     let mut fields = Fields::of(body);
     fields.required("code", code).ok_or_else(|| fields.into_error())
 }
 
 /// Reads a switch of a body or a query; absent is off.
-pub(crate) fn switch(body: &Object, name: &str) -> Result<bool, Error> {
+pub fn switch(body: &Object, name: &str) -> Result<bool, Error> {
     let mut fields = Fields::of(body);
     let value = fields.optional_bool(name);
     if fields.are_good() { Ok(value.unwrap_or(false)) } else { Err(fields.into_error()) }
 }
 
 /// Reads a number of a path.
-pub(crate) fn number(text: &str) -> Result<i64, Error> {
+pub fn number(text: &str) -> Result<i64, Error> {
     let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| is_plain);
     number.ok_or_else(|| Error::InvalidInput("Expected a number".to_owned()))
 }
 
 /// Reads the session of a path. A number that no session can have is one that is not there.
-pub(crate) fn session_id(text: &str) -> Result<SessionId, Error> {
+pub fn session_id(text: &str) -> Result<SessionId, Error> {
     let number = number(text)?;
     SessionId::from_number(number).map_err(|_| Error::SessionNotFound("Session not found"))
 }
@@ -188,13 +188,13 @@ fn with_device(fields: &mut Fields<'_>, mut client: Client) -> Client {
 }
 
 /// Reads a body that names a challenge: `POST /challenge/resend`, `…/setup-data`, `…/challenge-data`.
-pub(crate) fn challenge(body: &Object) -> Result<ChallengeId, Error> {
+pub fn challenge(body: &Object) -> Result<ChallengeId, Error> {
     let mut fields = Fields::of(body);
     fields.required("session", challenge_id).ok_or_else(|| fields.into_error())
 }
 
 /// Reads `POST /refresh`. An empty token is none: older clients send one beside their cookies.
-pub(crate) fn refresh(body: &Object) -> Result<Option<Secret<String>>, Error> {
+pub fn refresh(body: &Object) -> Result<Option<Secret<String>>, Error> {
     let mut fields = Fields::of(body);
     let token = fields.optional("refreshToken", |text| Ok(text.trim().to_owned()));
     if !fields.are_good() {

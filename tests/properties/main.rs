@@ -1,0 +1,65 @@
+//! Properties of everything that reads what clients send, with random and with nearly right input.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
+mod parsers;
+
+use proptest::prelude::*;
+
+/// Text that looks like what each parser expects, as far as chance allows.
+fn nearly_right(name: &str) -> BoxedStrategy<Vec<u8>> {
+    let pattern = match name {
+        "path" => r"(https?://app\.example\.com)?/([a-zA-Z/.;?&=\\é ]|%[0-9a-fA-F]{2}|\.\./){0,40}",
+        "host" => r"(\[[0-9a-f:.]{2,20}\]|[a-zA-Z0-9.\-é]{1,40})(:[0-9]{0,6})?",
+        "head" => "(GET / HTTP/1\\.1|[a-z]{1,5}: [a-z]{0,5}|\r|\n|\r\n|\r\n\r\n|[\u{0}-\u{7f}]){0,20}",
+        "cookie" => {
+            r#"((nauth_(access_token|refresh_token|csrf_token|device_token)|[a-zA-Z_]{1,12}) ?= ?"?[a-zA-Z0-9._=-]{0,12}"?[; ,\n]{0,2}){0,8}"#
+        }
+        "authorization" => "((B|b)(E|e)arer|Basic|bearer:|Bearerx)[ \t]{0,2}[a-zA-Z0-9._ -]{0,20}(\nBearer x)?",
+        "json_body" => {
+            r#"\{("(email|password|identifier|code|session|type|phone|username|newPassword|oldPassword|metadata|refreshToken|firstName|locale|timezone)": ?("[a-zA-Z0-9@.+é \\/-]{0,24}"|null|true|[0-9]{1,9}|\{\}|\[\]),? ?){0,6}\}"#
+        }
+        "return_to_page" => {
+            r"(https?:|javascript:|data:)?[/\\]{0,3}(app\.example\.com|other\.example\.com:8443|evil\.example)?(@evil\.example)?[a-z0-9/.?#%&=:@]{0,20}"
+        }
+        "device_token" => "[0-9a-f]{0,140}",
+        "contact" => {
+            r#"(\+[0-9 ()-]{3,20}|[a-zA-Z0-9._%+"é-]{1,20}@[a-zA-Z0-9.é-]{1,20}|[a-zA-Z0-9_-]{1,30}| [a-z]+ )"#
+        }
+        "token" => r"eyJ[a-zA-Z0-9_-]{10,40}\.eyJ[a-zA-Z0-9_-]{10,40}\.[a-zA-Z0-9_-]{0,43}",
+        _ => r"(\$(argon2id|2b|5|6|1|scrypt)\$)?[a-zA-Z0-9$=,./+é①ﬁ ]{0,60}",
+    };
+    proptest::string::string_regex(pattern).unwrap().prop_map(String::into_bytes).boxed()
+}
+
+#[test]
+fn what_looks_nearly_right_is_read_in_one_way_or_refused() {
+    for (name, property) in parsers::ALL {
+        let mut runner = runner(400);
+        let held = runner.run(&nearly_right(name), |data| {
+            property(&data);
+            Ok(())
+        });
+        held.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    }
+}
+
+#[test]
+fn no_bytes_at_all_are_too_much() {
+    for (name, property) in parsers::ALL {
+        let mut runner = runner(300);
+        let held = runner.run(&prop::collection::vec(any::<u8>(), 0..200), |data| {
+            property(&data);
+            Ok(())
+        });
+        held.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    }
+}
+
+fn runner(cases: u32) -> proptest::test_runner::TestRunner {
+    proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })
+}
