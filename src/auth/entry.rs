@@ -272,13 +272,17 @@ impl Auth {
     /// Two logins at once wait for each other: both have written the user's row by now.
     async fn make_room_for_session(&self, change: &mut Change, user: &User, new: &Session) -> Result<(), Error> {
         let rules = &self.settings.session;
+        let by_device = rules.one_per_device && new.trusted_device.is_some();
+        if !rules.single && !by_device && rules.max_concurrent == 0 {
+            return Ok(());
+        }
         let mut live = change.sessions().live_of(user.id, user.auth_epoch, new.created_at).await?;
         live.retain(|session| !self.has_ended(session, new.created_at));
         let mut ended = Vec::new();
         if rules.single {
             ended.extend(live.drain(..).map(|session| (session, EndReason::SingleSession)));
         }
-        if rules.one_per_device && new.trusted_device.is_some() {
+        if by_device {
             let same = live.extract_if(.., |session| session.trusted_device == new.trusted_device);
             ended.extend(same.map(|session| (session, EndReason::SameDevice)));
         }
