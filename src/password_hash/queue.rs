@@ -17,6 +17,9 @@ use crate::metrics::Metrics;
 
 /// Longest wait in the queue; whoever asked is gone by then or will be soon.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Whoever is expected to wait longer is refused at once. Half of the longest wait: others may need
+/// the processors meanwhile.
+const MAX_EXPECTED_WAIT: Duration = Duration::from_secs(1);
 /// One place and one turn in so many is for known devices.
 const KNOWN_SHARE: usize = 4;
 /// How often a full queue looks for places whose askers have left.
@@ -124,7 +127,8 @@ impl Queue {
     /// Whether there is a place for a job, and its turn comes in time.
     fn serves(&self, waiting: &Waiting, asker: Asker) -> bool {
         let ahead = u32::try_from(waiting.ahead_of(asker)).unwrap_or(u32::MAX);
-        waiting.has_place(asker, self.capacity) && waiting.job_takes.saturating_mul(ahead) / self.threads < MAX_WAIT
+        waiting.has_place(asker, self.capacity)
+            && waiting.job_takes.saturating_mul(ahead) / self.threads < MAX_EXPECTED_WAIT
     }
 
     /// Ends the queue: whoever waits is told, and threads that ask for work get none.
@@ -319,7 +323,7 @@ mod tests {
     #[test]
     fn whoever_would_wait_too_long_is_told_at_once_and_others_are_not() {
         let queue = Queue::new(100, 2, Metrics::new());
-        queue.note(MAX_WAIT / 4);
+        queue.note(MAX_EXPECTED_WAIT / 4);
         let mut asked = Vec::new();
         let mut push = |ip: &str, known: bool| {
             let (job, answer) = job("x");
