@@ -44,6 +44,7 @@ async fn an_account_is_locked_for_the_address_that_guesses_and_for_nobody_else()
     fails(nauth.from("198.51.100.1"), ADA, 5).await;
 
     is_blocked(nauth.login(ADA, PASSWORD).await, 900);
+    assert!(nauth.metrics().contains("nauth_account_lockouts_total{scope=\"account_ip\"} 1\n"), "{}", nauth.metrics());
     nauth.login(BOB, PASSWORD).await.expect(200);
     nauth.from("198.51.100.2").login(ADA, PASSWORD).await.expect(200);
     nauth.clock.advance(Duration::from_mins(15));

@@ -58,6 +58,7 @@ pub(crate) struct TestNauth {
     sealer: Arc<Sealer>,
     pub(crate) auth: Auth,
     pub(crate) clock: Clock,
+    metrics: Counts,
     /// Where requests come from.
     client_ip: Mutex<IpAddr>,
 }
@@ -71,9 +72,10 @@ impl TestNauth {
         let keys = KeyRing::ephemeral();
         let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
         let parts = parts(&settings, keys, Arc::clone(&sealer), store.clone(), &clock);
+        let metrics = parts.metrics.clone();
         let auth = Auth::new(Arc::new(settings), Arc::new(parts));
         let client_ip = Mutex::new(IpAddr::from([192, 0, 2, 1]));
-        Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock, client_ip }
+        Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock, metrics, client_ip }
     }
 
     /// Requests come from this address from now on.
@@ -93,6 +95,11 @@ impl TestNauth {
         change(&mut settings);
         self.auth = self.auth.under(Arc::new(settings));
         self.api = AuthApi::new(self.auth.clone());
+    }
+
+    /// Everything counted so far, as Prometheus reads it.
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.render()
     }
 
     /// Every message written so far that has not been read, oldest first.

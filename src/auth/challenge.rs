@@ -129,7 +129,7 @@ impl Auth {
         };
         let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
         if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-            attempt.failed().await;
+            attempt.failed(Some(user.id), ctx).await;
             return Err(Error::ChallengeExhausted);
         }
         let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
@@ -139,7 +139,7 @@ impl Auth {
                 // The attempt counts, whatever comes of it.
                 change.record(Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step });
                 self.parts.events.commit(change, ctx).await?;
-                attempt.failed().await;
+                attempt.failed(Some(user.id), ctx).await;
                 return Err(error);
             }
         };

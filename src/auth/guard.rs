@@ -142,7 +142,7 @@ impl Auth {
 }
 
 fn wrong_codes(key: String, max: u32, window: Duration) -> Held {
-    Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, of_account: false }
+    Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, scope: None }
 }
 
 /// So many wrong codes in a minute are an attack, whoever sends them.

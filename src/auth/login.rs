@@ -44,7 +44,7 @@ impl Auth {
         let (user, better) = match (user, verified) {
             (Some(user), Verified::Yes { upgrade }) => (user, self.better_hash(upgrade, &input.password, asker).await),
             (other, _) => {
-                attempt.failed().await;
+                attempt.failed(other.as_ref().map(|user| user.id), ctx).await;
                 let reason = match (&other, accepted) {
                     (Some(_), _) => LoginFailure::WrongPassword,
                     (None, true) => LoginFailure::UnknownUser,
@@ -195,7 +195,7 @@ impl Auth {
                 Ok(())
             }
             Ok(Verified::No) => {
-                attempt.failed().await;
+                attempt.failed(Some(user.id), ctx).await;
                 Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx))
             }
             Err(busy) => {

@@ -118,13 +118,13 @@ impl Auth {
             let mut change = self.parts.events.begin().await?;
             change.record(Event::PasswordResetFailed { user: None, by });
             self.parts.events.commit(change, ctx).await?;
-            attempt.failed().await;
+            attempt.failed(None, ctx).await;
             return Err(Error::ResetCodeInvalid);
         };
         let (user, sent) = match self.prove_reset(&user, (purpose, by), &input.code, ctx).await {
             Ok(proven) => proven,
             Err(wrong) => {
-                attempt.failed().await;
+                attempt.failed(Some(user.id), ctx).await;
                 return Err(wrong);
             }
         };

@@ -90,7 +90,7 @@ impl Auth {
         }
         // The tries count.
         self.parts.events.commit(change, ctx).await?;
-        attempt.failed().await;
+        attempt.failed(Some(caller.user.id), ctx).await;
         Err(wrong)
     }
 

@@ -110,6 +110,13 @@ pub enum Event {
         /// Whose, when the identifier is somebody's.
         user: Option<UserId>,
     },
+    /// Too many logins have failed: the next ones are refused for a while.
+    LockoutTriggered {
+        /// Whose account, when the identifier is somebody's.
+        user: Option<UserId>,
+        /// For whom.
+        scope: LockoutScope,
+    },
     /// A refresh token was rotated. Counted, not audited: there are too many.
     SessionRefreshed {
         /// Whose.
@@ -302,6 +309,29 @@ impl Actor {
             Self::Owner => "user",
             Self::Operator => "operator",
             Self::System => "system",
+        }
+    }
+}
+
+/// Whom a lockout concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockoutScope {
+    /// One address, whatever accounts.
+    Address,
+    /// One account from one address, or from one device.
+    AccountAndClient,
+    /// One account, whoever tries.
+    Account,
+}
+
+impl LockoutScope {
+    /// The name stored and counted.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "ip",
+            Self::AccountAndClient => "account_ip",
+            Self::Account => "account",
         }
     }
 }

@@ -25,6 +25,9 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::LoginFailed { user, reason } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
         Event::LoginChallenged { user, step } => entry("LOGIN_ATTEMPT", INFO).of(*user).because(step.as_str()),
         Event::LoginBlocked { user } => entry("LOGIN_BLOCKED", FAILURE).of(*user),
+        Event::LockoutTriggered { user, scope } => {
+            entry("LOCKOUT_TRIGGERED", SUSPICIOUS).of(*user).because(scope.as_str())
+        }
         Event::ChallengeCreated { user, challenge, step } => {
             entry("CHALLENGE_CREATED", INFO).of(*user).challenge(*challenge).because(step.as_str())
         }

@@ -7,6 +7,7 @@ use crate::domain::event::LoginFailure;
 use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult, Metrics};
 
 /// Counts and, for what an operator wants to see, logs.
+#[expect(clippy::too_many_lines, reason = "a flat list of every event, one after the other")]
 pub(super) fn observe(event: &Event, metrics: &Metrics) {
     match event {
         Event::AccountCreated { user, by } => {
@@ -76,6 +77,11 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
             metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, AuthError::Limited);
             let user = user.map(|id| id.to_string()).unwrap_or_default();
             info!(user.id = %user, "login refused: too many failures");
+        }
+        Event::LockoutTriggered { user, scope } => {
+            metrics.locked_out(*scope);
+            let user = user.map(|id| id.to_string()).unwrap_or_default();
+            warn!(user.id = %user, scope = scope.as_str(), "too many logins have failed; the next ones have to wait");
         }
         Event::EmailChanged { user, .. } => info!(user.id = %user, "e-mail address changed"),
         Event::PhoneChanged { user } => info!(user.id = %user, "phone number changed"),

@@ -20,6 +20,7 @@ use prometheus::{
 };
 
 use crate::domain::clock::Time;
+use crate::domain::event::LockoutScope;
 use crate::domain::session::EndReason;
 
 pub use labels::*;
@@ -80,6 +81,7 @@ struct Series {
     sessions_ended: IntCounterVec,
     revocation_lag: Histogram,
     auth_events: IntCounterVec,
+    account_lockouts: IntCounterVec,
     login_duration: HistogramVec,
     password_hash_duration: HistogramVec,
     password_hash_queue_depth: IntGauge,
@@ -213,6 +215,11 @@ impl Metrics {
                 "What users did.",
                 &["event", "method", "result", "error"],
             ),
+            account_lockouts: make.counters(
+                "nauth_account_lockouts_total",
+                "Times too many logins had failed.",
+                &["scope"],
+            ),
             login_duration: make.histograms(
                 "nauth_login_duration_seconds",
                 "How long logins take.",
@@ -319,6 +326,11 @@ impl Metrics {
     pub fn auth_event(&self, event: AuthEvent, method: AuthMethod, result: AuthResult, error: AuthError) {
         let labels = [event.as_str(), method.as_str(), result.as_str(), error.as_str()];
         self.0.auth_events.with_label_values(&labels).inc();
+    }
+
+    /// Too many logins have failed.
+    pub fn locked_out(&self, scope: LockoutScope) {
+        self.0.account_lockouts.with_label_values(&[scope.as_str()]).inc();
     }
 
     /// A login was answered after `took`.

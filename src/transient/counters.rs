@@ -182,10 +182,12 @@ impl Attempts {
         Reserved::Granted
     }
 
-    pub(super) fn fail(&mut self, rule: &Tally, now: Time) {
+    /// Answers whether this failure is the one too many.
+    pub(super) fn fail(&mut self, rule: &Tally, now: Time) -> bool {
         self.catch_up(rule, now);
         self.pending = self.pending.saturating_sub(1);
         self.count_failures(1, rule, now);
+        self.failed == rule.max
     }
 
     pub(super) fn refund(&mut self) {

@@ -164,10 +164,9 @@ impl Transient for Memory {
         Ok(self.count_attempts(key, rule, |attempts, now| attempts.reserve(rule, now)))
     }
 
-    async fn fail(&self, key: &str, rule: &Tally) -> Result<(), TransientError> {
+    async fn fail(&self, key: &str, rule: &Tally) -> Result<bool, TransientError> {
         // Also when the counter was cleared meanwhile: a failure is one.
-        self.count_attempts(key, rule, |attempts, now| attempts.fail(rule, now));
-        Ok(())
+        Ok(self.count_attempts(key, rule, |attempts, now| attempts.fail(rule, now)))
     }
 
     async fn refund(&self, key: &str) -> Result<(), TransientError> {

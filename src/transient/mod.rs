@@ -35,8 +35,8 @@ pub trait Transient: Send + Sync + std::fmt::Debug {
     /// how it ended; what nobody has decided after 30 s has failed.
     async fn reserve(&self, key: &str, rule: &Tally) -> Result<Reserved, TransientError>;
     /// An attempt of [`Transient::reserve`] failed. From the `max`-th on the key is blocked as the
-    /// rule says.
-    async fn fail(&self, key: &str, rule: &Tally) -> Result<(), TransientError>;
+    /// rule says; answers whether this was the one.
+    async fn fail(&self, key: &str, rule: &Tally) -> Result<bool, TransientError>;
     /// An attempt of [`Transient::reserve`] counts no longer.
     async fn refund(&self, key: &str) -> Result<(), TransientError>;
     /// Removes a value.

@@ -20,8 +20,9 @@ const AT_ONCE: usize = 256;
 const MAX_MESSAGE: usize = 200;
 /// Most roles taken over.
 const MAX_ROLES: usize = 64;
-/// Largest claims and metadata taken over, in bytes of JSON.
-const MAX_CLAIMS: usize = 2 * 1024;
+/// Largest claims and metadata taken over, in bytes of JSON. Claims travel in a cookie, and browsers
+/// drop cookies above 4 KiB.
+const MAX_CLAIMS: usize = 1024;
 const MAX_METADATA: usize = 4 * 1024;
 /// Claims that are nauth's own.
 const RESERVED: [&str; 24] = [

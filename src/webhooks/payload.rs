@@ -54,6 +54,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::LoginFailed { .. }
         | Event::LoginChallenged { .. }
         | Event::LoginBlocked { .. }
+        | Event::LockoutTriggered { .. }
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }
         | Event::ChallengeFailed { .. }

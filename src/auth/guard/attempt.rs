@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use crate::auth::Auth;
+use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
+use crate::domain::event::{Event, LockoutScope};
+use crate::domain::id::UserId;
 use crate::transient::{Reserved, Tally};
 
 /// What somebody who has to wait for others is told, when the wait takes too long.
@@ -28,18 +31,19 @@ pub(in crate::auth) struct Attempt {
 pub(super) struct Held {
     pub(super) key: String,
     pub(super) rule: Tally,
-    /// Whether it speaks of one account, and so is cleared when its owner succeeds.
-    pub(super) of_account: bool,
+    /// Whom it locks out, if anybody. What speaks of one account is cleared when its owner succeeds.
+    pub(super) scope: Option<LockoutScope>,
 }
 
 impl Attempt {
     /// It was right: clears what was counted for the account, never what was for the client.
     pub(in crate::auth) async fn succeeded(self) {
         let clears = self.auth.settings.lockout.reset_on_success;
-        for Held { key, of_account, .. } in &self.held {
+        for Held { key, scope, .. } in &self.held {
             let transient = &self.auth.parts.transient;
+            let is_of_account = matches!(scope, Some(LockoutScope::Account | LockoutScope::AccountAndClient));
             // What cannot be taken back ends by itself.
-            let _ = if *of_account && clears { transient.delete(key).await } else { transient.refund(key).await };
+            let _ = if is_of_account && clears { transient.delete(key).await } else { transient.refund(key).await };
         }
     }
 
@@ -51,10 +55,13 @@ impl Attempt {
     }
 
     /// It was wrong: it stays counted.
-    pub(in crate::auth) async fn failed(self) {
-        for Held { key, rule, .. } in &self.held {
+    pub(in crate::auth) async fn failed(self, user: Option<UserId>, ctx: &RequestContext) {
+        for Held { key, rule, scope } in &self.held {
             // One that cannot be told stays under way, and fails when its time is over.
-            let _ = self.auth.parts.transient.fail(key, rule).await;
+            let was_the_last = self.auth.parts.transient.fail(key, rule).await.unwrap_or(false);
+            if let (true, Some(scope)) = (was_the_last, *scope) {
+                self.auth.parts.events.record(&Event::LockoutTriggered { user, scope }, ctx);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::auth::guard::key::key;
 use crate::config::settings::{DelayRule, LockRule};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
+use crate::domain::event::LockoutScope;
 use crate::domain::user::User;
 use crate::transient::{Penalty, Tally};
 
@@ -55,20 +56,24 @@ impl Auth {
         let client = self.client_key(ctx);
         // Behind a proxy nobody declared everybody would share one address.
         if ctx.address_is_certain && !is_exempt {
-            counters.push(Held { key: key("login/address", &[&client]), rule: lock(rules.ip), of_account: false });
+            counters.push(Held {
+                key: key("login/address", &[&client]),
+                rule: lock(rules.ip),
+                scope: Some(LockoutScope::Address),
+            });
         }
         if known_device.is_none() && !is_exempt {
             let key = key("login/account+address", &[&account, &client]);
-            counters.push(Held { key, rule: lock(rules.account_ip), of_account: true });
+            counters.push(Held { key, rule: lock(rules.account_ip), scope: Some(LockoutScope::AccountAndClient) });
         }
         let own = known_device.map(|device| {
             let key = key("login/account+device", &[&account, &device.to_string()]);
-            Held { key, rule: lock(rules.account_ip), of_account: true }
+            Held { key, rule: lock(rules.account_ip), scope: Some(LockoutScope::AccountAndClient) }
         });
         counters.push(own.unwrap_or_else(|| {
             let DelayRule { max, window, max_delay } = rules.account;
             let rule = Tally { max: max.into(), window, penalty: Penalty::Delay(max_delay) };
-            Held { key: key("login/account", &[&account]), rule, of_account: true }
+            Held { key: key("login/account", &[&account]), rule, scope: Some(LockoutScope::Account) }
         }));
         counters
     }
