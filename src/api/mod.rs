@@ -25,6 +25,8 @@ pub mod json;
 mod leaving;
 pub mod named;
 pub mod nauth;
+#[cfg(test)]
+mod notice_tests;
 pub mod ops;
 #[cfg(test)]
 mod phone_tests;

@@ -59,6 +59,8 @@ const TEMPLATES: &[(&str, &str)] = built_in![
 /// Renders messages with the operator's words about the application.
 #[derive(Debug)]
 pub struct Renderer {
+    built_in: Environment<'static>,
+    /// The same, with what overrides them.
     templates: Environment<'static>,
     /// Directories of languages there are templates for.
     languages: BTreeSet<String>,
@@ -98,11 +100,12 @@ impl Renderer {
         ] {
             add(&mut templates, name, text.clone(), &["code", "expiry_minutes"])?;
         }
+        let built_in = templates.clone();
         let mut languages = BTreeSet::new();
         if let Some(directory) = &email.templates_dir {
             override_from(&mut templates, directory, "", &mut languages)?;
         }
-        Ok(Self { templates, languages, email: email.clone(), sms: sms.clone() })
+        Ok(Self { built_in, templates, languages, email: email.clone(), sms: sms.clone() })
     }
 
     /// Turns a message into text.
@@ -184,13 +187,20 @@ impl Renderer {
 
     fn part(&self, kind: MailTemplate, part: &str, locale: &str, values: &Value) -> Result<String, RenderError> {
         let name = format!("{}.{part}.j2", kind.as_str());
-        for language in chain(locale) {
-            let translated = format!("{language}/{name}");
-            if self.languages.contains(language) && self.templates.get_template(&translated).is_ok() {
-                return Ok(self.templates.get_template(&translated)?.render(values)?);
+        let translated = chain(locale).filter(|language| self.languages.contains(*language));
+        let mut candidates: Vec<String> = translated.map(|language| format!("{language}/{name}")).collect();
+        candidates.push(name.clone());
+        for candidate in candidates {
+            let Ok(template) = self.templates.get_template(&candidate) else { continue };
+            match template.render(values) {
+                Ok(text) => return Ok(text),
+                // Whoever waits for a code gets it, in other words than the operator's.
+                Err(error) => {
+                    tracing::error!(template = candidate, error = %crate::logging::chain(&error), "a template fails; another one is used");
+                }
             }
         }
-        Ok(self.templates.get_template(&name)?.render(values)?)
+        Ok(self.built_in.get_template(&name)?.render(values)?)
     }
 }
 
@@ -384,6 +394,18 @@ mod tests {
         assert_eq!(render("de-AT").subject, "Code for My App");
         assert!(render("de-AT").text.starts_with("Ihr Code"));
         assert!(render("fr").text.contains("Enter this code"));
+    }
+
+    #[test]
+    fn a_template_that_fails_gives_way_to_the_built_in_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let failing = "{{ code }} {{ expiry_minutes.no_such_method() }}";
+        std::fs::write(directory.path().join("verification.txt.j2"), failing).unwrap();
+        let renderer = renderer(|email, _| email.templates_dir = Some(directory.path().to_owned())).unwrap();
+
+        let mail = renderer.render(&message(Content::Verification(code())), Time::from_secs(0)).unwrap();
+
+        assert!(mail.text.contains("Enter this code") && mail.text.contains("123456"), "{}", mail.text);
     }
 
     #[test]
