@@ -13,8 +13,8 @@ const FLOOD: Duration = Duration::from_secs(15);
 const PROXIED_RATE: u32 = 200;
 
 pub(super) async fn run() {
-    let nauth = Arc::new(Nauth::start("[lockout]\nenabled = false").await);
-    let token = nauth.signup("ada@example.com").await;
+    let nauth = Arc::new(Nauth::start("none", "[lockout]\nenabled = false").await);
+    let token = nauth.signup("ada@example.com").await.expect("nothing has to be proven");
     let idle_memory = nauth.memory();
 
     let capacity = capacity(&nauth).await;

@@ -1,5 +1,6 @@
 //! The built program in front of an upstream that answers at once, and how to ask it.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,8 +32,9 @@ pub(super) struct Timed {
 }
 
 impl Nauth {
-    /// Starts it with further settings, in TOML, without limits of requests.
-    pub(super) async fn start(further: &str) -> Self {
+    /// Starts it with this `signup.verification_method` and further settings, in TOML, without limits
+    /// of requests.
+    pub(super) async fn start(verification: &str, further: &str) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().expect("a directory");
         let upstream = upstream().await;
@@ -40,7 +42,7 @@ impl Nauth {
         let zero = "{ max = 0, window = \"1m\" }";
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:{public}\"\n[server.management]\naddr = \"127.0.0.1:{management}\"\n\
-             [log]\nlevel = \"error\"\naccess_log = false\n[signup]\nverification_method = \"none\"\n\
+             [log]\nlevel = \"error\"\naccess_log = false\n[signup]\nverification_method = \"{verification}\"\n\
              [rate_limit]\nlogin = {zero}\nsignup = {zero}\nforgot_password = {zero}\nchallenge = {zero}\ndefault = {zero}\n\
              [[upstreams]]\nname = \"app\"\ntargets = [\"http://{upstream}\"]\n\
              [[routes]]\npath = \"/\"\nupstream = \"app\"\naccess = \"required\"\n{further}\n"
@@ -80,18 +82,20 @@ impl Nauth {
         timed(begun, answer.expect("an answer")).await
     }
 
-    /// Signs somebody up; answers the access token.
-    pub(super) async fn signup(&self, email: &str) -> String {
+    /// Signs somebody up; answers the access token, if that is enough to get one.
+    pub(super) async fn signup(&self, email: &str) -> Option<String> {
         let answer = self.post("/auth/signup", &json!({ "email": email, "password": PASSWORD })).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
-        answer.body["accessToken"].as_str().expect("a token").to_owned()
+        answer.body["accessToken"].as_str().map(str::to_owned)
     }
 
-    /// Runs a command of nauth beside it.
+    /// Runs a command of nauth beside it, with the password on its standard input.
     pub(super) fn command(&self, arguments: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nauth"));
-        let done = command.args(arguments).current_dir(self.directory.path()).stdout(Stdio::null()).status();
-        assert!(done.expect("it runs").success(), "{arguments:?}");
+        command.args(arguments).current_dir(self.directory.path()).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut running = command.spawn().expect("it runs");
+        let _ = running.stdin.take().expect("a pipe").write_all(PASSWORD.as_bytes());
+        assert!(running.wait().expect("it ends").success(), "{arguments:?}");
     }
 
     /// Memory in use, in MiB.

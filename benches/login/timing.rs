@@ -12,24 +12,25 @@ const ROUNDS: usize = 250;
 pub(super) async fn run() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mail = hanging.local_addr().expect("its address");
-    let nauth = Nauth::start(&format!(
+    let further = format!(
         "[lockout]\nenabled = false\n[email]\nprovider = \"smtp\"\n[email.smtp]\nurl = \"smtp://{mail}\"\n\
          [password.reset]\nsend_limit = {{ max = 1000000, window = \"1h\" }}"
-    ))
-    .await;
-    for name in ["known", "disabled"] {
-        nauth.signup(&format!("{name}@example.com")).await;
+    );
+    let nauth = Nauth::start("email", &further).await;
+    for email in ["known@example.com", "disabled@example.com"] {
+        nauth.command(&["user", "create", email]);
     }
     nauth.command(&["user", "disable", "disabled@example.com"]);
+    nauth.signup("unverified@example.com").await;
 
-    compare("login", &["known", "unknown"], async |name| {
+    compare("login", &["known", "unknown", "disabled", "unverified"], async |name| {
         let body = json!({ "identifier": format!("{name}@example.com"), "password": "a wrong password" });
         let answer = nauth.post("/auth/login", &body).await;
         assert_eq!(answer.status, 401, "{}", answer.body);
         answer.took
     })
     .await;
-    compare("forgot-password", &["known", "unknown", "disabled"], async |name| {
+    compare("forgot-password", &["known", "unknown", "disabled", "unverified"], async |name| {
         let answer = nauth.post("/auth/forgot-password", &json!({ "identifier": format!("{name}@example.com") })).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.took
