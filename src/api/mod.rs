@@ -21,6 +21,8 @@ mod entering;
 pub mod evidence;
 #[cfg(test)]
 mod guard_tests;
+#[cfg(test)]
+mod job_tests;
 pub mod json;
 mod leaving;
 pub mod named;

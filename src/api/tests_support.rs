@@ -97,6 +97,13 @@ impl TestNauth {
         self.api = AuthApi::new(self.auth.clone());
     }
 
+    /// The types of ada's entries in the audit trail, oldest first.
+    pub(crate) async fn audit_types(&self) -> Vec<String> {
+        let ada = self.auth.find_user("ada@example.com").await.unwrap();
+        let entries = self.store.audit().of_user(ada.id).await.unwrap();
+        entries.into_iter().map(|(kind, _)| kind).collect()
+    }
+
     /// Everything counted so far, as Prometheus reads it.
     pub(crate) fn metrics(&self) -> String {
         self.metrics.render()

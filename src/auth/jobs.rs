@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::Auth;
+use crate::domain::clock::Time;
 use crate::domain::error::Error;
 
 /// An account that is not finished by then never will be.
@@ -28,20 +29,26 @@ impl Auth {
         if !is_ours {
             return Ok(None);
         }
+        let rows = self.sweep(now).await?;
         let mut tx = self.parts.store.begin().await?;
-        let audit = &self.settings.audit;
-        let mut rows = tx.users().purge_unfinished(now - UNFINISHED).await?;
-        rows += tx.sessions().purge(now - ENDED).await?;
-        rows += tx.challenges().purge(now - UNFINISHED).await?;
-        rows += tx.one_time_secrets().purge(now - UNFINISHED).await?;
-        rows += tx.trusted_devices().purge(now).await?;
-        rows += tx.invitations().purge(now - ENDED).await?;
-        rows += tx.outbox().purge(now - ENDED).await?;
-        rows += tx.revocations().purge(now).await?;
-        rows += tx.audit().purge_logins(now - audit.login_attempt_retention).await?;
-        rows += tx.audit().purge(now - audit.retention).await?;
         tx.jobs().done(PURGE, node, self.now()).await?;
         tx.commit().await?;
         Ok(Some(rows))
+    }
+
+    /// One table after the other, each in a transaction of its own: nobody's login waits for all of them.
+    async fn sweep(&self, now: Time) -> Result<u64, Error> {
+        let (store, audit) = (&self.parts.store, &self.settings.audit);
+        let mut rows = store.users().purge_unfinished(now - UNFINISHED).await?;
+        rows += store.sessions().purge(now - ENDED).await?;
+        rows += store.challenges().purge(now - UNFINISHED).await?;
+        rows += store.one_time_secrets().purge(now - UNFINISHED).await?;
+        rows += store.trusted_devices().purge(now).await?;
+        rows += store.invitations().purge(now - ENDED).await?;
+        rows += store.outbox().purge(now - ENDED).await?;
+        rows += store.revocations().purge(now).await?;
+        rows += store.audit().purge_logins(now - audit.login_attempt_retention).await?;
+        rows += store.audit().purge(now - audit.retention).await?;
+        Ok(rows)
     }
 }
