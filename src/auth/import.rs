@@ -12,7 +12,7 @@ use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
-use crate::domain::id::{UserId, random_number};
+use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::domain::user::{Role, User};
 use crate::events::Change;
@@ -127,39 +127,26 @@ impl Auth {
 
     fn imported(&self, from: &ImportedUser, hash: Option<Secret<String>>) -> User {
         let now = self.now();
-        let mut roles = from.roles.clone();
-        if roles.is_empty() {
-            roles.clone_from(&self.settings.signup.default_roles);
-        }
-        roles.sort();
-        roles.dedup();
+        let roles = if from.roles.is_empty() { &self.settings.signup.default_roles } else { &from.roles };
+        let created_at = from.created_at.unwrap_or(now);
+        let new = User::new(from.email.clone(), roles.clone(), now);
         User {
-            id: from.id.unwrap_or_else(UserId::random),
-            number: random_number(),
-            email: from.email.clone(),
+            id: from.id.unwrap_or(new.id),
             email_verified: from.email_verified,
-            pending_email: None,
             username: from.username.clone(),
             phone: from.phone.clone(),
             phone_verified: from.phone.is_some() && from.phone_verified,
-            pending_phone: None,
             first_name: from.first_name.clone(),
             last_name: from.last_name.clone(),
-            password_changed_at: hash.is_some().then(|| from.created_at.unwrap_or(now)),
+            password_changed_at: hash.is_some().then_some(created_at),
             password_hash: hash,
             must_change_password: from.must_change_password,
-            lock: None,
-            auth_epoch: 1,
-            device_epoch: 1,
-            claims_version: 1,
             completed_at: Some(now),
             timezone: from.timezone.clone(),
             locale: from.locale.clone(),
             metadata: serde_json::Value::Object(from.metadata.clone()).to_string(),
-            metadata_admin: "{}".to_owned(),
-            roles,
-            created_at: from.created_at.unwrap_or(now),
-            updated_at: now,
+            created_at,
+            ..new
         }
     }
 

@@ -11,7 +11,7 @@ use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
-use crate::domain::id::{UserId, random_number};
+use crate::domain::id::UserId;
 use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
@@ -46,36 +46,17 @@ impl Auth {
         let ctx = RequestContext::local();
         let hash = self.parts.hasher.load_full().hash(new.password, ctx.ip).await?;
         let now = self.now();
-        let mut roles = if new.roles.is_empty() { self.settings.signup.default_roles.clone() } else { new.roles };
-        roles.sort();
-        roles.dedup();
+        let roles = if new.roles.is_empty() { self.settings.signup.default_roles.clone() } else { new.roles };
         let user = User {
-            id: UserId::random(),
-            number: random_number(),
-            email: new.email,
             email_verified: true,
-            pending_email: None,
             username: new.username,
             phone_verified: new.phone.is_some(),
             phone: new.phone,
-            pending_phone: None,
-            first_name: None,
-            last_name: None,
             password_hash: Some(hash),
             password_changed_at: Some(now),
             must_change_password: new.must_change_password,
-            lock: None,
-            auth_epoch: 1,
-            device_epoch: 1,
-            claims_version: 1,
             completed_at: Some(now),
-            timezone: None,
-            locale: None,
-            metadata: "{}".to_owned(),
-            metadata_admin: "{}".to_owned(),
-            roles,
-            created_at: now,
-            updated_at: now,
+            ..User::new(new.email, roles, now)
         };
         let mut change = self.parts.events.begin().await?;
         if let Some(holder) = change.users().by_email(&user.email).await? {

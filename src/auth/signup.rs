@@ -10,7 +10,7 @@ use crate::domain::disposable;
 use crate::domain::error::{Error, FieldError};
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
-use crate::domain::id::{UserId, random_number};
+use crate::domain::id::UserId;
 use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
@@ -190,36 +190,18 @@ impl Auth {
     fn new_user(&self, input: &Signup, username: Option<Username>, metadata: String, hash: Secret<String>) -> User {
         let now = self.now();
         let has_nothing_to_prove = self.settings.signup.verification_method == VerificationMethod::None;
-        let mut roles = self.settings.signup.default_roles.clone();
-        roles.sort();
-        roles.dedup();
         User {
-            id: UserId::random(),
-            number: random_number(),
-            email: input.email.clone(),
-            email_verified: false,
-            pending_email: None,
             username,
             phone: input.phone.clone(),
-            phone_verified: false,
-            pending_phone: None,
             first_name: input.first_name.clone(),
             last_name: input.last_name.clone(),
             password_hash: Some(hash),
             password_changed_at: Some(now),
-            must_change_password: false,
-            lock: None,
-            auth_epoch: 1,
-            device_epoch: 1,
-            claims_version: 1,
             completed_at: has_nothing_to_prove.then_some(now),
             timezone: input.timezone.clone(),
             locale: input.locale.clone(),
             metadata,
-            metadata_admin: "{}".to_owned(),
-            roles,
-            created_at: now,
-            updated_at: now,
+            ..User::new(input.email.clone(), self.settings.signup.default_roles.clone(), now)
         }
     }
 

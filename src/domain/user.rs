@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone, Username};
-use crate::domain::id::UserId;
+use crate::domain::id::{UserId, random_number};
 use crate::domain::secret::Secret;
 
 /// One user as stored.
@@ -66,17 +66,45 @@ pub struct User {
 }
 
 impl User {
+    /// A new account that nothing is known of but its address: unfinished, and without a password.
+    #[must_use]
+    pub fn new(email: Email, mut roles: Vec<Role>, now: Time) -> Self {
+        roles.sort();
+        roles.dedup();
+        Self {
+            id: UserId::random(),
+            number: random_number(),
+            email,
+            email_verified: false,
+            pending_email: None,
+            username: None,
+            phone: None,
+            phone_verified: false,
+            pending_phone: None,
+            first_name: None,
+            last_name: None,
+            password_hash: None,
+            password_changed_at: None,
+            must_change_password: false,
+            lock: None,
+            auth_epoch: 1,
+            device_epoch: 1,
+            claims_version: 1,
+            completed_at: None,
+            timezone: None,
+            locale: None,
+            metadata: "{}".to_owned(),
+            metadata_admin: "{}".to_owned(),
+            roles,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Whether sessions of this user may exist and be refreshed.
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.lock.is_none()
-    }
-
-    /// The address messages greet: the name, else what is left.
-    #[must_use]
-    pub fn display_name(&self) -> &str {
-        let named = self.first_name.as_deref().or(self.username.as_ref().map(Username::as_str));
-        named.unwrap_or_else(|| self.email.as_str())
     }
 }
 
@@ -146,33 +174,12 @@ pub(crate) mod tests_support {
 
     /// The user of every unit test.
     pub(crate) fn ada() -> User {
+        let at = Time::from_secs(1);
+        let roles = vec!["user".parse().unwrap()];
         User {
-            id: UserId::random(),
-            number: 1,
-            email: "ada@example.com".parse().unwrap(),
             email_verified: true,
-            pending_email: None,
-            username: None,
-            phone: None,
-            phone_verified: false,
-            pending_phone: None,
-            first_name: None,
-            last_name: None,
-            password_hash: None,
-            password_changed_at: None,
-            must_change_password: false,
-            lock: None,
-            auth_epoch: 1,
-            device_epoch: 1,
-            claims_version: 1,
-            completed_at: Some(Time::from_secs(1)),
-            timezone: None,
-            locale: None,
-            metadata: "{}".to_owned(),
-            metadata_admin: "{}".to_owned(),
-            roles: vec!["user".parse().unwrap()],
-            created_at: Time::from_secs(1),
-            updated_at: Time::from_secs(1),
+            completed_at: Some(at),
+            ..User::new("ada@example.com".parse().unwrap(), roles, at)
         }
     }
 }
