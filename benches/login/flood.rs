@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::support::{Nauth, PASSWORD, Timed, ms, percentile};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const CALIBRATION: Duration = Duration::from_secs(5);
@@ -22,11 +22,20 @@ pub(super) async fn run() {
     let mut before = proxied(&nauth, &token, CALIBRATION).await;
     println!("proxied, idle:   p50 {}, p99 {}", ms(percentile(&mut before, 0.5)), ms(percentile(&mut before, 0.99)));
 
+    // What as many requests cost by themselves, without a password being hashed.
+    let idle = tokio::spawn({
+        let (nauth, token) = (nauth.clone(), token.clone());
+        async move { proxied(&nauth, &token, CALIBRATION).await }
+    });
+    flood(&nauth, capacity * 2.0, CALIBRATION, &json!({ "identifier": 1 })).await;
+    let mut busy = idle.await.expect("it ends");
+    println!("proxied, busy:   p50 {}, p99 {}", ms(percentile(&mut busy, 0.5)), ms(percentile(&mut busy, 0.99)));
+
     let proxied = tokio::spawn({
         let (nauth, token) = (nauth.clone(), token.clone());
         async move { proxied(&nauth, &token, FLOOD).await }
     });
-    let (answers, peak) = flood(&nauth, capacity * 2.0).await;
+    let (answers, peak) = flood(&nauth, capacity * 2.0, FLOOD, &right()).await;
     let mut meanwhile = proxied.await.expect("it ends");
 
     report(&answers);
@@ -55,8 +64,8 @@ fn report(answers: &[Timed]) {
     }
 }
 
-async fn login(nauth: &Nauth) -> Timed {
-    nauth.post("/auth/login", &json!({ "identifier": "ada@example.com", "password": PASSWORD })).await
+fn right() -> Value {
+    json!({ "identifier": "ada@example.com", "password": PASSWORD })
 }
 
 /// Logins in a second when a few clients log in one after the other.
@@ -68,7 +77,7 @@ async fn capacity(nauth: &Arc<Nauth>) -> f64 {
         clients.spawn(async move {
             let mut count = 0_u32;
             while begun.elapsed() < CALIBRATION {
-                assert_eq!(login(&nauth).await.status, 200);
+                assert_eq!(nauth.post("/auth/login", &right()).await.status, 200);
                 count += 1;
             }
             count
@@ -79,15 +88,15 @@ async fn capacity(nauth: &Arc<Nauth>) -> f64 {
 }
 
 /// Logins at a fixed rate, whatever becomes of them; and the most memory in use meanwhile, in MiB.
-async fn flood(nauth: &Arc<Nauth>, rate: f64) -> (Vec<Timed>, f64) {
+async fn flood(nauth: &Arc<Nauth>, rate: f64, span: Duration, body: &Value) -> (Vec<Timed>, f64) {
     let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
     let (begun, mut peak) = (Instant::now(), 0.0_f64);
     let mut logins = JoinSet::new();
-    while begun.elapsed() < FLOOD {
+    while begun.elapsed() < span {
         tick.tick().await;
-        let nauth = nauth.clone();
+        let (nauth, body) = (nauth.clone(), body.clone());
         peak = peak.max(nauth.memory());
-        logins.spawn(async move { login(&nauth).await });
+        logins.spawn(async move { nauth.post("/auth/login", &body).await });
     }
     (logins.join_all().await, peak)
 }

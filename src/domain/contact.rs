@@ -187,8 +187,19 @@ impl Identifier {
     }
 }
 
+/// The one form of what was typed: NFKC, lower case, without spaces around. Each of the three can
+/// undo another (NFKC makes spaces of some marks), so they are repeated until nothing changes.
 fn normalise(text: &str) -> String {
-    text.trim().nfkc().collect::<String>().to_lowercase()
+    let once = |text: &str| text.trim().nfkc().collect::<String>().to_lowercase();
+    let mut normal = once(text);
+    for _ in 0..4 {
+        let again = once(&normal);
+        if again == normal {
+            break;
+        }
+        normal = again;
+    }
+    normal
 }
 
 /// The text is not a valid address or name of this kind.
@@ -199,6 +210,14 @@ pub struct InvalidContact;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_its_one_form_stays_so() {
+        for text in ["\u{37a}\u{5fa}\u{37a} \0", " \u{130}stanbul@Example.com ", "\u{1d2c}da", "\u{3f4}x"] {
+            let once = normalise(text);
+            assert_eq!(normalise(&once), once, "{text:?}");
+        }
+    }
 
     #[test]
     fn emails_are_normalised_and_checked() {
