@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::api::tests_support::{Answer, ORIGIN, PASSWORD, TestNauth, bearer, credentials, post, request, settings};
+use crate::auth::import::{ImportedUser, Writing};
 use crate::config::settings::{ContactChange, OnSessionLimit, Settings, TrustRule, VerificationMethod};
+use crate::password_hash::imported::ImportedHash;
 
 const ADA: &str = "ada@example.com";
 const NEXT: &str = "another walk by the sea";
@@ -442,4 +444,46 @@ async fn signup_is_open_to_whom_the_settings_say() {
     signup(&nauth, "carol@example.com", Some(code.expose())).await.refuses(400, "SIGNUP_NOT_ALLOWED");
     signup(&nauth, "bob@example.com", Some(code.expose())).await.expect(201);
     signup(&nauth, "bob@example.com", Some(code.expose())).await.refuses(400, "SIGNUP_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn a_hash_of_another_system_gives_way_to_our_own_at_the_first_login() {
+    let nauth = nauth(|_| {}).await;
+    let typed = "correct horse battery";
+    let hashes = [
+        "$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va",
+        "{SSHA}+zgJCcduvLFhD+Rk7/v3C0FqyKpzYWx0c2FsdA==",
+    ];
+    for (n, hash) in hashes.into_iter().enumerate() {
+        let email = format!("user{n}@example.com");
+        let user = ImportedUser {
+            id: None,
+            email: email.parse().unwrap(),
+            email_verified: true,
+            username: None,
+            phone: None,
+            phone_verified: false,
+            first_name: None,
+            last_name: None,
+            password: Some(ImportedHash::parse(hash).unwrap()),
+            roles: vec![],
+            metadata: serde_json::Map::new(),
+            created_at: None,
+            must_change_password: false,
+            locale: None,
+            timezone: None,
+        };
+        assert_eq!(nauth.auth.import(&[user], Writing::Store).await.unwrap(), [Ok(())]);
+        let stored = async || nauth.auth.find_user(&email).await.unwrap().password_hash.unwrap().expose().clone();
+        assert!(!stored().await.starts_with("$argon2id$"), "{hash}");
+
+        nauth.login(&email, "a wrong guess").await.refuses(401, "AUTH_INVALID_CREDENTIALS");
+        assert!(!stored().await.starts_with("$argon2id$"), "{hash}");
+        nauth.login(&email, typed).await.expect(200);
+
+        let ours = stored().await;
+        assert!(ours.starts_with("$argon2id$"), "{ours}");
+        nauth.login(&email, typed).await.expect(200);
+        assert_eq!(stored().await, ours, "once is enough");
+    }
 }

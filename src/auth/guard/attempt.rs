@@ -79,11 +79,15 @@ impl Auth {
         let give_up = tokio::time::Instant::now() + patience;
         let mut attempt = Attempt { auth: self.clone(), held: Vec::with_capacity(counters.len()) };
         for held in counters {
-            match self.reserve(&held, give_up).await? {
-                Ok(()) => attempt.held.push(held),
-                Err(retry_after) => {
+            match self.reserve(&held, give_up).await {
+                Ok(Ok(())) => attempt.held.push(held),
+                Ok(Err(retry_after)) => {
                     attempt.undecided().await;
                     return Ok(Err(retry_after));
+                }
+                Err(error) => {
+                    attempt.undecided().await;
+                    return Err(error);
                 }
             }
         }
