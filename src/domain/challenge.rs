@@ -181,6 +181,42 @@ mod tests {
         }
     }
 
+    /// Does what a step asks.
+    fn done(step: &Step, user: &mut User) {
+        match step {
+            Step::ChangePassword => user.must_change_password = false,
+            Step::VerifyEmail { email } => {
+                assert_eq!(*email, user.email);
+                user.email_verified = true;
+            }
+            Step::CollectPhone => user.phone = Some("+41791234567".parse().unwrap()),
+            Step::VerifyPhone { phone } => {
+                assert_eq!(Some(phone), user.phone.as_ref());
+                user.phone_verified = true;
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// Whoever does what is asked gets in, and nothing is asked twice.
+        #[test]
+        fn every_chain_ends(facts: [bool; 4], verify_email: bool, verify_phone: bool) {
+            let [must_change_password, email_verified, has_phone, phone_verified] = facts;
+            let phone = has_phone.then(|| "+41790000000".parse().unwrap());
+            let phone_verified = has_phone && phone_verified;
+            let mut user = User { email_verified, phone, phone_verified, must_change_password, ..ada() };
+            let policy = Policy { verify_email, verify_phone };
+            let mut asked = Vec::new();
+            while let Some(step) = next_step(&Facts { user: &user }, &policy) {
+                let name = format!("{step:?}");
+                proptest::prop_assert!(!asked.contains(&name), "{name} twice");
+                asked.push(name);
+                done(&step, &mut user);
+            }
+            proptest::prop_assert!(asked.len() <= 4, "{asked:?}");
+        }
+    }
+
     #[test]
     fn stored_names_are_read_back() {
         for kind in StepKind::ALL {

@@ -4,6 +4,12 @@
 
 mod parsers;
 
+use nauth::auth::operator::NewUser;
+use nauth::auth::{Client, Login, Outcome};
+use nauth::domain::contact::Identifier;
+use nauth::domain::context::RequestContext;
+use nauth::domain::secret::Secret;
+use nauth::domain::session::Delivery;
 use proptest::prelude::*;
 
 /// Text that looks like what each parser expects, as far as chance allows.
@@ -54,6 +60,50 @@ fn no_bytes_at_all_are_too_much() {
         });
         held.unwrap_or_else(|failure| panic!("{name}: {failure}"));
     }
+}
+
+#[test]
+fn a_token_changed_in_one_place_is_none() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let auth = parsers::auth();
+    let grant = runtime.block_on(async {
+        let (email, password) = ("ada@example.com".parse().unwrap(), Secret::new("a long walk by the sea".to_owned()));
+        let new = NewUser {
+            email,
+            username: None,
+            phone: None,
+            password: password.clone(),
+            must_change_password: false,
+            roles: vec![],
+        };
+        auth.create_user(new).await.unwrap();
+        let login = Login {
+            identifier: Identifier::read("ada@example.com"),
+            password,
+            renews: None,
+            client: Client::new("nauth", Delivery::Json),
+        };
+        match auth.login(login, &RequestContext::local()).await.unwrap() {
+            Outcome::Authenticated(grant) => grant,
+            Outcome::Challenged(challenged) => panic!("{challenged:?}"),
+        }
+    });
+    let (access, refresh) = (grant.tokens.access.expose().clone(), grant.tokens.refresh.expose().clone());
+    assert!(auth.verifier().verify(&access).is_ok() && auth.verifier().verify_refresh(&refresh).is_ok());
+    // Nor is one in the place of the other.
+    assert!(auth.verifier().verify(&refresh).is_err() && auth.verifier().verify_refresh(&access).is_err());
+
+    let changes = (any::<prop::sample::Index>(), "[A-Za-z0-9_.=-]{0,2}", any::<bool>());
+    let held = runner(2_000).run(&changes, |(at, put, of_access)| {
+        let token = if of_access { &access } else { &refresh };
+        let at = at.index(token.len());
+        let changed = format!("{}{put}{}", &token[..at], &token[at + 1..]);
+        prop_assume!(changed != *token);
+        let verifier = auth.verifier();
+        prop_assert!(verifier.verify(&changed).is_err() && verifier.verify_refresh(&changed).is_err(), "{changed}");
+        Ok(())
+    });
+    held.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 fn runner(cases: u32) -> proptest::test_runner::TestRunner {
