@@ -141,6 +141,35 @@ fn included_files_are_merged() {
 }
 
 #[test]
+fn ways_out_of_the_house_must_lead_somewhere() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let production = "[server]\npublic_url = \"https://app.example.com\"\n[email]\nprovider = \"smtp\"\n";
+    let webhook = |lines: &str| format!("[[webhooks]]\nname = \"crm\"\nevents = [\"user.created\"]\n{lines}\n");
+    let good = format!("url = \"https://hooks.example.com/\"\nsecret = \"{secret}\"");
+    let plain = format!("url = \"http://hooks.example.com/\"\nsecret = \"{secret}\"");
+    let cases = [
+        (webhook("url = \"https://hooks.example.com/\"\nsecret = \"short\""), "must have 32 characters or more"),
+        (webhook(&format!("url = \"hooks\"\nsecret = \"{secret}\"")), "`hooks` is not a URL"),
+        (webhook(&good) + &webhook(&good), "there are two webhooks `crm`"),
+        (webhook(&good).replace("user.created", "user.crated"), "user.crated"),
+        (format!("{production}{}", webhook(&plain)), "would carry secrets in the clear"),
+        (format!("[[hooks]]\nevent = \"signup.pre\"\n{good}\ntimeout = \"1m\"\n"), "is at most 30s"),
+        (format!("{production}[signup]\nverification_method = \"both\"\n"), "there is no service for text messages"),
+        ("[sms]\nprovider = \"twilio\"\n".to_owned(), "Twilio needs a sender"),
+        ("[sms]\nprovider = \"twilio\"\nfrom = \"0791234567\"\n".to_owned(), "is not a phone number"),
+        ("[sms]\nprovider = \"webhook\"\n".to_owned(), "is not a URL"),
+        ("[email]\nprovider = \"file\"\n".to_owned(), "file mail needs a directory"),
+        ("[email]\ndefault_timezone = \"Mars/Olympus\"\n".to_owned(), "is not a time zone"),
+        ("[email.vars]\nlogo_url = \"javascript:x\"\n".to_owned(), "is not a web address"),
+    ];
+    for (text, expected) in cases {
+        let found = messages(&format!("{text}{SMALL}"));
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+    assert!(load_text(&format!("{}{SMALL}", webhook(&good))).is_ok());
+}
+
+#[test]
 fn contradictions_are_refused() {
     let production = "[server]\npublic_url = \"https://app.example.com\"\n[email]\nprovider = \"smtp\"\n";
     let cases = [
