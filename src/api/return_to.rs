@@ -26,7 +26,10 @@ pub fn safe(return_to: &str, own_origin: &str, listed: &[String]) -> Option<Stri
     }
     let origin = url.origin().ascii_serialization();
     if origin == base.origin().ascii_serialization() {
-        return return_to.starts_with('/').then(|| path_of(&url));
+        let path = path_of(&url);
+        // `/.//host` is a path of ours, but what is left of it without the dot is a URL of another host.
+        let stays = return_to.starts_with('/') && base.join(&path).is_ok_and(|again| again == url);
+        return stays.then_some(path);
     }
     listed.contains(&origin).then(|| url.to_string())
 }
@@ -56,6 +59,9 @@ mod tests {
     fn only_our_own_paths_and_listed_origins_are_safe() {
         let listed = ["https://other.example.com".to_owned()];
         let cases = [
+            ("/.//evil.example", None),
+            ("/a/..//evil.example", None),
+            ("/.//evil.example/..//x", None),
             ("/", Some("/")),
             ("/a/b?x=1#y", Some("/a/b?x=1#y")),
             ("https://other.example.com/x", Some("https://other.example.com/x")),

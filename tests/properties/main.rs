@@ -26,7 +26,7 @@ fn nearly_right(name: &str) -> BoxedStrategy<Vec<u8>> {
             r#"\{("(email|password|identifier|code|session|type|phone|username|newPassword|oldPassword|metadata|refreshToken|firstName|locale|timezone)": ?("[a-zA-Z0-9@.+é \\/-]{0,24}"|null|true|[0-9]{1,9}|\{\}|\[\]),? ?){0,6}\}"#
         }
         "return_to_page" => {
-            r"(https?:|javascript:|data:)?[/\\]{0,3}(app\.example\.com|other\.example\.com:8443|evil\.example)?(@evil\.example)?[a-z0-9/.?#%&=:@]{0,20}"
+            r"(https?:|javascript:|data:)?[/\\]{0,3}(\.{1,2}//?)?(app\.example\.com|other\.example\.com:8443|evil\.example)?(@evil\.example)?[a-z0-9/.?#%&=:@]{0,20}"
         }
         "device_token" => "[0-9a-f]{0,140}",
         "contact" => {
