@@ -43,6 +43,22 @@ async fn one_node_sweeps_and_the_others_do_not() {
 }
 
 #[tokio::test]
+async fn there_is_an_audit_trail_where_it_is_wanted() {
+    let mut settings = settings();
+    settings.audit.queued = false;
+    let kept = TestNauth::start(settings.clone()).await;
+    kept.ada().await;
+    kept.login("ada@example.com", "a wrong guess").await.expect(401);
+    assert_eq!(kept.audit_types().await.last().unwrap(), "LOGIN_FAILED", "written before it was answered");
+
+    settings.audit.enabled = false;
+    let unkept = TestNauth::start(settings).await;
+    unkept.ada().await;
+    unkept.login("ada@example.com", "a wrong guess").await.expect(401);
+    assert_eq!(unkept.audit_types().await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn the_audit_trail_is_kept_as_long_as_the_settings_say() {
     let nauth = TestNauth::start(settings()).await;
     nauth.ada().await;

@@ -192,6 +192,7 @@ fn parts(settings: &Settings, keys: KeyRing, sealer: Arc<Sealer>, store: Store, 
     let metrics = Counts::new();
     let outgoing = Outgoing::new(clock.clone()).unwrap();
     let outlet = Outlet {
+        audit: settings.audit,
         renderer: Renderer::new(&settings.email, &settings.sms).unwrap(),
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),

@@ -18,6 +18,7 @@ use crate::webhooks::Webhooks;
 /// A template of the operator's that is of no use.
 pub(super) fn outlet(settings: &Settings, outgoing: &Outgoing) -> anyhow::Result<Outlet> {
     Ok(Outlet {
+        audit: settings.audit,
         renderer: renderer(settings)?,
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),

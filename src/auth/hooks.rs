@@ -67,7 +67,7 @@ impl Auth {
             Verdict::Allow(changes) => changes,
             Verdict::Deny { message } => {
                 let failed = Event::LoginFailed { user: Some(user.id), reason: LoginFailure::Denied };
-                self.parts.events.record(&failed, ctx);
+                self.parts.events.record(&failed, ctx).await;
                 return Err(Error::LoginDenied {
                     message: message.unwrap_or_else(|| "Logging in was refused".to_owned()),
                 });

@@ -50,7 +50,7 @@ impl Auth {
                     (None, true) => LoginFailure::UnknownUser,
                     (None, false) => LoginFailure::IdentifierKind,
                 };
-                return Err(self.refuse(other.as_ref(), reason, ctx));
+                return Err(self.refuse(other.as_ref(), reason, ctx).await);
             }
         };
         let entered = self.enter(user, better, input, ctx).await;
@@ -73,7 +73,7 @@ impl Auth {
         let user = Self::upgrade_hash(&mut change, user, better).await?;
         let user = self.unlock_in_time(&mut change, user).await?;
         if let Err(locked) = self.refuse_locked(&user) {
-            self.refuse(Some(&user), LoginFailure::AccountLocked, ctx);
+            self.refuse(Some(&user), LoginFailure::AccountLocked, ctx).await;
             return Err(locked);
         }
         let user = self.expire_password(&mut change, user).await?;
@@ -91,7 +91,7 @@ impl Auth {
         let device = self.device_of(user, ctx).await?;
         let reserved = self.begin_login(identifier.as_str(), user, device, ctx).await;
         if matches!(reserved, Err(Error::RateLimited { .. })) {
-            self.parts.events.record(&Event::LoginBlocked { user: user.map(|user| user.id) }, ctx);
+            self.parts.events.record(&Event::LoginBlocked { user: user.map(|user| user.id) }, ctx).await;
         }
         Ok((reserved?, Asker { ip: ctx.ip, known_device: device.is_some() }))
     }
@@ -123,8 +123,8 @@ impl Auth {
         }
     }
 
-    fn refuse(&self, user: Option<&User>, reason: LoginFailure, ctx: &RequestContext) -> Error {
-        self.parts.events.record(&Event::LoginFailed { user: user.map(|user| user.id), reason }, ctx);
+    async fn refuse(&self, user: Option<&User>, reason: LoginFailure, ctx: &RequestContext) -> Error {
+        self.parts.events.record(&Event::LoginFailed { user: user.map(|user| user.id), reason }, ctx).await;
         Error::InvalidCredentials
     }
 
@@ -196,7 +196,7 @@ impl Auth {
             }
             Ok(Verified::No) => {
                 attempt.failed(Some(user.id), ctx).await;
-                Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx))
+                Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx).await)
             }
             Err(busy) => {
                 attempt.undecided().await;

@@ -128,11 +128,11 @@ impl Auth {
                 return Err(self.end_family(&session, ctx).await?);
             }
             if !ctx.resembles(&seen.prefix, &seen.user_agent) {
-                self.note_foreign(&session, false, ctx);
+                self.note_foreign(&session, false, ctx).await;
                 return Err(Error::TokenInvalid("Invalid refresh token"));
             }
         } else if !ctx.resembles(&address_prefix_of(&session), &session.user_agent) {
-            self.note_foreign(&session, true, ctx);
+            self.note_foreign(&session, true, ctx).await;
         }
         self.remember_expiry(&session, now).await?;
         let grant = self.grant(user, session, now)?;
@@ -149,9 +149,9 @@ impl Auth {
         if alive { Ok(()) } else { Err(Error::SessionNotFound("Session has been revoked")) }
     }
 
-    fn note_foreign(&self, session: &Session, answered: bool, ctx: &RequestContext) {
+    async fn note_foreign(&self, session: &Session, answered: bool, ctx: &RequestContext) {
         let event = Event::ForeignRefresh { user: session.user, session: session.id, answered };
-        self.parts.events.record(&event, ctx);
+        self.parts.events.record(&event, ctx).await;
     }
 
     /// Ends the session and everything derived from it; answers the error for whoever came.

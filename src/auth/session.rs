@@ -126,7 +126,7 @@ impl Auth {
 
     /// Notes that one request carried cookies of more than one session.
     pub fn note_conflict(&self, named: Option<NamedSession>, ctx: &RequestContext) {
-        self.parts.events.record(&Event::CredentialConflict { user: named.map(|named| named.user) }, ctx);
+        self.parts.events.record_soon(&Event::CredentialConflict { user: named.map(|named| named.user) }, ctx);
     }
 
     /// A CSRF token for this session: `<random>.<HMAC(session, random)>`, good as long as the session

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Wake;
 use crate::revocation::Revocations;
 use crate::sealing::Sealer;
+use crate::store::audit::AuditRow;
 use crate::store::revocations::Revocation;
 use crate::store::{Store, StoreError, Tx};
 
@@ -139,10 +140,10 @@ impl Events {
     pub async fn commit(&self, change: Change, ctx: &RequestContext) -> Result<(), Error> {
         let Change { mut tx, events, messages, revocations } = change;
         let now = self.parts.clock.now();
-        for row in events.iter().filter_map(audit::row) {
+        let outlet = self.parts.outlet.load();
+        for row in events.iter().filter_map(audit::row).filter(|_| outlet.audit.enabled) {
             audit::insert(&mut tx, &row, ctx, now).await?;
         }
-        let outlet = self.parts.outlet.load();
         let mut waiting = outlet.tell_users(&mut tx, &self.parts.sealer, &messages, now).await?;
         waiting += outlet.tell_webhooks(&mut tx, &self.parts.sealer, &events, ctx, now).await?;
         let mut revoked = Vec::new();
@@ -165,11 +166,32 @@ impl Events {
         Ok(())
     }
 
-    /// Says that something happened that changed nothing. Never waits; what does not fit is counted.
-    pub fn record(&self, event: &Event, ctx: &RequestContext) {
+    /// Says that something happened that changed nothing. Waits for its entry only where the settings
+    /// say so; an entry that cannot be written is counted.
+    pub async fn record(&self, event: &Event, ctx: &RequestContext) {
+        let audit = self.parts.outlet.load().audit;
+        if audit.queued || !audit.enabled {
+            return self.record_soon(event, ctx);
+        }
         observe::observe(event, &self.parts.metrics);
-        if let Some(row) = audit::row(event) {
+        let Some(row) = audit::row(event) else { return };
+        if let Err(error) = self.write(&row, ctx).await {
+            tracing::error!(error = %crate::logging::chain(&error), "an audit entry is lost");
+            self.parts.metrics.audit_dropped(1);
+        }
+    }
+
+    /// The same, and never waits.
+    pub fn record_soon(&self, event: &Event, ctx: &RequestContext) {
+        observe::observe(event, &self.parts.metrics);
+        if let Some(row) = audit::row(event).filter(|_| self.parts.outlet.load().audit.enabled) {
             self.parts.recorder.push(row, ctx, self.parts.clock.now(), &self.parts.metrics);
         }
+    }
+
+    async fn write(&self, row: &AuditRow, ctx: &RequestContext) -> Result<(), StoreError> {
+        let mut tx = self.parts.store.begin().await?;
+        audit::insert(&mut tx, row, ctx, self.parts.clock.now()).await?;
+        tx.commit().await
     }
 }

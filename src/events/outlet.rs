@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::settings::Notifications;
+use crate::config::settings::{Audit, Notifications};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -25,6 +25,8 @@ const EVENT_TTL: Duration = Duration::from_hours(7 * 24);
 /// Who is told, and in which words. Replaced as a whole by a reload.
 #[derive(Debug)]
 pub struct Outlet {
+    /// What is kept.
+    pub audit: Audit,
     /// Turns messages into text.
     pub renderer: Renderer,
     /// Which messages are wanted.

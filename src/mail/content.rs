@@ -200,11 +200,10 @@ impl Content {
             | Self::PasswordReset(_)
             | Self::AdminPasswordReset(_)
             | Self::AccountExists => return true,
-            // Their switches come with the factors they speak of.
-            Self::RiskAlert { .. }
-            | Self::MfaEnabled { .. }
-            | Self::MfaDeviceRemoved { .. }
-            | Self::MfaMethodAdded { .. } => true,
+            Self::RiskAlert { .. } => switches.adaptive_risk,
+            Self::MfaEnabled { .. } => switches.mfa_enabled,
+            Self::MfaDeviceRemoved { .. } => switches.mfa_device_removed,
+            Self::MfaMethodAdded { .. } => switches.mfa_method_added,
             Self::Welcome => switches.welcome,
             Self::PasswordChanged { .. } => switches.password_changed,
             Self::NewDevice { .. } => switches.new_device,

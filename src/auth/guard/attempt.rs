@@ -60,7 +60,7 @@ impl Attempt {
             // One that cannot be told stays under way, and fails when its time is over.
             let was_the_last = self.auth.parts.transient.fail(key, rule).await.unwrap_or(false);
             if let (true, Some(scope)) = (was_the_last, *scope) {
-                self.auth.parts.events.record(&Event::LockoutTriggered { user, scope }, ctx);
+                self.auth.parts.events.record(&Event::LockoutTriggered { user, scope }, ctx).await;
             }
         }
     }

@@ -46,7 +46,7 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Vec<Held> {
         let rules = &self.settings.lockout;
-        if !rules.enabled {
+        if !rules.enabled || !rules.count_passwords {
             return Vec::new();
         }
         // An account is one whichever of its identifiers is tried.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::reader::Section;
+use crate::config::reader::{Section, pick};
 use crate::config::sections::server::{network, number};
 use crate::config::settings::{DelayRule, LockRule, Lockout, RateLimits, Window};
 
@@ -10,8 +10,9 @@ pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
     let mut s = root.section("lockout");
     let lockout = Lockout {
         enabled: s.boolean("enabled", true, "Whether failed logins cause anything."),
-        ip: lock(&mut s, "ip", 20, "Failed logins of one address"),
-        account_ip: lock(&mut s, "account_ip", 5, "Failed logins of one address with one account"),
+        count_passwords: counted(&mut s),
+        ip: lock(&mut s, "ip", 20),
+        account_ip: lock(&mut s, "account_ip", 5),
         account: delay(&mut s),
         reset_on_success: s.boolean(
             "reset_on_success",
@@ -33,7 +34,14 @@ pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
     lockout
 }
 
-fn lock(parent: &mut Section<'_>, key: &'static str, max: i64, _what: &'static str) -> LockRule {
+fn counted(s: &mut Section<'_>) -> bool {
+    let kinds = [("password", true), ("mfa", false)];
+    let doc = "What counts when it is wrong: `password`, `mfa` (second factors).";
+    let counted = s.list("count", "[\"password\", \"mfa\"]", doc, |text| pick(text, &kinds));
+    counted.is_none_or(|kinds| kinds.contains(&true))
+}
+
+fn lock(parent: &mut Section<'_>, key: &'static str, max: i64) -> LockRule {
     let mut s = parent.section(key);
     let rule = LockRule {
         max: number(s.integer("max", max, 1..=1_000_000, "Failures.")),

@@ -142,6 +142,10 @@ pub(super) fn notifications(root: &mut Section<'_>) -> Notifications {
         email_changed_new: s.boolean("email_changed_new", true, "To the new address when it is in force."),
         phone_changed: s.boolean("phone_changed", true, "Another phone number is in force."),
         new_device: s.boolean("new_device", false, "A login from a device the account was not used on before."),
+        mfa_enabled: s.boolean("mfa_enabled", true, "The first factor beside the password."),
+        mfa_method_added: s.boolean("mfa_method_added", true, "A further factor."),
+        mfa_device_removed: s.boolean("mfa_device_removed", true, "A factor is gone."),
+        adaptive_risk: s.boolean("adaptive_risk", true, "A login looked unusual."),
     };
     s.finish();
     notifications

@@ -190,7 +190,11 @@ pub(super) fn log(root: &mut Section<'_>) -> Log {
 
 pub(super) fn audit(root: &mut Section<'_>) -> Audit {
     let mut s = root.section("audit");
+    let doc = "Whether entries of what changed nothing, such as failed logins, go through a bounded queue. Else each is \
+               written before its answer, which a flood of guesses then waits for.";
     let audit = Audit {
+        enabled: s.boolean("enabled", true, "Whether there is an audit trail."),
+        queued: s.boolean("async", true, doc),
         retention: s.lasting("retention", "400d", "How long entries of the audit trail are kept."),
         login_attempt_retention: s.lasting(
             "login_attempt_retention",

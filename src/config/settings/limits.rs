@@ -11,6 +11,8 @@ use crate::config::settings::Window;
 pub struct Lockout {
     /// Whether they cause anything.
     pub enabled: bool,
+    /// Whether wrong passwords count.
+    pub count_passwords: bool,
     /// Failures of one client address.
     pub ip: LockRule,
     /// Failures of one client address with one account.

@@ -121,6 +121,14 @@ pub struct Notifications {
     pub email_changed_new: bool,
     /// Another phone number is in force.
     pub phone_changed: bool,
+    /// The first factor beside the password.
+    pub mfa_enabled: bool,
+    /// A further factor.
+    pub mfa_method_added: bool,
+    /// A factor is gone.
+    pub mfa_device_removed: bool,
+    /// A login looked unusual.
+    pub adaptive_risk: bool,
 }
 
 /// `[sms]`

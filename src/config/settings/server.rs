@@ -170,6 +170,11 @@ pub struct Metrics {
 /// `[audit]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Audit {
+    /// Whether there is an audit trail.
+    pub enabled: bool,
+    /// Whether what belongs to no change, such as a failed login, is written by a bounded queue
+    /// instead of before its answer.
+    pub queued: bool,
     /// How long entries are kept.
     pub retention: Duration,
     /// How long logins, good and bad, are kept.
