@@ -151,4 +151,4 @@ pub fn authority(route: &Route, token: &AccessToken, freshness: Freshness, max_s
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,7 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::without_own;
 use crate::gateway::identity;
 use crate::gateway::respond::REQUEST_ID;
+use crate::gateway::rewrite;
 use crate::revocation::Standing;
 
 /// Caches between us and the browser must not keep what carries a session.
@@ -29,6 +30,9 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
         }
         for (name, value) in &route.set_request_headers {
             let _ = upstream.insert_header(name.clone(), value.clone());
+        }
+        if let Some(target) = ctx.target.as_ref().and_then(|asked| rewrite::target(route, asked)) {
+            let _ = upstream.set_raw_path(target.as_bytes());
         }
     }
     if let (Some(client), true) = (&ctx.client, gateway.forwarded_headers) {
@@ -71,6 +75,9 @@ pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
     if let Some((route, _)) = &ctx.route {
         for name in &route.remove_response_headers {
             response.remove_header(name);
+        }
+        if let Some(value) = &route.cache_control {
+            let _ = response.insert_header(header::CACHE_CONTROL, value.clone());
         }
         for (name, value) in &route.set_response_headers {
             let _ = response.insert_header(name.clone(), value.clone());

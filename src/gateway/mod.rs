@@ -22,6 +22,7 @@ pub mod inflight;
 pub mod listeners;
 pub mod refresh;
 pub mod respond;
+pub mod rewrite;
 pub mod routes;
 pub mod runtime;
 pub mod sweeper;

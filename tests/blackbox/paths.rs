@@ -410,3 +410,29 @@ async fn bare_line_feeds_are_forwarded_as_proper_lines_or_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_upstream_gets_the_path_its_route_says() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .route("path = \"/app\"\naccess = \"public\"\nstrip_prefix = true\ncache_control = \"no-store\"")
+        .route("path = \"/api\"\naccess = \"public\"\nrewrite = \"/v1\"")
+        .route("path = \"/\"\naccess = \"public\"");
+    let nauth = Nauth::start(config).await;
+
+    for (asked, reached) in [
+        ("/app/page?x=1", "/page?x=1"),
+        ("/app", "/"),
+        ("/api/users/a%20b", "/v1/users/a%20b"),
+        ("/api", "/v1"),
+        ("/application", "/application"),
+    ] {
+        let answer = nauth.send(&Request::get(asked)).await.expect(200);
+        assert_eq!(Seen::in_answer(&answer).target, reached, "{asked}");
+        let expected = asked.starts_with("/app/").then_some("no-store");
+        if asked != "/app" {
+            assert_eq!(answer.header("cache-control"), expected, "{asked}");
+        }
+    }
+}

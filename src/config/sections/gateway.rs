@@ -215,6 +215,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         s.error("path", message, "write it in canonical form, such as \"/app\" or \"=/app/login\"");
         PathRule::Prefix("/".to_owned())
     });
+    let rewrite = rewrite(&mut s);
     let name = s.optional("name", "Unique; metrics and messages use it. Empty means host and path.");
     let name = name.unwrap_or_else(|| format!("{}{written}", hosts.first().map_or("", String::as_str)));
     let upstream = s.text("upstream", "", "The upstream it goes to.");
@@ -265,6 +266,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
              one of them.",
         ),
         set_request_headers: headers(&mut s, "set_request_headers", "Headers set on the request."),
+        cache_control: cache_control(&mut s),
         set_response_headers: headers(&mut s, "set_response_headers", "Headers set on the answer."),
         remove_response_headers: s
             .list("remove_response_headers", "[]", "Headers removed from the answer.", header_name)
@@ -274,6 +276,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         origin: origin_line,
         hosts,
         path,
+        rewrite,
         upstream,
     };
     if access != Access::Required && (!route.roles.is_empty() || !route.roles_all.is_empty() || route.verified_email) {
@@ -288,6 +291,34 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
     }
     s.finish();
     route
+}
+
+fn rewrite(s: &mut Section<'_>) -> Option<String> {
+    let doc = "Whether the part that `path` names is taken off towards the upstream: `/app/x` of route `/app` becomes \
+               `/x`.";
+    let strips = s.boolean("strip_prefix", false, doc);
+    let doc = "What takes the place of the part that `path` names, towards the upstream: with `/v1`, `/api/x` of route \
+               `/api` becomes `/v1/x`.";
+    let written = s.optional("rewrite", doc);
+    if strips && written.is_some() {
+        s.error("rewrite", "`rewrite` and `strip_prefix` both say what becomes of the path", "remove one of them");
+    }
+    if let Some(Err(message)) = written.as_deref().map(path) {
+        s.error("rewrite", message, "write it in canonical form, such as \"/v1\"");
+        return None;
+    }
+    written.or(strips.then(|| "/".to_owned()))
+}
+
+fn cache_control(s: &mut Section<'_>) -> Option<HeaderValue> {
+    let doc = "`Cache-Control` of the answer, in place of the upstream's. An answer that carries a session is never \
+               cacheable.";
+    let written = s.optional("cache_control", doc)?;
+    let value = HeaderValue::from_str(&written).ok();
+    if value.is_none() {
+        s.error("cache_control", format!("`{written}` cannot be sent"), "plain text such as \"no-store\"");
+    }
+    value
 }
 
 fn roles(s: &mut Section<'_>, key: &'static str, doc: &'static str, known: &BTreeSet<Role>) -> Vec<Role> {

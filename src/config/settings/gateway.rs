@@ -116,6 +116,8 @@ pub struct Route {
     pub hosts: Vec<String>,
     /// What paths it takes.
     pub path: PathRule,
+    /// What takes the place of the part that `path` names, towards the upstream; `None` = it stays.
+    pub rewrite: Option<String>,
     /// Empty = every method.
     pub methods: Vec<Method>,
     /// Where requests go.
@@ -150,6 +152,8 @@ pub struct Route {
     pub on_unauthenticated: OnUnauthenticated,
     /// Set on the request towards the upstream.
     pub set_request_headers: Vec<(HeaderName, HeaderValue)>,
+    /// `Cache-Control` of the answer; `None` = the upstream's.
+    pub cache_control: Option<HeaderValue>,
     /// Set on the answer.
     pub set_response_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removed from the answer.

@@ -7,12 +7,14 @@ use crate::tokens::access::tests_support::token;
 const FRESH: Freshness = Freshness::Polled(Duration::ZERO);
 const MAX_STALE: Duration = Duration::from_mins(1);
 
-fn route(access: Access) -> Route {
+pub(crate) fn route(access: Access) -> Route {
     Route {
         name: "app".to_owned(),
         origin: "nauth.toml:1".to_owned(),
         hosts: Vec::new(),
         path: PathRule::Prefix("/".to_owned()),
+        rewrite: None,
+        cache_control: None,
         methods: Vec::new(),
         upstream: "app".to_owned(),
         access,
