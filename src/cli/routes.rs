@@ -32,6 +32,7 @@ fn specificity(route: &Route) -> (u8, bool, usize) {
     match &route.path {
         PathRule::Exact(path) => (host, true, path.len()),
         PathRule::Prefix(path) => (host, false, path.len()),
+        PathRule::Pattern(_) => (host, false, 0),
     }
 }
 
@@ -40,6 +41,7 @@ fn row(route: &Route) -> [String; COLUMNS] {
     let path = match &route.path {
         PathRule::Exact(path) => format!("={path}"),
         PathRule::Prefix(path) => path.clone(),
+        PathRule::Pattern(pattern) => format!("~{}", pattern.as_str()),
     };
     [
         any(route.hosts.clone()),

@@ -26,6 +26,7 @@ const IDENTITY_HEADERS: [&str; 5] = [
 pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     routes_go_somewhere(root, settings);
     routes_do_not_overlap(root, settings);
+    expressions_are_reached(root, settings);
     identity_headers_are_ours(root, settings);
     whoami_stays_at_home(root, settings);
     login_page_is_reachable(root, settings);
@@ -81,6 +82,17 @@ fn routes_do_not_overlap(root: &Section<'_>, settings: &Settings) {
     }
 }
 
+/// Prefixes win over expressions, so beside `/` on the same hosts an expression is never looked at.
+fn expressions_are_reached(root: &Section<'_>, settings: &Settings) {
+    let is_everything = |route: &&Route| matches!(&route.path, PathRule::Prefix(prefix) if prefix == "/");
+    for route in settings.routes.iter().filter(|route| matches!(route.path, PathRule::Pattern(_))) {
+        let mut wider = settings.routes.iter().map(AsRef::as_ref).filter(is_everything);
+        let Some(other) = wider.find(|other| other.hosts == route.hosts) else { continue };
+        let message = format!("route `{}` is never reached: route `{}` takes every path", route.name, other.name);
+        root.report_in(&route.origin, message, "prefixes win over expressions; give the wider one other prefixes");
+    }
+}
+
 fn share_a_method(a: &Route, b: &Route) -> bool {
     a.methods.is_empty() || b.methods.is_empty() || a.methods.iter().any(|method| b.methods.contains(method))
 }
@@ -127,8 +139,9 @@ fn login_page_is_reachable(root: &Section<'_>, settings: &Settings) {
         .filter(|route| match &route.path {
             PathRule::Exact(exact) => exact == path,
             PathRule::Prefix(prefix) => is_below(path, prefix),
+            PathRule::Pattern(pattern) => pattern.matches(path),
         })
-        .max_by_key(|route| (matches!(route.path, PathRule::Exact(_)), path_text(&route.path).len()));
+        .max_by_key(|route| (rank(&route.path), path_text(&route.path).len()));
     if let Some(route) = longest.filter(|route| route.access == Access::Required) {
         let message = format!("the login page `{login}` lies behind route `{}`, which requires a login", route.name);
         root.report_in(&route.origin, message, "add a public route for it");
@@ -222,9 +235,19 @@ fn shown(duration: Duration) -> String {
     humantime::format_duration(duration).to_string().replace(' ', "")
 }
 
+/// Which kind of path wins over which.
+fn rank(path: &PathRule) -> u8 {
+    match path {
+        PathRule::Exact(_) => 2,
+        PathRule::Prefix(_) => 1,
+        PathRule::Pattern(_) => 0,
+    }
+}
+
 fn path_text(path: &PathRule) -> String {
     match path {
         PathRule::Exact(path) | PathRule::Prefix(path) => path.clone(),
+        PathRule::Pattern(pattern) => format!("~{}", pattern.as_str()),
     }
 }
 

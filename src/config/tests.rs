@@ -185,6 +185,15 @@ fn contradictions_are_refused() {
         ("[[routes]]\npath = \"/auth/x\"\nupstream = \"app\"\n", "which nauth answers itself"),
         ("[[routes]]\nname = \"second\"\npath = \"/\"\nupstream = \"app\"\n", "takes the same requests"),
         ("[[routes]]\npath = \"/admin\"\nupstream = \"app\"\nroles = [\"admn\"]\n", "did you mean `admin`?"),
+        ("[[routes]]\npath = \"~^/x/[0-9]+$\"\nupstream = \"app\"\n", "is never reached: route `/` takes every path"),
+        (
+            "[[routes]]\npath = \"~^/x\"\nhosts = [\"a.example\"]\nupstream = \"app\"\nrewrite = \"/y\"\n",
+            "names no part of",
+        ),
+        (
+            "[[routes]]\npath = \"/x\"\nupstream = \"app\"\nstrip_prefix = true\nrewrite = \"/y\"\n",
+            "both say what becomes",
+        ),
         ("[[routes]]\npath = \"/x\"\nupstream = \"app\"\naccess = \"public\"\nroles = [\"admin\"]\n", "need `access"),
     ];
     for (text, expected) in cases {

@@ -10,7 +10,7 @@ use crate::gateway::canonical::Canonical;
 pub fn target(route: &Route, asked: &Canonical) -> Option<String> {
     let to = route.rewrite.as_deref()?.trim_end_matches('/');
     let rest = match &route.path {
-        PathRule::Exact(_) => "",
+        PathRule::Exact(_) | PathRule::Pattern(_) => "",
         PathRule::Prefix(prefix) => &asked.path()[prefix.trim_end_matches('/').len()..],
     };
     let path = if to.is_empty() && rest.is_empty() { "/" } else { "" };

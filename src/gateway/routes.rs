@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use crate::config::settings::{EncodedSlash, PathRule, Route};
+use crate::config::settings::{EncodedSlash, PathRule, Pattern, Route};
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::hosts::is_below;
 
@@ -91,6 +91,8 @@ struct Paths {
     exact: HashMap<String, Vec<Arc<Route>>>,
     /// Without a trailing slash, so `/` is the empty string.
     prefixes: HashMap<String, Vec<Arc<Route>>>,
+    /// In file order.
+    patterns: Vec<(Pattern, Vec<Arc<Route>>)>,
 }
 
 impl Paths {
@@ -98,6 +100,7 @@ impl Paths {
         let routes = match &route.path {
             PathRule::Exact(path) => self.exact.entry(path.clone()).or_default(),
             PathRule::Prefix(path) => self.prefixes.entry(path.trim_end_matches('/').to_owned()).or_default(),
+            PathRule::Pattern(pattern) => self.matched_by(pattern),
         };
         routes.push(Arc::clone(route));
     }
@@ -111,8 +114,21 @@ impl Paths {
             if let Some(routes) = self.prefixes.get(prefix) {
                 return Some(routes);
             }
-            prefix = &prefix[..prefix.rfind('/')?];
+            match prefix.rfind('/') {
+                Some(slash) => prefix = &prefix[..slash],
+                None => break,
+            }
         }
+        let matching = self.patterns.iter().find(|(pattern, _)| pattern.matches(path));
+        matching.map(|(_, routes)| routes.as_slice())
+    }
+
+    fn matched_by(&mut self, pattern: &Pattern) -> &mut Vec<Arc<Route>> {
+        let at = self.patterns.iter().position(|(known, _)| known == pattern).unwrap_or_else(|| {
+            self.patterns.push((pattern.clone(), Vec::new()));
+            self.patterns.len() - 1
+        });
+        &mut self.patterns[at].1
     }
 }
 

@@ -436,3 +436,27 @@ async fn an_upstream_gets_the_path_its_route_says() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_expression_takes_what_no_path_names() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .route("path = \"~^/reports/[0-9]{4}$\"\naccess = \"public\"\nmethods = [\"GET\"]")
+        .route("path = \"~^/reports/\"\naccess = \"required\"")
+        .route("path = \"/reports/archive\"\naccess = \"public\"");
+    let nauth = Nauth::start(config).await;
+
+    for (path, status) in [
+        ("/reports/2024", 200),
+        ("/reports/2024/secret", 401),
+        ("/reports/%32024", 200),
+        ("/reports/archive/1", 200),
+        ("/reports/20245", 401),
+        ("/reports", 404),
+        ("/elsewhere", 404),
+    ] {
+        nauth.send(&Request::get(path)).await.expect(status);
+    }
+    nauth.send(&Request::post("/reports/2024")).await.expect(405);
+}

@@ -10,7 +10,7 @@ use crate::config::sections::accounts::role;
 use crate::config::sections::server::{network, number, origin};
 use crate::config::settings::{
     Access, Credentials, DeliveryMethod, EncodedSlash, Gateway, HostHeader, Identity, IdentityPreset, IdentityUser,
-    OnUnauthenticated, PathRule, Route, Server, Target, Upstream, WebSocket,
+    OnUnauthenticated, PathRule, Pattern, Route, Server, Target, Upstream, WebSocket,
 };
 use crate::config::tree::{Entry, Value};
 use crate::config::values;
@@ -209,13 +209,17 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
     let origin_line = s.origin();
     let hosts = s.list("hosts", "[]", "Hosts it answers, `*.example.com` among them. Empty means every host.", host);
     let hosts = hosts.unwrap_or_default();
-    let doc = "`\"/x\"`: this path and what is below it. `\"=/x\"`: this path alone. The most specific route wins.";
+    let doc = "`\"/x\"`: this path and what is below it. `\"=/x\"`: this path alone. `\"~^/x\"`: what a regular \
+               expression matches. Exact paths win, then the longest prefix, then the first expression in the file.";
     let written = s.text("path", "/", doc);
     let path = path_rule(&written).unwrap_or_else(|message| {
         s.error("path", message, "write it in canonical form, such as \"/app\" or \"=/app/login\"");
         PathRule::Prefix("/".to_owned())
     });
     let rewrite = rewrite(&mut s);
+    if rewrite.is_some() && matches!(path, PathRule::Pattern(_)) {
+        s.error("path", "an expression names no part of the path to be rewritten", "use a prefix or an exact path");
+    }
     let name = s.optional("name", "Unique; metrics and messages use it. Empty means host and path.");
     let name = name.unwrap_or_else(|| format!("{}{written}", hosts.first().map_or("", String::as_str)));
     let upstream = s.text("upstream", "", "The upstream it goes to.");
@@ -418,8 +422,8 @@ fn host(text: &str) -> Result<String, String> {
 }
 
 fn path_rule(text: &str) -> Result<PathRule, String> {
-    if text.starts_with('~') {
-        return Err("paths are exact or prefixes; patterns are not supported".to_owned());
+    if let Some(pattern) = text.strip_prefix('~') {
+        return Pattern::new(pattern).map(PathRule::Pattern);
     }
     let (exact, rest) = text.strip_prefix('=').map_or((false, text), |rest| (true, rest));
     path(rest)?;
@@ -476,7 +480,10 @@ mod tests {
             ("/%61", None),
             ("/a%2f", None),
             ("/a b", None),
-            ("~^/x$", None),
+            ("~^/x$", Some(PathRule::Pattern(Pattern::new("^/x$").unwrap()))),
+            ("~/x", None),
+            ("~^/x(", None),
+            ("~^/(a{1000}){1000}", None),
         ];
         for (text, expected) in cases {
             assert_eq!(path_rule(text).ok(), expected, "{text}");

@@ -160,14 +160,56 @@ pub struct Route {
     pub remove_response_headers: Vec<HeaderName>,
 }
 
+/// Largest compiled expression, in bytes.
+const MAX_PATTERN: usize = 1 << 20;
+
 /// `routes.path`
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathRule {
     /// `"=/x"`: this path and no other.
     Exact(String),
     /// `"/x"`: this path and what is below it.
     Prefix(String),
+    /// `"~^/x"`: what this expression matches.
+    Pattern(Pattern),
 }
+
+/// A regular expression over paths, in time linear to their length.
+#[derive(Debug, Clone)]
+pub struct Pattern(regex::Regex);
+
+impl Pattern {
+    /// Compiles an expression. It must begin with `^/`, so that it is plain where it matches.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn new(text: &str) -> Result<Self, String> {
+        if !text.starts_with("^/") {
+            return Err(format!("`{text}` must begin with `^/`"));
+        }
+        regex::RegexBuilder::new(text).size_limit(MAX_PATTERN).build().map(Self).map_err(|error| error.to_string())
+    }
+
+    /// As written, without the `~`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether a path in canonical form matches.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        self.0.is_match(path)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Pattern {}
 
 /// `routes.access`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
