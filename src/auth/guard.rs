@@ -57,6 +57,21 @@ impl Auth {
         async move { self.hit(&key, window, |_, _| limit).await }
     }
 
+    /// Counts a request that takes a route, by its user or its client.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when there were too many.
+    pub async fn check_route_rate(
+        &self,
+        route: &str,
+        window: Window,
+        user: Option<UserId>,
+        ctx: &RequestContext,
+    ) -> Result<(), Error> {
+        let whose = user.map_or_else(|| self.client_key(ctx), |user| format!("user/{user}"));
+        self.hit(&key("route", &[route, &whose]), window, |_, _| Limit::Requests).await
+    }
+
     /// Counts a refresh, by its session or its client.
     pub async fn check_refresh_rate(&self, session: Option<SessionId>, ctx: &RequestContext) -> Result<(), Error> {
         let rates = &self.settings.rate_limit;

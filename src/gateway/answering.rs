@@ -19,7 +19,7 @@ use crate::gateway::decide::{self, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::Holder;
 use crate::gateway::routes::Match;
-use crate::gateway::{Gateway, forward, respond, whoami};
+use crate::gateway::{Gateway, forward, respond, rewrite, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
 
@@ -66,9 +66,11 @@ impl Gateway {
                 Access::Public | Access::Optional => Ok(Self::whoami(session, ctx)),
             };
         }
+        check_rate(session, ctx, &route, false).await?;
         if let Some(answer) = self.decide(session, ctx, &route).await? {
             return Ok(Some(answer));
         }
+        check_rate(session, ctx, &route, true).await?;
         Ok(Self::whoami(session, ctx))
     }
 
@@ -212,13 +214,15 @@ impl Gateway {
 
     /// The built-in page, when the route goes there.
     fn whoami(session: &Session, ctx: &RequestContext) -> Option<Response<Bytes>> {
-        let (_, upstream) = ctx.route.as_ref()?;
+        let (route, upstream) = ctx.route.as_ref()?;
         if *upstream.target(ctx.turn, 0) != Target::Whoami {
             return None;
         }
         let mut received = session.req_header().clone();
         forward::prepare(&mut received, ctx);
-        let target = ctx.target.as_ref().map_or("/", |target| target.target());
+        let asked = ctx.target.as_ref()?;
+        let rewritten = rewrite::target(route, asked);
+        let target = rewritten.as_deref().unwrap_or_else(|| asked.target());
         let page = whoami::page(&received.method, target, &received.headers);
         Some(respond::text(page, &ctx.id))
     }
@@ -248,6 +252,18 @@ impl Gateway {
         }
         bridge::answer(session.as_downstream_mut(), answer).await
     }
+}
+
+/// Counts the request where the route bounds them: of an address before anybody is known, of a user after.
+async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_known: bool) -> Result<(), Error> {
+    let Some(rate) = route.rate_limit.filter(|rate| rate.by_user == is_known) else { return Ok(()) };
+    let user = ctx.identity.as_ref().filter(|_| is_known).map(|token| token.user);
+    let client = auth_context(session, ctx);
+    let counted = ctx.runtime.auth.check_route_rate(&route.name, rate.window, user, &client).await;
+    if counted.is_err() {
+        ctx.metrics.decided(Decided::Deny, DecisionReason::Rate);
+    }
+    counted
 }
 
 /// What the route asks of a request whoever sends it.

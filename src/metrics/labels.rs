@@ -94,6 +94,8 @@ label! {
         Role => "role",
         /// The client's address is not on the list.
         Ip => "ip",
+        /// Too many requests.
+        Rate => "rate",
         /// The request is malformed or comes from another site.
         BadRequest => "bad_request",
     }

@@ -200,3 +200,33 @@ async fn reset_code(nauth: &Nauth) -> String {
     nauth.send(&Request::post("/auth/forgot-password").json(&body)).await.expect(200);
     nauth.code_for("ada@example.com").await
 }
+
+#[tokio::test]
+async fn a_route_takes_so_many_requests_of_one_client_or_user() {
+    let config = Config::whoami()
+        .without_verification()
+        .route("path = \"/by-address\"\naccess = \"public\"\nrate_limit = { max = 3, window = \"1m\" }")
+        .route("path = \"/by-user\"\naccess = \"optional\"\nrate_limit = { max = 2, window = \"1m\", key = \"user\" }")
+        .route("path = \"/\"\naccess = \"required\"");
+    let nauth = Nauth::start(unlimited(config)).await;
+    let (ada, bob) = (nauth.signup("ada@example.com").await, nauth.signup("bob@example.com").await);
+
+    for _ in 0..3 {
+        nauth.send(&Request::get("/by-address")).await.expect(200);
+    }
+    let refused = nauth.send(&Request::get("/by-address/x")).await.expect_error(429, "RATE_LIMIT_EXCEEDED");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait) && refused.json()["details"]["retryAfter"] == wait, "{refused}");
+
+    for user in [&ada, &bob] {
+        for _ in 0..2 {
+            nauth.send(&Request::get("/by-user").bearer(&user.access_token)).await.expect(200);
+        }
+        nauth.send(&Request::get("/by-user").bearer(&user.access_token)).await.expect(429);
+    }
+    // Strangers share their address, not somebody's account.
+    nauth.send(&Request::get("/by-user")).await.expect(200);
+    let refusals = nauth.metric("nauth_authz_decisions_total", &["decision=\"deny\"", "reason=\"rate\""]).await;
+    assert!((2.5..3.5).contains(&refusals), "{refusals}");
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+}

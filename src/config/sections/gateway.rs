@@ -10,7 +10,7 @@ use crate::config::sections::accounts::role;
 use crate::config::sections::server::{network, number, origin};
 use crate::config::settings::{
     Access, Credentials, DeliveryMethod, EncodedSlash, Gateway, HostHeader, Identity, IdentityPreset, IdentityUser,
-    OnUnauthenticated, PathRule, Pattern, Route, Server, Target, Upstream, WebSocket,
+    OnUnauthenticated, PathRule, Pattern, Route, RouteRate, Server, Target, Upstream, WebSocket, Window,
 };
 use crate::config::tree::{Entry, Value};
 use crate::config::values;
@@ -249,6 +249,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
             "Whether `%2F` in the path is refused or passed on; it never counts as `/`.",
         ),
         allow_ips: s.list("allow_ips", "[]", "Clients that may. Empty means all.", network).unwrap_or_default(),
+        rate_limit: rate_limit(&mut s),
         timeout: optional_duration(&mut s, context),
         max_body: optional_size(&mut s, context),
         websocket: s.boolean("websocket", false, "Whether WebSockets pass."),
@@ -352,6 +353,18 @@ fn credentials(s: &mut Section<'_>, method: DeliveryMethod) -> Credentials {
         (None, DeliveryMethod::Cookies) => Credentials { session: true, bearer: false },
         (None, DeliveryMethod::Json) => Credentials { session: false, bearer: true },
     }
+}
+
+fn rate_limit(parent: &mut Section<'_>) -> Option<RouteRate> {
+    let mut s = parent.section("rate_limit");
+    let max =
+        number(s.integer("max", 0, 0..=1_000_000_000, "Requests it takes of one client. 0 means as many as come."));
+    let window = Window { max, window: s.lasting("window", "1m", "In how long.") };
+    let doc = "Whose requests count together: those of one user (`user`; whoever is not known counts by address), or of \
+               one address (`ip`).";
+    let by_user = s.choice("key", "ip", &[("ip", false), ("user", true)], doc);
+    s.finish();
+    (max > 0).then_some(RouteRate { window, by_user })
 }
 
 fn optional_duration(s: &mut Section<'_>, context: &RouteContext<'_>) -> Duration {

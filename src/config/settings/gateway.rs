@@ -7,6 +7,7 @@ use http::HeaderValue;
 use http::Method;
 use ipnet::IpNet;
 
+use crate::config::settings::Window;
 use crate::domain::user::Role;
 
 /// `[gateway]`
@@ -138,6 +139,8 @@ pub struct Route {
     pub encoded_slash: EncodedSlash,
     /// Clients that may; empty = all.
     pub allow_ips: Vec<IpNet>,
+    /// How many requests it takes of one client; `None` = as many as come.
+    pub rate_limit: Option<RouteRate>,
     /// The upstream's response head must arrive within this.
     pub timeout: Duration,
     /// Largest request body, bytes; 0 = unlimited.
@@ -158,6 +161,16 @@ pub struct Route {
     pub set_response_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removed from the answer.
     pub remove_response_headers: Vec<HeaderName>,
+}
+
+/// `routes.rate_limit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteRate {
+    /// How many in how long.
+    pub window: Window,
+    /// Whether the requests of one user are counted together, wherever they come from; else those of
+    /// one address. Whoever is not known counts by address.
+    pub by_user: bool,
 }
 
 /// Largest compiled expression, in bytes.

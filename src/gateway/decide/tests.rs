@@ -14,6 +14,7 @@ pub(crate) fn route(access: Access) -> Route {
         hosts: Vec::new(),
         path: PathRule::Prefix("/".to_owned()),
         rewrite: None,
+        rate_limit: None,
         cache_control: None,
         methods: Vec::new(),
         upstream: "app".to_owned(),
