@@ -11,6 +11,9 @@ use crate::gateway::respond::REQUEST_ID;
 use crate::gateway::rewrite;
 use crate::revocation::Standing;
 
+/// Where the app seems to live: what a route takes off the path.
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
 /// Caches between us and the browser must not keep what carries a session.
 const CDN_CACHE: [HeaderName; 2] =
     [HeaderName::from_static("cdn-cache-control"), HeaderName::from_static("surrogate-control")];
@@ -31,7 +34,9 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
         for (name, value) in &route.set_request_headers {
             let _ = upstream.insert_header(name.clone(), value.clone());
         }
-        if let Some(target) = ctx.target.as_ref().and_then(|asked| rewrite::target(route, asked)) {
+        let target = ctx.target.as_ref().and_then(|asked| rewrite::target(route, asked));
+        tell_prefix(upstream, ctx, target.is_some().then(|| rewrite::taken_off(route)).flatten());
+        if let Some(target) = target {
             let _ = upstream.set_raw_path(target.as_bytes());
         }
     }
@@ -53,6 +58,18 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
         for (name, value) in identity::headers(&token.claims, &gateway.identity) {
             let _ = upstream.insert_header(name, value);
         }
+    }
+}
+
+/// Tells the app under which prefix its clients see it. Of strangers nobody believes one.
+fn tell_prefix(upstream: &mut RequestHeader, ctx: &RequestContext, taken_off: Option<&str>) {
+    let is_trusted = ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
+    let before = upstream.headers.get(&FORWARDED_PREFIX).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let before = if is_trusted { before.trim_end_matches('/').to_owned() } else { String::new() };
+    let prefix = before + taken_off.filter(|_| ctx.runtime.settings.gateway.forwarded_headers).unwrap_or("");
+    match HeaderValue::from_str(&prefix) {
+        Ok(prefix) if !prefix.is_empty() => drop(upstream.insert_header(FORWARDED_PREFIX, prefix)),
+        _ => drop(upstream.remove_header(&FORWARDED_PREFIX)),
     }
 }
 

@@ -18,6 +18,15 @@ pub fn target(route: &Route, asked: &Canonical) -> Option<String> {
     Some(format!("{to}{rest}{path}{query}"))
 }
 
+/// The prefix that a route takes off the path, for the app to make links with.
+#[must_use]
+pub fn taken_off(route: &Route) -> Option<&str> {
+    match &route.path {
+        PathRule::Prefix(prefix) if prefix != "/" => Some(prefix),
+        PathRule::Prefix(_) | PathRule::Exact(_) | PathRule::Pattern(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

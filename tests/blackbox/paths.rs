@@ -428,8 +428,12 @@ async fn an_upstream_gets_the_path_its_route_says() {
         ("/api", "/v1"),
         ("/application", "/application"),
     ] {
-        let answer = nauth.send(&Request::get(asked)).await.expect(200);
-        assert_eq!(Seen::in_answer(&answer).target, reached, "{asked}");
+        let answer = nauth.send(&Request::get(asked).header("X-Forwarded-Prefix", "/evil")).await.expect(200);
+        let seen = Seen::in_answer(&answer);
+        assert_eq!(seen.target, reached, "{asked}");
+        let prefix =
+            ["/app", "/api"].into_iter().find(|prefix| asked == *prefix || asked.starts_with(&format!("{prefix}/")));
+        assert_eq!(seen.header("X-Forwarded-Prefix"), prefix, "{asked}");
         let expected = asked.starts_with("/app/").then_some("no-store");
         if asked != "/app" {
             assert_eq!(answer.header("cache-control"), expected, "{asked}");

@@ -300,7 +300,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
 
 fn rewrite(s: &mut Section<'_>) -> Option<String> {
     let doc = "Whether the part that `path` names is taken off towards the upstream: `/app/x` of route `/app` becomes \
-               `/x`.";
+               `/x`, and `X-Forwarded-Prefix` says `/app`.";
     let strips = s.boolean("strip_prefix", false, doc);
     let doc = "What takes the place of the part that `path` names, towards the upstream: with `/v1`, `/api/x` of route \
                `/api` becomes `/v1/x`.";
