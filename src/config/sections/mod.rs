@@ -3,12 +3,15 @@
 mod accounts;
 mod devices;
 mod gateway;
+mod identity;
 mod limits;
 mod messages;
 mod passwords;
 mod recovery;
+mod routes;
 mod server;
 mod tokens;
+mod upstreams;
 mod webhooks;
 
 use std::sync::Arc;
@@ -24,12 +27,12 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let jwt = tokens::jwt(&mut root, &server.public_url);
     let delivery = tokens::delivery(&mut root, &server.public_url, jwt.refresh_ttl);
     let api = accounts::api(&mut root);
-    let upstreams = gateway::upstreams(&mut root);
+    let upstreams = upstreams::upstreams(&mut root);
     let (gateway, default_access) = gateway::gateway(&mut root);
     let roles = accounts::known_roles(&mut root);
     let email = messages::email(&mut root, &server.public_url);
-    let context = gateway::RouteContext { server: &server, method: delivery.method, default_access, roles: &roles };
-    let routes = gateway::routes(&mut root, &context);
+    let context = routes::RouteContext { server: &server, method: delivery.method, default_access, roles: &roles };
+    let routes = routes::routes(&mut root, &context);
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::reader::Section;
-use crate::config::sections::gateway::path;
+use crate::config::sections::routes::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
     ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, HmacAlgorithm, HybridDefault, Jwt,

@@ -6,11 +6,14 @@
 mod accounts;
 mod devices;
 mod gateway;
+mod identity;
 mod limits;
 mod messages;
 mod passwords;
+mod routes;
 mod server;
 mod tokens;
+mod upstreams;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -21,11 +24,14 @@ use std::time::Duration;
 pub use accounts::*;
 pub use devices::*;
 pub use gateway::*;
+pub use identity::*;
 pub use limits::*;
 pub use messages::*;
 pub use passwords::*;
+pub use routes::*;
 pub use server::*;
 pub use tokens::*;
+pub use upstreams::*;
 pub use webhooks::*;
 
 /// All of `nauth.toml`.
