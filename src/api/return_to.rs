@@ -3,6 +3,8 @@
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
+use crate::domain::assurance::StepUp;
+
 /// What must be escaped inside a query value.
 const QUERY_VALUE: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'&').add(b'+').add(b'%').add(b'=').add(b'\'');
@@ -41,6 +43,12 @@ pub fn login_location(login_url: &str, own_origin: &str, return_to: &str) -> Str
     let back = if is_elsewhere { format!("{own_origin}{return_to}") } else { return_to.to_owned() };
     let separator = if login_url.contains('?') { '&' } else { '?' };
     format!("{login_url}{separator}return_to={}", utf8_percent_encode(&back, QUERY_VALUE))
+}
+
+/// The same, with what the login must bring, in the words of OpenID Connect.
+#[must_use]
+pub fn with_step_up(location: String, wanted: StepUp) -> String {
+    wanted.parameters().fold(location, |location, (name, value)| format!("{location}&{name}={value}"))
 }
 
 fn path_of(url: &Url) -> String {

@@ -194,7 +194,10 @@ fn contradictions_are_refused() {
             "[[routes]]\npath = \"/x\"\nupstream = \"app\"\nstrip_prefix = true\nrewrite = \"/y\"\n",
             "both say what becomes",
         ),
-        ("[[routes]]\npath = \"/x\"\nupstream = \"app\"\naccess = \"public\"\nroles = [\"admin\"]\n", "need `access"),
+        (
+            "[[routes]]\npath = \"/x\"\nupstream = \"app\"\naccess = \"public\"\nroles = [\"admin\"]\n",
+            "`roles` needs `access",
+        ),
     ];
     for (text, expected) in cases {
         let found = messages(&format!("{text}{SMALL}"));

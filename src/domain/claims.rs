@@ -51,9 +51,33 @@ pub struct AccessClaims {
     pub cv: i64,
     /// The installation's epoch; an older one means "refresh".
     pub ge: i64,
-    /// What the operator's hook adds, for upstreams that read tokens. nauth itself never does.
+    /// What the operator's hook adds, for upstreams that read tokens. Of it nauth reads `scope` alone.
     #[serde(flatten, skip_deserializing)]
     pub added: Map<String, Value>,
+    /// What the credential may be used for; set by what was added.
+    #[serde(default, skip_serializing)]
+    pub scope: Option<Scope>,
+}
+
+/// The claim that grants scopes (RFC 9068), in either of its forms.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Scope {
+    /// Divided by blanks.
+    Words(String),
+    /// One by one.
+    List(Vec<String>),
+}
+
+impl Scope {
+    /// Whether it grants one scope.
+    #[must_use]
+    pub fn grants(&self, scope: &str) -> bool {
+        match self {
+            Self::Words(words) => words.split(' ').any(|word| word == scope),
+            Self::List(list) => list.iter().any(|word| word == scope),
+        }
+    }
 }
 
 /// The claims of a refresh token, in the order they are written. All of them stand in the

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::domain::assurance::StepUp;
 use crate::domain::clock::Time;
 
 /// Why a request was refused.
@@ -109,6 +110,9 @@ pub enum Error {
     /// The CSRF header and cookie differ or belong to another session.
     #[error("CSRF token invalid")]
     CsrfInvalid,
+    /// Known, but not surely or not freshly enough for what is asked (RFC 9470).
+    #[error("a stronger or more recent login is required")]
+    StepUpRequired(StepUp),
     /// Known, but not allowed.
     #[error("{}", .0.message())]
     Forbidden(Denial),
@@ -239,6 +243,8 @@ impl FieldError {
 pub enum Denial {
     /// A role is missing.
     Role,
+    /// The credential lacks a scope.
+    Scope,
     /// The e-mail address is not verified.
     VerifiedEmail,
     /// The client's address is not on the route's list.
@@ -269,6 +275,7 @@ impl Denial {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Role => "role",
+            Self::Scope => "scope",
             Self::VerifiedEmail => "verified_email",
             Self::Address => "address",
             Self::Upgrade => "upgrade",
@@ -288,6 +295,7 @@ impl Denial {
     pub fn message(self) -> &'static str {
         match self {
             Self::Role => "a required role is missing",
+            Self::Scope => "a required scope is missing",
             Self::VerifiedEmail => "a verified e-mail address is required",
             Self::Address => "not allowed from this address",
             Self::Upgrade => "this route does not accept upgrades",

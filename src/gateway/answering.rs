@@ -11,11 +11,12 @@ use crate::api::context::Arrival;
 use crate::api::{bridge, cors, delivery, evidence, return_to};
 use crate::auth::Grant;
 use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Target};
+use crate::domain::clock::Time;
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::session::Delivery;
 use crate::gateway::context::RequestContext;
-use crate::gateway::decide::{self, Decision, Identified, Question};
+use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::Holder;
 use crate::gateway::routes::Match;
@@ -104,14 +105,20 @@ impl Gateway {
         let head = session.req_header();
         let findings = identify(&head.headers, &runtime.names, route.credentials, &runtime.auth, &self.metrics);
         ctx.bearer_consumed = findings.bearer;
-        let question = Self::question(session, ctx, route, &findings);
+        let question = Self::question(session, ctx, route, &findings, self.clock.now());
         match decide::decide(&question) {
             Decision::Refresh => self.refresh(session, ctx, &question, findings).await,
             decision => Self::settle(session, ctx, decision, &findings),
         }
     }
 
-    fn question<'a>(session: &Session, ctx: &RequestContext, route: &'a Route, findings: &Findings) -> Question<'a> {
+    fn question<'a>(
+        session: &Session,
+        ctx: &RequestContext,
+        route: &'a Route,
+        findings: &Findings,
+        now: Time,
+    ) -> Question<'a> {
         let settings = &ctx.runtime.settings;
         let (head, own_origin) = (session.req_header(), ctx.own_origin());
         let is_upgrade = evidence::is_upgrade(&head.headers);
@@ -133,6 +140,7 @@ impl Gateway {
             can_redirect: !is_upgrade && can_redirect(ctx, route, evidence::is_navigation(&head.method, &head.headers)),
             freshness: ctx.runtime.auth.revocations().freshness(),
             max_stale: settings.session.revocation_max_stale,
+            now,
         }
     }
 
@@ -165,14 +173,20 @@ impl Gateway {
                 Ok(None)
             }
             Decision::Login(error) => {
-                ctx.metrics.decided(Decided::Challenge, reason(&error));
+                let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Challenge };
+                ctx.metrics.decided(decided, reason(&error));
                 let settings = &ctx.runtime.settings;
                 let back = ctx.target.as_ref().map_or("/", |target| target.target());
                 let location = return_to::login_location(&settings.login.login_url, &ctx.own_origin(), back);
+                let location = match error {
+                    Error::StepUpRequired(wanted) => return_to::with_step_up(location, wanted),
+                    _ => location,
+                };
                 Ok(Some(respond::redirect(&location, &ctx.id)))
             }
             Decision::Deny(error) => {
-                ctx.metrics.decided(Decided::Deny, reason(&error));
+                let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Deny };
+                ctx.metrics.decided(decided, reason(&error));
                 if matches!(findings.identified, Identified::Conflict) {
                     ctx.runtime.auth.note_conflict(findings.conflict, &auth_context(session, ctx));
                     ctx.set_cookies = delivery::clear_cookies(&ctx.runtime.settings);
@@ -206,10 +220,7 @@ impl Gateway {
         let runtime = &ctx.runtime;
         let csrf = runtime.auth.csrf_token(grant.session.id);
         ctx.set_cookies = delivery::set_cookies(&runtime.settings, grant, &csrf, self.clock.now());
-        match decide::authority(question.route, &grant.access, question.freshness, question.max_stale) {
-            Ok(()) => Decision::Pass(Some(Arc::clone(&grant.access))),
-            Err(error) => Decision::Deny(error),
-        }
+        decide::known(question, &grant.access, By::Cookie)
     }
 
     /// The built-in page, when the route goes there.
@@ -340,11 +351,16 @@ fn by_status(status: u16) -> Error {
     }
 }
 
+fn is_step_up(error: &Error) -> bool {
+    matches!(error, Error::StepUpRequired(_))
+}
+
 fn reason(error: &Error) -> DecisionReason {
     match error {
+        Error::StepUpRequired(_) => DecisionReason::Acr,
         Error::TokenExpired | Error::SessionExpired => DecisionReason::Expired,
         Error::SessionNotFound(_) | Error::TokenReused => DecisionReason::Revoked,
-        Error::Forbidden(Denial::Role | Denial::VerifiedEmail) => DecisionReason::Role,
+        Error::Forbidden(Denial::Role | Denial::Scope | Denial::VerifiedEmail) => DecisionReason::Role,
         Error::Forbidden(Denial::Address) => DecisionReason::Ip,
         Error::Forbidden(_) => DecisionReason::BadRequest,
         _ => DecisionReason::NoSession,

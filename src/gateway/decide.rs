@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::settings::{Access, Route};
+use crate::domain::assurance::{Aal, StepUp};
+use crate::domain::clock::Time;
 use crate::domain::error::{Denial, Error};
 use crate::domain::user::Role;
 use crate::revocation::Freshness;
@@ -59,8 +61,10 @@ pub struct Question<'a> {
     pub can_redirect: bool,
     /// How far the revocation set can be trusted.
     pub freshness: Freshness,
-    /// From when on it cannot be for routes with roles.
+    /// From when on it cannot be for routes with roles or `min_aal`.
     pub max_stale: Duration,
+    /// When it is asked.
+    pub now: Time,
 }
 
 /// What becomes of it.
@@ -68,7 +72,7 @@ pub struct Question<'a> {
 pub enum Decision {
     /// It goes on, with this identity.
     Pass(Option<Arc<AccessToken>>),
-    /// The session is refreshed first; then [`authority`] decides.
+    /// The session is refreshed first; then [`known`] decides.
     Refresh,
     /// It is refused.
     Deny(Error),
@@ -91,10 +95,7 @@ pub fn decide(question: &Question<'_>) -> Decision {
         return Decision::Deny(Error::Forbidden(Denial::CrossSite));
     }
     match &question.identified {
-        Identified::Known(token, _) => match authority(route, token, question.freshness, question.max_stale) {
-            Ok(()) => Decision::Pass(Some(Arc::clone(token))),
-            Err(error) => Decision::Deny(error),
-        },
+        Identified::Known(token, by) => known(question, token, *by),
         Identified::Conflict => Decision::Deny(Error::CredentialConflict),
         Identified::Anonymous | Identified::Expired(By::Cookie) | Identified::Stale(By::Cookie)
             if question.can_refresh =>
@@ -129,14 +130,27 @@ pub fn unknown(question: &Question<'_>, error: Error) -> Decision {
     }
 }
 
-/// Whether a known user may take this route.
+/// What becomes of a request whose user is known.
+#[must_use]
+pub fn known(question: &Question<'_>, token: &Arc<AccessToken>, by: By) -> Decision {
+    match authority(question, token) {
+        Ok(()) => Decision::Pass(Some(Arc::clone(token))),
+        // A login page is of no use to whoever brings a bearer token.
+        Err(error @ Error::StepUpRequired(_)) if question.can_redirect && by == By::Cookie => Decision::Login(error),
+        Err(error) => Decision::Deny(error),
+    }
+}
+
+/// Whether a known user may take this route. What no login can change is asked first.
 ///
 /// # Errors
-/// [`Error::Forbidden`], or [`Error::Unavailable`] when roles matter and may have changed unseen.
-pub fn authority(route: &Route, token: &AccessToken, freshness: Freshness, max_stale: Duration) -> Result<(), Error> {
-    let needs_roles = !route.roles.is_empty() || !route.roles_all.is_empty();
-    let is_stale = matches!(freshness, Freshness::Polled(ago) if ago > max_stale);
-    if needs_roles && is_stale {
+/// [`Error::Forbidden`], [`Error::StepUpRequired`], or [`Error::Unavailable`] when roles matter and
+/// may have changed unseen.
+fn authority(question: &Question<'_>, token: &AccessToken) -> Result<(), Error> {
+    let route = question.route;
+    let is_sensitive = !route.roles.is_empty() || !route.roles_all.is_empty() || route.min_aal > Aal::One;
+    let is_stale = matches!(question.freshness, Freshness::Polled(ago) if ago > question.max_stale);
+    if is_sensitive && is_stale {
         return Err(Error::Unavailable("revocations have not been read for too long".into()));
     }
     let has = |role: &Role| token.claims.roles.iter().any(|held| held == role.as_str());
@@ -144,10 +158,26 @@ pub fn authority(route: &Route, token: &AccessToken, freshness: Freshness, max_s
     if !any || !route.roles_all.iter().all(has) {
         return Err(Error::Forbidden(Denial::Role));
     }
+    let granted = |scope: &String| token.claims.scope.as_ref().is_some_and(|granted| granted.grants(scope));
+    if !route.scopes.iter().all(granted) {
+        return Err(Error::Forbidden(Denial::Scope));
+    }
     if route.verified_email && !token.claims.email_verified {
         return Err(Error::Forbidden(Denial::VerifiedEmail));
     }
-    Ok(())
+    assurance(route, token, question.now)
+}
+
+/// Whether the login behind a token is as sure and as fresh as the route wants it.
+fn assurance(route: &Route, token: &AccessToken, now: Time) -> Result<(), Error> {
+    let is_sure = route.min_aal == Aal::One || Aal::from_acr(&token.claims.acr) >= Some(route.min_aal);
+    let age = now.since(Time::from_secs(token.claims.auth_time));
+    let is_fresh = route.max_auth_age.is_none_or(|max| age <= max);
+    if is_sure && is_fresh {
+        return Ok(());
+    }
+    let aal = Some(route.min_aal).filter(|aal| *aal > Aal::One);
+    Err(Error::StepUpRequired(StepUp { aal, max_age: route.max_auth_age }))
 }
 
 #[cfg(test)]

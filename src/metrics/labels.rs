@@ -74,6 +74,8 @@ label! {
         Deny => "deny",
         /// The client is asked to log in.
         Challenge => "challenge",
+        /// The client is asked to log in more surely, or anew.
+        StepUp => "step_up",
     }
 }
 
@@ -90,8 +92,10 @@ label! {
         Expired => "expired",
         /// The session has ended.
         Revoked => "revoked",
-        /// A role is missing, or the address is unproven.
+        /// A role or a scope is missing, or the address is unproven.
         Role => "role",
+        /// The login is too weak or too long ago.
+        Acr => "acr",
         /// The client's address is not on the list.
         Ip => "ip",
         /// Too many requests.
@@ -374,7 +378,7 @@ impl From<&Error> for AuthError {
             | Error::BearerNotAllowed
             | Error::CookiesNotAllowed
             | Error::CredentialConflict => Self::Session,
-            Error::CsrfMissing | Error::CsrfInvalid | Error::Forbidden(_) => Self::Forbidden,
+            Error::CsrfMissing | Error::CsrfInvalid | Error::Forbidden(_) | Error::StepUpRequired(_) => Self::Forbidden,
             Error::RateLimited { .. } => Self::Limited,
             Error::BadGateway | Error::GatewayTimeout | Error::Unavailable(_) => Self::Unavailable,
             Error::Internal(_) => Self::Internal,

@@ -184,7 +184,9 @@ impl AccessMinter {
         now: Time,
         expires_at: Time,
     ) -> (Secret<String>, Arc<AccessToken>) {
+        let added = added_claims(session);
         let claims = AccessClaims {
+            scope: added.get("scope").and_then(|scope| serde_json::from_value(scope.clone()).ok()),
             sub: user.id.to_string(),
             email: user.email.to_string(),
             email_verified: user.email_verified,
@@ -204,7 +206,7 @@ impl AccessMinter {
             epoch: session.auth_epoch,
             cv: user.claims_version,
             ge: global_epoch,
-            added: added_claims(session),
+            added,
         };
         let text = jsonwebtoken::encode(&self.header, &claims, &self.key).expect("claims of plain values serialise");
         let token = AccessToken::new(claims).expect("ids that were just written can be read");
@@ -244,6 +246,7 @@ pub(crate) mod tests_support {
             cv,
             ge,
             added: serde_json::Map::new(),
+            scope: None,
         })
         .expect("ids that were just written can be read")
     }

@@ -25,4 +25,5 @@ mod refresh;
 mod reload;
 mod smtp;
 mod spoofing;
+mod step_up;
 mod streams;

@@ -4,6 +4,7 @@
 //! format to read, wherever the refusal comes from.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::dialect::Rendered;
+use crate::domain::assurance::StepUp;
 use crate::domain::clock::Time;
 use crate::domain::error::{Error, FieldError, Limit};
 
@@ -88,6 +90,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::CookiesNotAllowed => (StatusCode::UNAUTHORIZED, "AUTH_COOKIES_NOT_ALLOWED"),
         Error::CsrfMissing => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_MISSING"),
         Error::CsrfInvalid => (StatusCode::UNAUTHORIZED, "AUTH_CSRF_TOKEN_INVALID"),
+        Error::StepUpRequired(_) => (StatusCode::UNAUTHORIZED, "AUTH_STEP_UP_REQUIRED"),
         Error::Forbidden(_) | Error::LoginDenied { .. } => (StatusCode::FORBIDDEN, "FORBIDDEN"),
 
         Error::SignupDisabled => (StatusCode::FORBIDDEN, "SIGNUP_DISABLED"),
@@ -164,10 +167,22 @@ fn details(error: &Error) -> Option<Value> {
         Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
         Error::PhoneRequired { verification_method } => Some(json!({ "verificationMethod": verification_method })),
         Error::Forbidden(denial) => Some(json!({ "reason": denial.as_str() })),
+        Error::StepUpRequired(wanted) => Some(step_up_details(*wanted)),
         Error::WeakPassword(errors) => Some(json!({ "errors": errors })),
         Error::RateLimited { limit, retry_after } => Some(limit_details(*limit, *retry_after)),
         _ => None,
     }
+}
+
+fn step_up_details(wanted: StepUp) -> Value {
+    let mut details = serde_json::Map::new();
+    if let Some(aal) = wanted.aal {
+        details.insert("requiredAcr".to_owned(), json!(aal.as_str()));
+    }
+    if let Some(age) = wanted.max_age {
+        details.insert("maxAge".to_owned(), json!(age.as_secs()));
+    }
+    Value::Object(details)
 }
 
 fn limit_details(limit: Limit, retry_after: Duration) -> Value {
@@ -198,7 +213,7 @@ fn headers(error: &Error, status: StatusCode) -> Vec<(HeaderName, HeaderValue)> 
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     if status == StatusCode::UNAUTHORIZED {
-        headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer_challenge(error))));
+        headers.push((header::WWW_AUTHENTICATE, bearer_challenge(error)));
     }
     if let Some(wait) = retry_after(error) {
         headers.push((header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait))));
@@ -212,8 +227,9 @@ fn headers(error: &Error, status: StatusCode) -> Vec<(HeaderName, HeaderValue)> 
 }
 
 /// RFC 6750, section 3: the error attribute only when a token was shown.
-fn bearer_challenge(error: &Error) -> &'static str {
-    match error {
+fn bearer_challenge(error: &Error) -> HeaderValue {
+    HeaderValue::from_static(match error {
+        Error::StepUpRequired(wanted) => return step_up_challenge(*wanted),
         Error::TokenInvalid(_)
         | Error::TokenExpired
         | Error::TokenReused
@@ -221,7 +237,16 @@ fn bearer_challenge(error: &Error) -> &'static str {
         | Error::SessionExpired
         | Error::CredentialConflict => r#"Bearer error="invalid_token""#,
         _ => "Bearer",
+    })
+}
+
+/// RFC 9470, section 3.
+fn step_up_challenge(wanted: StepUp) -> HeaderValue {
+    let mut challenge = r#"Bearer error="insufficient_user_authentication""#.to_owned();
+    for (name, value) in wanted.parameters() {
+        let _ = write!(challenge, r#", {name}="{value}""#);
     }
+    HeaderValue::from_str(&challenge).expect("levels and numbers are printable")
 }
 
 fn retry_after(error: &Error) -> Option<Duration> {

@@ -16,6 +16,11 @@ impl Fields {
         Self(fields)
     }
 
+    /// One field, as if it had been typed.
+    pub(super) fn of(name: &str, value: String) -> Self {
+        Self(HashMap::from([(name.to_owned(), value)]))
+    }
+
     /// A field's value; empty when it is not there.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)

@@ -8,6 +8,7 @@ mod form;
 mod page;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -24,13 +25,14 @@ use crate::api::nauth::error as wire;
 use crate::api::ui::form::Fields;
 use crate::api::ui::page::{Page, View};
 use crate::api::{Api, return_to};
-use crate::auth::{Answer, Challenged, Client, Login, Outcome, Respond, Signup};
+use crate::auth::{Answer, Caller, Challenged, Client, Login, Outcome, Respond, Signup};
+use crate::domain::assurance::Aal;
 use crate::domain::challenge::Step;
 use crate::domain::contact::{Identifier, Phone};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::id::ChallengeId;
 use crate::domain::secret::Secret;
-use crate::domain::session::Delivery;
+use crate::domain::session::{Delivery, Session};
 
 /// Where the pages live, below the prefix of the API.
 pub const PATH: &str = "/ui";
@@ -45,6 +47,7 @@ const CLIENT: Client = Client::new("nauth", Delivery::Cookies);
 pub fn routes() -> Router<Api> {
     Router::new()
         .route("/login", get(show_login).post(login))
+        .route("/confirm", post(confirm))
         .route("/signup", get(show_signup).post(signup))
         .route("/code", get(show_code).post(code))
         .route("/resend", post(resend))
@@ -54,8 +57,11 @@ pub fn routes() -> Router<Api> {
 
 async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
-    let page = if desk.is_known().await { Page::SignedIn } else { Page::Login };
-    desk.show(StatusCode::OK, page, &Fields::default(), None)
+    let Some(caller) = desk.caller().await else {
+        return desk.show(StatusCode::OK, Page::Login, &Fields::default(), None);
+    };
+    let page = desk.page_for(&caller.session);
+    desk.show(StatusCode::OK, page, &Fields::of("identifier", caller.user.email.to_string()), None)
 }
 
 async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
@@ -93,6 +99,20 @@ async fn login(State(api): State<Api>, asked: Asked) -> Response {
     };
     let outcome = desk.api.auth.login(input, &desk.asked.ctx).await;
     desk.settle(Page::Login, &fields, outcome)
+}
+
+/// Makes the login of the session there is fresh again, and lets its visit go on.
+async fn confirm(State(api): State<Api>, asked: Asked) -> Response {
+    let desk = Desk::new(api, asked);
+    let fields = match desk.fields() {
+        Ok(fields) => fields,
+        Err(refused) => return *refused,
+    };
+    // The page may have been open until the session ended.
+    let Some(caller) = desk.caller().await else { return desk.go_to("login", Some(&fields)) };
+    let password = Secret::new(fields.get("password").to_owned());
+    let outcome = desk.api.auth.reauthenticate(&caller, password, &desk.asked.ctx).await;
+    desk.settle(Page::Confirm, &fields, outcome.map(|grant| Outcome::Authenticated(Box::new(grant))))
 }
 
 async fn signup(State(api): State<Api>, asked: Asked) -> Response {
@@ -222,15 +242,31 @@ impl Desk {
         Ok(Fields::read(self.asked.body()))
     }
 
-    /// Whether the browser holds a session that lives.
-    async fn is_known(&self) -> bool {
+    /// Who holds the browser's session, if it lives.
+    async fn caller(&self) -> Option<Caller> {
         let cookies = SessionCookies::of(&self.asked.headers, &self.api.names);
         for token in &cookies.access {
-            if self.api.auth.authenticate(token, &self.asked.ctx).await.is_ok() {
-                return true;
+            if let Ok(caller) = self.api.auth.authenticate(token, &self.asked.ctx).await {
+                return Some(caller);
             }
         }
-        false
+        None
+    }
+
+    /// What somebody who is logged in gets to see: whether that is enough for what they asked, the
+    /// gateway says in the words of OpenID Connect.
+    fn page_for(&self, session: &Session) -> Page {
+        let query = Fields::read(self.asked.query().as_bytes());
+        let wanted = query.get("acr_values").split(' ').filter_map(Aal::from_acr).min();
+        let max_age = query.get("max_age").parse().ok().map(Duration::from_secs);
+        let age = self.api.auth.clock().now().since(session.auth_time);
+        if wanted > Some(Aal::One) && Aal::from_acr(&session.acr) < wanted {
+            Page::TooWeak
+        } else if max_age.is_some_and(|max| age > max) {
+            Page::Confirm
+        } else {
+            Page::SignedIn
+        }
     }
 
     fn settle(&self, page: Page, fields: &Fields, outcome: Result<Outcome, Error>) -> Response {

@@ -25,6 +25,10 @@ pub(super) enum Page {
     NewPassword,
     /// Nothing to do: log out, or go on.
     SignedIn,
+    /// Log in once more: the last time is too long ago for what was asked.
+    Confirm,
+    /// What was asked needs a surer login than there is.
+    TooWeak,
 }
 
 impl Page {
@@ -36,6 +40,8 @@ impl Page {
             Self::Phone => "phone.html",
             Self::NewPassword => "new_password.html",
             Self::SignedIn => "signed_in.html",
+            Self::Confirm => "confirm.html",
+            Self::TooWeak => "too_weak.html",
         }
     }
 }
@@ -65,6 +71,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("phone.html", include_str!("templates/phone.html.j2")),
         ("new_password.html", include_str!("templates/new_password.html.j2")),
         ("signed_in.html", include_str!("templates/signed_in.html.j2")),
+        ("confirm.html", include_str!("templates/confirm.html.j2")),
+        ("too_weak.html", include_str!("templates/too_weak.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
     }
@@ -151,9 +159,18 @@ mod tests {
 
     #[test]
     fn no_page_runs_or_styles_anything_inline() {
-        for page in
-            [Page::Login, Page::Signup, Page::Code, Page::CodeSent, Page::Phone, Page::NewPassword, Page::SignedIn]
-        {
+        let pages = [
+            Page::Login,
+            Page::Signup,
+            Page::Code,
+            Page::CodeSent,
+            Page::Phone,
+            Page::NewPassword,
+            Page::SignedIn,
+            Page::Confirm,
+            Page::TooWeak,
+        ];
+        for page in pages {
             let html = html(page, b"", Some(&Error::CodeInvalid));
             assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("onclick"), "{html}");
             assert!(html.contains("style.css"));

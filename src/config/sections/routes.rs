@@ -14,6 +14,7 @@ use crate::config::settings::{
     WebSocket, Window,
 };
 use crate::config::values;
+use crate::domain::assurance::Aal;
 use crate::domain::user::Role;
 
 pub(super) const ACCESS: [(&str, Access); 3] =
@@ -78,6 +79,9 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         access,
         roles: roles(&mut s, "roles", "Any of these roles is needed.", context.roles),
         roles_all: roles(&mut s, "roles_all", "All of these roles are needed.", context.roles),
+        scopes: scopes(&mut s),
+        min_aal: min_aal(&mut s),
+        max_auth_age: max_auth_age(&mut s),
         verified_email: s.boolean("verified_email", false, "Whether the address must be proven."),
         credentials: credentials(&mut s, context.method),
         keep_request_headers: s
@@ -125,18 +129,69 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         rewrite,
         upstream,
     };
-    if access != Access::Required && (!route.roles.is_empty() || !route.roles_all.is_empty() || route.verified_email) {
-        s.error(
-            "access",
-            "roles and `verified_email` need `access = \"required\"`",
-            "nobody is known for sure otherwise",
-        );
+    if access != Access::Required
+        && let Some(key) = asks_of_the_known(&route)
+    {
+        let message = format!("`{key}` needs `access = \"required\"`");
+        s.error(key, message, "nobody is known for sure otherwise");
     }
     if !route.csrf && access != Access::Public {
         s.warning("csrf", "other sites' pages can act for whoever is logged in", "remove `csrf = false`");
     }
     s.finish();
     route
+}
+
+/// A key by which the route asks something of whoever is known.
+fn asks_of_the_known(route: &Route) -> Option<&'static str> {
+    let asked = [
+        ("roles", !route.roles.is_empty()),
+        ("roles_all", !route.roles_all.is_empty()),
+        ("scopes", !route.scopes.is_empty()),
+        ("min_aal", route.min_aal > Aal::One),
+        ("max_auth_age", route.max_auth_age.is_some()),
+        ("verified_email", route.verified_email),
+    ];
+    asked.into_iter().find(|(_, asks)| *asks).map(|(key, _)| key)
+}
+
+fn scopes(s: &mut Section<'_>) -> Vec<String> {
+    let doc = "All of these scopes are needed in the credential's claim `scope` (RFC 9068): words divided by blanks, or \
+               a list of them. The hook `login.pre_token` can set it.";
+    s.list("scopes", "[]", doc, |text| {
+        // RFC 6749, section 3.3.
+        let is_scope = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
+        if !text.is_empty() && text.chars().all(is_scope) {
+            return Ok(text.to_owned());
+        }
+        Err(format!("`{text}` is not a scope: letters, digits and punctuation without blanks"))
+    })
+    .unwrap_or_default()
+}
+
+fn min_aal(s: &mut Section<'_>) -> Aal {
+    let doc = "How sure the login must be (NIST SP 800-63B): 1, one factor; 2, two factors. A weaker one gets 401 \
+               `AUTH_STEP_UP_REQUIRED` (RFC 9470), a browser the login page.";
+    let aal = if s.integer("min_aal", 1, 1..=2, doc) == 2 { Aal::Two } else { Aal::One };
+    if aal > Aal::One {
+        s.warning("min_aal", "nobody gets past it: no second factor is offered at login", "remove the line");
+    }
+    aal
+}
+
+fn max_auth_age(s: &mut Section<'_>) -> Option<Duration> {
+    let doc = "How long ago the login may be. An older one gets 401 `AUTH_STEP_UP_REQUIRED` (RFC 9470), a browser the \
+               login page, and then what it asked for. Empty means as long as the session lives.";
+    let text = s.optional("max_auth_age", doc)?;
+    let message = match values::duration(&text) {
+        Ok(age) if age < Duration::from_secs(1) => {
+            format!("`{text}` is over before a person is back from the login page")
+        }
+        Ok(age) => return Some(age),
+        Err(message) => message,
+    };
+    s.error("max_auth_age", message, "write it as \"15m\"; the least is \"1s\"");
+    None
 }
 
 fn rewrite(s: &mut Section<'_>) -> Option<String> {

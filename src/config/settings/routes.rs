@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use crate::config::settings::Window;
+use crate::domain::assurance::Aal;
 use crate::domain::user::Role;
 
 /// One of `[[routes]]`.
@@ -31,6 +32,12 @@ pub struct Route {
     pub roles: Vec<Role>,
     /// All of these roles.
     pub roles_all: Vec<Role>,
+    /// All of these scopes are needed of the credential.
+    pub scopes: Vec<String>,
+    /// How sure the login must be.
+    pub min_aal: Aal,
+    /// How long ago it may be at most; `None` = as long as the session lives.
+    pub max_auth_age: Option<Duration>,
     /// Whether the address must be proven.
     pub verified_email: bool,
     /// Which credentials are looked at.

@@ -1,5 +1,7 @@
 //! The decision, case by case.
 
+use serde_json::json;
+
 use super::*;
 use crate::config::settings::{Credentials, EncodedSlash, OnUnauthenticated, PathRule, WebSocket};
 use crate::tokens::access::tests_support::token;
@@ -21,6 +23,9 @@ pub(crate) fn route(access: Access) -> Route {
         access,
         roles: Vec::new(),
         roles_all: Vec::new(),
+        scopes: Vec::new(),
+        min_aal: Aal::One,
+        max_auth_age: None,
         verified_email: false,
         credentials: Credentials { session: true, bearer: true },
         keep_request_headers: Vec::new(),
@@ -50,6 +55,7 @@ fn question(route: &Route, identified: Identified) -> Question<'_> {
         can_redirect: false,
         freshness: FRESH,
         max_stale: MAX_STALE,
+        now: Time::from_secs(1_060),
     }
 }
 
@@ -63,6 +69,7 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Pass(Some(_)) => "known",
         Decision::Pass(None) => "anonymous",
         Decision::Refresh => "refresh",
+        Decision::Login(Error::StepUpRequired(_)) => "login again",
         Decision::Login(_) => "login",
         Decision::Deny(Error::TokenMissing) => "missing",
         Decision::Deny(Error::TokenExpired) => "expired",
@@ -70,6 +77,7 @@ fn word(decision: &Decision) -> &'static str {
         Decision::Deny(Error::SessionNotFound(_)) => "revoked",
         Decision::Deny(Error::CredentialConflict) => "conflict",
         Decision::Deny(Error::Forbidden(denial)) => denial.as_str(),
+        Decision::Deny(Error::StepUpRequired(_)) => "step_up",
         Decision::Deny(Error::Unavailable(_)) => "unavailable",
         Decision::Deny(_) => "other",
     }
@@ -201,4 +209,67 @@ fn a_route_may_ask_for_a_proven_address() {
     let decision = decide(&question(&route, Identified::Known(Arc::new(unproven), By::Cookie)));
 
     assert_eq!(word(&decision), "verified_email");
+}
+
+#[test]
+fn a_route_may_ask_for_scopes() {
+    let route = Route { scopes: vec!["read".to_owned(), "write".to_owned()], ..route(Access::Required) };
+    let cases = [
+        (None, "scope"),
+        (Some(json!("read")), "scope"),
+        (Some(json!("readwrite read")), "scope"),
+        (Some(json!("write other read")), "known"),
+        (Some(json!(["write", "read"])), "known"),
+    ];
+    for (scope, expected) in cases {
+        let mut token = token(1, 1, 0);
+        token.claims.scope = scope.clone().map(|scope| serde_json::from_value(scope).unwrap());
+        let decision = decide(&question(&route, Identified::Known(Arc::new(token), By::Bearer)));
+        assert_eq!(word(&decision), expected, "{scope:?}");
+    }
+}
+
+#[test]
+fn a_weak_or_old_login_is_asked_for_anew() {
+    // The token is of a login at second 1000, and it is second 1060.
+    let cases = [
+        (Aal::One, None, "aal1", "known"),
+        (Aal::One, Some(60), "aal1", "known"),
+        (Aal::One, Some(59), "aal1", "step_up"),
+        (Aal::Two, None, "aal1", "step_up"),
+        (Aal::Two, None, "", "step_up"),
+        (Aal::Two, None, "aal2", "known"),
+        (Aal::Two, Some(30), "aal2", "step_up"),
+        (Aal::One, None, "", "known"),
+    ];
+    for (min_aal, max_auth_age, acr, expected) in cases {
+        let max_auth_age = max_auth_age.map(Duration::from_secs);
+        let route = Route { min_aal, max_auth_age, ..route(Access::Required) };
+        let mut token = token(1, 1, 0);
+        acr.clone_into(&mut token.claims.acr);
+        let token = Arc::new(token);
+        let identified = |by| Identified::Known(Arc::clone(&token), by);
+
+        assert_eq!(word(&decide(&question(&route, identified(By::Bearer)))), expected, "{min_aal:?} {acr}");
+        let page = Question { can_redirect: true, ..question(&route, identified(By::Cookie)) };
+        let of_page = if expected == "step_up" { "login again" } else { expected };
+        assert_eq!(word(&decide(&page)), of_page, "a browser is sent to the login page");
+        let bearer = Question { can_redirect: true, ..question(&route, identified(By::Bearer)) };
+        assert_eq!(word(&decide(&bearer)), expected, "a bearer never");
+    }
+}
+
+#[test]
+fn who_lacks_a_role_is_not_asked_to_log_in_again() {
+    let role = vec!["admin".parse().unwrap()];
+    let route = Route { roles: role, min_aal: Aal::Two, ..route(Access::Required) };
+    assert_eq!(word(&decide(&question(&route, known(By::Cookie)))), "role");
+}
+
+#[test]
+fn a_sure_login_is_not_believed_while_revocations_are_unknown() {
+    let route = Route { min_aal: Aal::Two, ..route(Access::Required) };
+    let stale = Freshness::Polled(Duration::from_secs(61));
+    let question = Question { freshness: stale, ..question(&route, known(By::Bearer)) };
+    assert_eq!(word(&decide(&question)), "unavailable");
 }

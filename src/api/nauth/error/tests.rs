@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::domain::assurance::Aal;
 use crate::domain::error::Denial;
 
 fn wait(millis: u64, limit: Limit) -> Error {
     Error::RateLimited { limit, retry_after: Duration::from_millis(millis) }
+}
+
+fn step_up() -> Error {
+    Error::StepUpRequired(StepUp { aal: Some(Aal::Two), max_age: Some(Duration::from_mins(15)) })
 }
 
 fn body(error: &Error) -> Value {
@@ -50,6 +55,7 @@ fn every_error_has_its_status_code_and_sentence() {
         (Error::CredentialConflict, 401, "AUTH_TOKEN_INVALID", "The cookies belong to more than one session"),
         (Error::CsrfMissing, 401, "AUTH_CSRF_TOKEN_MISSING", "CSRF token missing"),
         (Error::CsrfInvalid, 401, "AUTH_CSRF_TOKEN_INVALID", "CSRF token invalid"),
+        (step_up(), 401, "AUTH_STEP_UP_REQUIRED", "A stronger or more recent login is required"),
         (Error::Forbidden(Denial::Role), 403, "FORBIDDEN", "A required role is missing"),
         (Error::SignupDisabled, 403, "SIGNUP_DISABLED", "Signup is disabled"),
         (Error::EmailTaken, 409, "SIGNUP_EMAIL_EXISTS", "Email already exists"),
@@ -145,6 +151,7 @@ fn details_carry_what_programs_need() {
             json!({"lockReason": "unpaid", "lockedAt": "1970-01-01T00:00:00.000Z", "lockedUntil": null, "isPermanent": true}),
         ),
         (Error::Forbidden(Denial::CrossSite), json!({"reason": "cross_site"})),
+        (step_up(), json!({"requiredAcr": "aal2", "maxAge": 900})),
         (Error::WeakPassword(vec!["too short".to_owned()]), json!({"errors": ["too short"]})),
         (
             wait(1_001, Limit::EmailSend { count: 4, max: 3 }),
@@ -169,6 +176,8 @@ fn headers_tell_when_to_come_back_and_with_what() {
     assert_eq!(header_of(&Error::MethodNotAllowed("GET,HEAD".into()), &header::ALLOW).as_deref(), Some("GET,HEAD"));
     assert_eq!(header_of(&Error::TokenMissing, &www).as_deref(), Some("Bearer"));
     assert_eq!(header_of(&Error::TokenExpired, &www).as_deref(), Some(r#"Bearer error="invalid_token""#));
+    let challenge = r#"Bearer error="insufficient_user_authentication", acr_values="aal2", max_age="900""#;
+    assert_eq!(header_of(&step_up(), &www).as_deref(), Some(challenge));
     assert_eq!(header_of(&Error::NotFound, &header::CACHE_CONTROL).as_deref(), Some("no-store"));
 }
 
@@ -180,7 +189,7 @@ fn causes_never_reach_the_wire() {
 }
 
 /// How many kinds of errors there are.
-const VARIANTS: usize = 54;
+const VARIANTS: usize = 55;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -239,5 +248,6 @@ fn number(error: &Error) -> usize {
         Error::RateLimited { .. } => 51,
         Error::Unavailable(..) => 52,
         Error::Internal(..) => 53,
+        Error::StepUpRequired(..) => 54,
     }
 }
