@@ -8,6 +8,7 @@ mod import;
 mod migrate;
 mod routes;
 mod run;
+mod schema;
 mod user;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     },
     /// List the routes in the order they are tried
     Routes,
+    /// Print the JSON Schema of nauth.toml, for editors
+    Schema,
     /// Bring the database to this version's schema, or show how far it is
     Migrate {
         #[command(subcommand)]
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Check { strict } => check::run(&path, &environment, strict),
         Command::Run => with_config(&path, &environment, |loaded| run::run(&path, &environment, loaded)),
         Command::Routes => with_config(&path, &environment, |loaded| routes::run(&loaded.settings)),
+        Command::Schema => ended(schema::run()),
         Command::Migrate { command } => {
             with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
         }
@@ -103,7 +107,11 @@ fn with_config(
             return ExitCode::from(WRONG);
         }
     };
-    match command(loaded) {
+    ended(command(loaded))
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

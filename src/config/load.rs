@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::reader::{DocKey, Environment, Reader, Section};
+use crate::config::declared::Declared;
+use crate::config::environment::Environment;
+use crate::config::reader::{Reader, Section};
 use crate::config::report::{Problem, Report, Severity};
 use crate::config::sections;
 use crate::config::settings::Settings;
@@ -61,10 +63,10 @@ pub fn load_for_reload(path: &Path, environment: &Environment) -> Result<Loaded,
 }
 
 /// Every key with its default and meaning, as the readers declare them.
-pub(super) fn declared_keys() -> Vec<DocKey> {
+pub(super) fn declared() -> Declared {
     let environment = Environment::default();
-    let (_, _, docs, _) = read_keys(&[], &Table::new(), &environment);
-    docs
+    let (_, _, declared, _) = read_keys(&[], &Table::new(), &environment);
+    declared
 }
 
 /// The settings of an empty file: every default.
@@ -77,11 +79,11 @@ fn read_keys(
     sources: &[Source],
     table: &Table,
     environment: &Environment,
-) -> (Settings, Vec<Problem>, Vec<DocKey>, Vec<String>) {
+) -> (Settings, Vec<Problem>, Declared, Vec<String>) {
     let reader = Reader::new(sources, environment);
     let settings = sections::settings(Section::root(&reader, table));
-    let (problems, docs, overridden) = reader.finish();
-    (settings, problems, docs, overridden)
+    let (problems, declared, overridden) = reader.finish();
+    (settings, problems, declared, overridden)
 }
 
 fn read_all(path: &Path, sources: &mut Vec<Source>, problems: &mut Vec<Problem>) -> Table {

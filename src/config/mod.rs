@@ -5,11 +5,14 @@
 //! runs on a configuration that has one.
 
 mod check;
+mod declared;
 mod diff;
+mod environment;
 mod load;
 mod reader;
 mod reference;
 mod report;
+mod schema;
 mod sections;
 pub mod settings;
 mod tree;
@@ -17,12 +20,13 @@ mod values;
 mod watch;
 
 pub use diff::{Changes, changes, without_restart_keys};
+pub use environment::Environment;
 #[cfg(test)]
 pub(crate) use load::defaults;
 pub use load::{Loaded, load, load_for_reload};
-pub use reader::Environment;
 pub use reference::reference;
 pub use report::{Problem, Report, Severity};
+pub use schema::schema;
 pub use watch::Watcher;
 
 #[cfg(test)]

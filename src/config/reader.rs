@@ -6,55 +6,19 @@
 //! the calls themselves are the list of keys.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::declared::{Declared, DocKey, Kind};
+use crate::config::environment::{Environment, OVERRIDE};
 use crate::config::report::Problem;
 use crate::config::settings::Window;
 use crate::config::tree::{At, Entry, Source, Table, Value};
 use crate::config::values;
 
-/// In front of environment variables that override keys.
-const OVERRIDE: &str = "NAUTH__";
-
-/// Environment variables, taken once.
-#[derive(Debug, Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
-
-impl Environment {
-    /// The process's environment now.
-    #[must_use]
-    pub fn process() -> Self {
-        // Names and values that are not text cannot be meant for us.
-        Self(
-            std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
-        )
-    }
-
-    /// One variable.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-}
-
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(variables: [(&str, &str); N]) -> Self {
-        Self(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-    }
-}
-
-/// One key as the reference shows it.
-#[derive(Debug, Clone)]
-pub(super) struct DocKey {
-    pub(super) section: String,
-    pub(super) key: &'static str,
-    pub(super) default: String,
-    pub(super) text: &'static str,
-}
+/// How many a window may hold.
+const WINDOW: std::ops::RangeInclusive<i64> = 0..=1_000_000;
 
 /// What all sections share while one configuration is read.
 #[derive(Debug)]
@@ -62,7 +26,7 @@ pub(super) struct Reader<'a> {
     sources: &'a [Source],
     environment: &'a Environment,
     problems: RefCell<Vec<Problem>>,
-    docs: RefCell<Vec<DocKey>>,
+    declared: RefCell<Declared>,
     overridden: RefCell<BTreeSet<String>>,
 }
 
@@ -72,7 +36,7 @@ impl<'a> Reader<'a> {
             sources,
             environment,
             problems: RefCell::default(),
-            docs: RefCell::default(),
+            declared: RefCell::default(),
             overridden: RefCell::default(),
         }
     }
@@ -82,16 +46,16 @@ impl<'a> Reader<'a> {
     }
 
     /// What was found, once everything was read: problems, the reference, overridden keys.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<DocKey>, Vec<String>) {
+    pub(super) fn finish(self) -> (Vec<Problem>, Declared, Vec<String>) {
         let overridden = self.overridden.into_inner();
         let mut problems = self.problems.into_inner();
-        for name in self.environment.0.keys().filter(|name| name.starts_with(OVERRIDE) && !overridden.contains(*name)) {
+        for name in self.environment.overrides().filter(|name| !overridden.contains(*name)) {
             problems.push(
                 Problem::error(None, format!("the environment sets `{name}`, but there is no such key"))
                     .hint("an override is NAUTH__SECTION__KEY and works for single values only"),
             );
         }
-        (problems, self.docs.into_inner(), overridden.into_iter().collect())
+        (problems, self.declared.into_inner(), overridden.into_iter().collect())
     }
 
     /// A file as seen from the main one's directory: `nauth.toml`, `more/routes.toml`.
@@ -235,6 +199,7 @@ impl<'a> Section<'a> {
     /// The tables of an array below this one. An empty one is read for the reference when there are none.
     pub(super) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         self.known.insert(key);
+        self.reader.declared.borrow_mut().arrays.insert(self.path_of(key));
         let entries = match self.entry(key) {
             None => return Vec::new(),
             Some(Entry { value: Value::Array(entries), .. }) => entries,
@@ -266,7 +231,11 @@ impl<'a> Section<'a> {
 
     /// A text; the default when it is absent or empty.
     pub(super) fn text(&mut self, key: &'static str, default: &str, doc: &'static str) -> String {
-        self.declare(key, &quoted(default), doc);
+        self.text_of(Kind::Text, key, default, doc)
+    }
+
+    fn text_of(&mut self, kind: Kind, key: &'static str, default: &str, doc: &'static str) -> String {
+        self.declare(key, &quoted(default), doc, kind);
         self.written_text(key).filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
     }
 
@@ -274,16 +243,16 @@ impl<'a> Section<'a> {
     pub(super) fn word(&mut self, key: &'static str, default: &str, doc: &'static str) -> String {
         match self.entry(key).map(|entry| &entry.value) {
             Some(Value::Boolean(value)) if self.overriding(key).is_none() => {
-                self.declare(key, &quoted(default), doc);
+                self.declare(key, &quoted(default), doc, Kind::Word);
                 value.to_string()
             }
-            _ => self.text(key, default, doc),
+            _ => self.text_of(Kind::Word, key, default, doc),
         }
     }
 
     /// A text that may be absent; empty is absent.
     pub(super) fn optional(&mut self, key: &'static str, doc: &'static str) -> Option<String> {
-        self.declare(key, "\"\"", doc);
+        self.declare(key, "\"\"", doc, Kind::Text);
         self.written_text(key).filter(|text| !text.is_empty())
     }
 
@@ -302,7 +271,18 @@ impl<'a> Section<'a> {
         doc: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> T {
-        let text = self.text(key, default, doc);
+        self.parsed_of(Kind::Text, key, default, doc, parse)
+    }
+
+    fn parsed_of<T>(
+        &mut self,
+        kind: Kind,
+        key: &'static str,
+        default: &str,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> T {
+        let text = self.text_of(kind, key, default, doc);
         match parse(&text) {
             Ok(value) => value,
             Err(message) => {
@@ -314,13 +294,13 @@ impl<'a> Section<'a> {
 
     /// A duration.
     pub(super) fn duration(&mut self, key: &'static str, default: &str, doc: &'static str) -> Duration {
-        self.parsed(key, default, doc, values::duration)
+        self.parsed_of(Kind::Duration, key, default, doc, values::duration)
     }
 
     /// A duration that is longer than nothing.
     pub(super) fn lasting(&mut self, key: &'static str, default: &str, doc: &'static str) -> Duration {
         let path = self.path_of(key);
-        self.parsed(key, default, doc, |text| match values::duration(text)? {
+        self.parsed_of(Kind::Duration, key, default, doc, |text| match values::duration(text)? {
             Duration::ZERO => Err(format!("`{path}` must be longer than nothing")),
             duration => Ok(duration),
         })
@@ -328,7 +308,7 @@ impl<'a> Section<'a> {
 
     /// A size in bytes.
     pub(super) fn size(&mut self, key: &'static str, default: &str, doc: &'static str) -> u64 {
-        self.parsed(key, default, doc, values::size)
+        self.parsed_of(Kind::Size, key, default, doc, values::size)
     }
 
     /// One of a closed list of words.
@@ -339,7 +319,7 @@ impl<'a> Section<'a> {
         choices: &[(&'static str, T)],
         doc: &'static str,
     ) -> T {
-        self.parsed(key, default, doc, |text| pick(text, choices))
+        self.parsed_of(Kind::Choice(names(choices)), key, default, doc, |text| pick(text, choices))
     }
 
     /// A number within bounds.
@@ -350,7 +330,7 @@ impl<'a> Section<'a> {
         bounds: std::ops::RangeInclusive<i64>,
         doc: &'static str,
     ) -> i64 {
-        self.declare(key, &default.to_string(), doc);
+        self.declare(key, &default.to_string(), doc, Kind::Integer(bounds.clone()));
         let written = match self.overriding(key) {
             Some(text) => text.trim().parse().ok(),
             None => match self.entry(key) {
@@ -373,7 +353,7 @@ impl<'a> Section<'a> {
 
     /// Yes or no.
     pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
-        self.declare(key, if default { "true" } else { "false" }, doc);
+        self.declare(key, if default { "true" } else { "false" }, doc, Kind::Boolean);
         if let Some(text) = self.overriding(key) {
             return text.trim().parse().unwrap_or_else(|_| {
                 self.error(key, format!("`{}` must be true or false", self.path_of(key)), "see the environment");
@@ -398,7 +378,29 @@ impl<'a> Section<'a> {
         doc: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.declare(key, default, doc);
+        self.list_of(Kind::Texts, key, default, doc, parse)
+    }
+
+    /// A list of words out of a closed one; `None` when it is not written.
+    pub(super) fn choices<T: Copy>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        choices: &[(&'static str, T)],
+        doc: &'static str,
+    ) -> Option<Vec<T>> {
+        self.list_of(Kind::Choices(names(choices)), key, default, doc, |text| pick(text, choices))
+    }
+
+    fn list_of<T>(
+        &mut self,
+        kind: Kind,
+        key: &'static str,
+        default: &str,
+        doc: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        self.declare(key, default, doc, kind);
         let entries = match self.entry(key)? {
             Entry { value: Value::Array(entries), .. } => entries,
             entry => {
@@ -422,7 +424,7 @@ impl<'a> Section<'a> {
 
     /// The raw entries of an array whose elements have a form of their own.
     pub(super) fn entries(&mut self, key: &'static str, default: &str, doc: &'static str) -> Option<&'a [Entry]> {
-        self.declare(key, default, doc);
+        self.declare(key, default, doc, Kind::Entries);
         match self.entry(key)? {
             Entry { value: Value::Array(entries), .. } => Some(entries),
             entry => {
@@ -435,12 +437,13 @@ impl<'a> Section<'a> {
     /// `{ max = 3, window = "1h" }`
     pub(super) fn window(&mut self, key: &'static str, default: Window, doc: &'static str) -> Window {
         let text = humantime::format_duration(default.window).to_string().replace(' ', "");
-        self.declare(key, &format!("{{ max = {}, window = \"{text}\" }}", default.max), doc);
+        let shown = format!("{{ max = {}, window = \"{text}\" }}", default.max);
+        self.declare(key, &shown, doc, Kind::Window(WINDOW));
         if !self.has(key) {
             return default;
         }
         let mut section = self.section(key);
-        let max = section.integer("max", i64::from(default.max), 0..=1_000_000, "");
+        let max = section.integer("max", i64::from(default.max), WINDOW, "");
         let window = section.lasting("window", &text, "");
         section.finish();
         Window { max: u32::try_from(max).unwrap_or(default.max), window }
@@ -465,7 +468,7 @@ impl<'a> Section<'a> {
 
     /// The pairs of a table of texts: header names to values.
     pub(super) fn pairs(&mut self, key: &'static str, doc: &'static str) -> Vec<(String, String, At)> {
-        self.declare(key, "{}", doc);
+        self.declare(key, "{}", doc, Kind::Pairs);
         let table = match self.entry(key) {
             None => return Vec::new(),
             Some(Entry { value: Value::Table(table), .. }) => table,
@@ -493,12 +496,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn declare(&mut self, key: &'static str, default: &str, doc: &'static str) {
+    fn declare(&mut self, key: &'static str, default: &str, doc: &'static str, kind: Kind) {
         self.known.insert(key);
         if !doc.is_empty() {
-            let section = self.path.clone();
-            let default = default.to_owned();
-            self.reader.docs.borrow_mut().push(DocKey { section, key, default, text: doc });
+            let (section, default) = (self.path.clone(), default.to_owned());
+            self.reader.declared.borrow_mut().keys.push(DocKey { section, key, default, text: doc, kind });
         }
     }
 
@@ -565,6 +567,10 @@ pub(super) fn pick<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result
         let names: Vec<String> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
         format!("`{text}` is not one of {}", names.join(", "))
     })
+}
+
+fn names<T>(choices: &[(&'static str, T)]) -> Vec<&'static str> {
+    choices.iter().map(|(name, _)| *name).collect()
 }
 
 /// The known word a mistyped one was most likely meant to be.

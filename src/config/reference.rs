@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::config::load::declared_keys;
-use crate::config::reader::DocKey;
+use crate::config::load::declared;
 
 /// `docs/configuration.md`.
 #[must_use]
@@ -13,12 +12,17 @@ pub fn reference() -> String {
          Every key of `nauth.toml` with its default. This page is generated from the code that reads the keys.\n\n\
          Durations are written `\"500ms\"`, `\"90s\"`, `\"15m\"`, `\"1h30m\"`, `\"7d\"`; sizes `\"64KiB\"`, `\"10MiB\"`. In every \
          string, `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}` and `${file:PATH:-default}` are filled in. A single \
-         value can be overridden by an environment variable `NAUTH__SECTION__KEY`. Unknown keys are errors.\n",
+         value can be overridden by an environment variable `NAUTH__SECTION__KEY`. Unknown keys are errors.\n\n\
+         [nauth.schema.json](nauth.schema.json), which `nauth schema` prints, says the same to editors: with \
+         `#:schema ./nauth.schema.json` as the first line of `nauth.toml`, those that know TOML (Even Better TOML, Taplo) \
+         complete keys and mark what is wrong.\n",
     );
-    for (section, keys) in by_section() {
+    let declared = declared();
+    let arrays = declared.arrays.clone();
+    for (section, keys) in declared.by_section() {
         let title = match section.as_str() {
             "" => "Top level".to_owned(),
-            name @ ("upstreams" | "routes" | "webhooks" | "hooks") => format!("`[[{name}]]`"),
+            name if arrays.contains(name) => format!("`[[{name}]]`"),
             name => format!("`[{name}]`"),
         };
         write!(text, "\n## {title}\n\n| key | default | |\n|---|---|---|\n").expect("writing to a string");
@@ -28,16 +32,4 @@ pub fn reference() -> String {
         }
     }
     text
-}
-
-/// The keys of each section, the sections in the order in which they are first read.
-pub(super) fn by_section() -> Vec<(String, Vec<DocKey>)> {
-    let mut sections: Vec<(String, Vec<DocKey>)> = Vec::new();
-    for key in declared_keys() {
-        match sections.iter_mut().find(|(section, _)| *section == key.section) {
-            Some((_, keys)) => keys.push(key),
-            None => sections.push((key.section.clone(), vec![key])),
-        }
-    }
-    sections
 }

@@ -403,6 +403,11 @@ fn the_reference_is_up_to_date() {
 }
 
 #[test]
+fn the_schema_is_up_to_date() {
+    is_up_to_date("docs/nauth.schema.json", &schema());
+}
+
+#[test]
 fn the_full_example_holds_every_key_with_its_default() {
     is_up_to_date("examples/full.toml", &full_example());
 
@@ -427,7 +432,7 @@ fn full_example() -> String {
         "# Every key with its default. This file is generated; docs/configuration.md says the same as a page.\n\
          # Start from nauth.toml instead, and take over only the keys that you change.\n",
     );
-    for (section, keys) in reference::by_section() {
+    for (section, keys) in load::declared().by_section() {
         match section.as_str() {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),

@@ -1,5 +1,7 @@
 //! The commands, beside a running nauth and without one.
 
+use std::path::Path;
+
 use crate::support::{Account, Config, Echo, Finished, Nauth, PASSWORD, Request, Seen, eventually, secs};
 
 fn routes(echo: &Echo) -> Config {
@@ -14,7 +16,7 @@ async fn help_names_every_command() {
     let empty = tempfile::tempdir().unwrap();
 
     let help = Finished::of(empty.path(), &["--help"]).await.expect(0);
-    for command in ["run", "check", "routes", "migrate", "health", "user"] {
+    for command in ["run", "check", "routes", "schema", "migrate", "health", "user"] {
         assert!(help.output.contains(command), "{command} is not in:\n{}", help.output);
     }
     let help = Finished::of(empty.path(), &["user", "--help"]).await.expect(0);
@@ -103,6 +105,18 @@ async fn routes_shows_who_may_what() {
     for wanted in ["admin", "/admin", "everything", "required", "app"] {
         assert!(table.output.contains(wanted), "`{wanted}` is not in:\n{}", table.output);
     }
+}
+
+#[tokio::test]
+async fn schema_prints_what_editors_need_without_a_configuration() {
+    let empty = tempfile::tempdir().unwrap();
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/nauth.schema.json");
+
+    let printed = Finished::of(empty.path(), &["schema"]).await.expect(0);
+
+    assert_eq!(printed.output, std::fs::read_to_string(published).unwrap());
+    let schema: serde_json::Value = serde_json::from_str(&printed.output).unwrap();
+    assert_eq!(schema["properties"]["jwt"]["properties"]["access_ttl"]["default"], "15m");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::reader::{Section, nearest, pick};
+use crate::config::reader::{Section, nearest};
 use crate::config::sections::server::number;
 use crate::config::settings::{
     Api, ApiGroup, AttemptLimit, Challenge, ChallengeBinding, Login, MetadataKeys, Signup, UsernameRule, Verification,
@@ -181,7 +181,7 @@ pub(super) fn login(root: &mut Section<'_>, api: &Api) -> Login {
     let kinds = [("email", "email"), ("username", "username"), ("phone", "phone")];
     let doc = "What users may log in with: `email`, `username`, `phone`.";
     let default = "[\"email\", \"username\", \"phone\"]";
-    let identifiers = s.list("identifiers", default, doc, |text| pick(text, &kinds));
+    let identifiers = s.choices("identifiers", default, &kinds, doc);
     let identifiers = identifiers.unwrap_or_else(|| vec!["email", "username", "phone"]);
     if identifiers.is_empty() {
         s.error("identifiers", "nobody could log in", "name at least one of `email`, `username`, `phone`");
@@ -236,7 +236,7 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
     });
     let names = [("core", ApiGroup::Core), ("profile", ApiGroup::Profile), ("device", ApiGroup::Device)];
     let doc = "Which groups of routes are mounted.";
-    let groups = s.list("groups", "[\"core\", \"profile\", \"device\"]", doc, |text| pick(text, &names));
+    let groups = s.choices("groups", "[\"core\", \"profile\", \"device\"]", &names, doc);
     let doc = "Single routes that are not mounted, by key: signup, login, refresh, logout, logoutAll, \
                respondChallenge, resendCode, getSetupData, getChallengeData, forgotPassword, confirmForgotPassword, \
                confirmAdminResetPassword, reauthenticate, profile, updateProfile, changePassword, verifyContact, \

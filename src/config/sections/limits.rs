@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::reader::{Section, pick};
+use crate::config::reader::Section;
 use crate::config::sections::server::{network, number};
 use crate::config::settings::{DelayRule, LockRule, Lockout, RateLimits, Window};
 
@@ -37,7 +37,7 @@ pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
 fn counted(s: &mut Section<'_>) -> bool {
     let kinds = [("password", true), ("mfa", false)];
     let doc = "What counts when it is wrong: `password`, `mfa` (second factors).";
-    let counted = s.list("count", "[\"password\", \"mfa\"]", doc, |text| pick(text, &kinds));
+    let counted = s.choices("count", "[\"password\", \"mfa\"]", &kinds, doc);
     counted.is_none_or(|kinds| kinds.contains(&true))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::reader::{Section, pick};
+use crate::config::reader::Section;
 use crate::config::sections::recovery;
 use crate::config::sections::server::number;
 use crate::config::settings::Password;
@@ -55,7 +55,7 @@ fn policy(s: &mut Section<'_>) -> PasswordPolicy {
         ("digit", CharacterClass::Digit),
         ("special", CharacterClass::Special),
     ];
-    let require = s.list("require", "[]", doc, |text| pick(text, &classes)).unwrap_or_default();
+    let require = s.choices("require", "[]", &classes, doc).unwrap_or_default();
     let special_chars = s.text("special_chars", SPECIAL_CHARS, "What counts as `special`. Others are allowed, too.");
     let doc = "Refuse the passwords that most people use, in any letter case.";
     let prevent_common = s.boolean("prevent_common", true, doc);

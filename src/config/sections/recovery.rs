@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::reader::{Section, pick};
+use crate::config::reader::Section;
 use crate::config::sections::accounts::link;
 use crate::config::sections::server::number;
 use crate::config::settings::{PasswordReset, ResetCode, Window};
@@ -14,8 +14,7 @@ pub(super) fn reset(parent: &mut Section<'_>) -> PasswordReset {
     let doc = "Requests for one identifier in a window, whether it is known or not.";
     let send_limit = s.window("send_limit", limit, doc);
     let doc = "How codes go out: `email`, `sms`. The first that reaches a proven address of the account is taken.";
-    let channels =
-        s.list("channels", "[\"email\", \"sms\"]", doc, |text| pick(text, &[("email", true), ("sms", false)]));
+    let channels = s.choices("channels", "[\"email\", \"sms\"]", &[("email", true), ("sms", false)], doc);
     let channels = channels.unwrap_or_else(|| vec![true, false]);
     if channels.is_empty() {
         s.error("channels", "nobody could reset a password", "name at least one of `email`, `sms`");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use crate::config::reader::{Section, pick};
+use crate::config::reader::Section;
 use crate::config::sections::accounts::role;
 use crate::config::sections::gateway::header_name;
 use crate::config::sections::server::{network, number, origin};
@@ -230,7 +230,7 @@ fn credentials(s: &mut Section<'_>, method: DeliveryMethod) -> Credentials {
     let kinds = [("session", true), ("bearer", false)];
     let doc = "Which credentials are looked at: `session` (the cookies), `bearer` (Authorization). The default follows \
                `token_delivery.method`.";
-    let written = s.list("credentials", "[\"session\", \"bearer\"]", doc, |text| pick(text, &kinds));
+    let written = s.choices("credentials", "[\"session\", \"bearer\"]", &kinds, doc);
     match (written, method) {
         (Some(kinds), _) => {
             if kinds.is_empty() {

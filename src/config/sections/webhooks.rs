@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::reader::{Section, pick};
+use crate::config::reader::Section;
 use crate::config::sections::server::number;
 use crate::config::settings::{Hook, HookEvent, OnHookError, PublicUrl, Webhook};
 use crate::domain::secret::Secret;
@@ -47,7 +47,8 @@ fn webhook(mut s: Section<'_>, public_url: &PublicUrl) -> Option<Webhook> {
     let url = url(&mut s, public_url);
     let doc = "Events: user.created, user.onboarded, user.updated, password.changed, account.disabled, \
                account.enabled, email.changed, phone.changed, sessions.revoked.";
-    let events = s.list("events", "[]", doc, |text| pick(text, &EVENTS).map(str::to_owned)).unwrap_or_default();
+    let events = s.choices("events", "[]", &EVENTS, doc).unwrap_or_default();
+    let events: Vec<String> = events.into_iter().map(str::to_owned).collect();
     let secret = secret(&mut s);
     let timeout = s.lasting("timeout", "5s", "Longest wait for an answer.");
     let max_attempts = number(s.integer("max_attempts", 8, 1..=50, "Tries before an event is given up."));
