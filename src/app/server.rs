@@ -22,7 +22,7 @@ use crate::app::data_dir::{DataDir, Lock};
 use crate::app::reload::{InForce, Reloader};
 use crate::app::world::{Schema, World, master_keys, open_store};
 use crate::auth::{Auth, PURGE_EVERY};
-use crate::config::settings::{Settings, Target};
+use crate::config::settings::{Listener, Serves, Settings, Target, listening_key};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
 use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
@@ -44,7 +44,7 @@ pub struct Server {
     draining: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    listeners: Option<(TcpListener, TcpListener)>,
+    listeners: Option<(Vec<(TcpListener, Listener)>, TcpListener)>,
     _lock: Lock,
 }
 
@@ -60,10 +60,8 @@ impl Server {
         logging: Arc<Logging>,
     ) -> Result<Self, ServerError> {
         let settings = Arc::clone(&loaded.settings);
-        let listeners = (
-            bind(settings.server.listen, "server.listen").await?,
-            bind(settings.management.addr, "server.management.addr").await?,
-        );
+        let management = bind(settings.management.addr, "server.management.addr").await?;
+        let listeners = (bind_all(&settings.server.listeners).await?, management);
         let data = DataDir::open(&settings.server.data_dir)?;
         let lock = data.lock()?;
         let clock = Clock::system();
@@ -118,8 +116,11 @@ impl Server {
         let (public, management) = self.listeners.take().expect("a server runs once");
         self.greet(&public, &management);
         self.reloader.logging.sync();
-        self.tasks.spawn(Arc::clone(&self.public).listen(public));
-        self.tasks.spawn(Arc::clone(&self.management).listen(management));
+        for (socket, listener) in public {
+            self.tasks.spawn(Arc::clone(&self.public).listen(socket, listener));
+        }
+        let listener = Listener::plain(self.settings.management.addr);
+        self.tasks.spawn(Arc::clone(&self.management).listen(management, listener));
 
         let kind = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -167,13 +168,14 @@ impl Server {
         self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));
     }
 
-    fn greet(&self, public: &TcpListener, management: &TcpListener) {
+    fn greet(&self, public: &[(TcpListener, Listener)], management: &TcpListener) {
         let shown = |listener: &TcpListener| listener.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+        let listen: Vec<String> = public.iter().map(|(socket, kind)| shown(socket) + described(*kind)).collect();
         let settings = &self.settings;
         let database = settings.database.path.display().to_string();
         info!(
             version = env!("CARGO_PKG_VERSION"),
-            listen = shown(public),
+            listen = listen.join(", "),
             management = shown(management),
             database,
             "nauth is running"
@@ -185,6 +187,24 @@ impl Server {
             info!("open {url}/ to sign up; {next}");
         }
     }
+}
+
+/// What is special about a listener, for whoever reads that it is there.
+fn described(listener: Listener) -> &'static str {
+    match (listener.serves, listener.proxy_protocol) {
+        (Serves::Everything, false) => "",
+        (Serves::Everything, true) => " (PROXY protocol)",
+        (Serves::HttpsElsewhere, false) => " (redirects to https)",
+        (Serves::HttpsElsewhere, true) => " (PROXY protocol, redirects to https)",
+    }
+}
+
+async fn bind_all(listeners: &[Listener]) -> Result<Vec<(TcpListener, Listener)>, ServerError> {
+    let mut bound = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        bound.push((bind(listener.addr, listening_key(listeners)).await?, *listener));
+    }
+    Ok(bound)
 }
 
 async fn bind(addr: SocketAddr, key: &str) -> Result<TcpListener, ServerError> {

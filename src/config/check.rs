@@ -1,13 +1,14 @@
 //! Rules across keys.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
 use crate::config::settings::{
-    Access, IdentityPreset, PathRule, Route, SameSite, Settings, SmsProvider, Target, UsernameRule,
+    Access, IdentityPreset, PathRule, Route, SameSite, Serves, Settings, SmsProvider, Target, UsernameRule,
 };
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
@@ -31,6 +32,8 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     whoami_stays_at_home(root, settings);
     login_page_is_reachable(root, settings);
     listeners_differ(root, settings);
+    redirects_lead_somewhere(root, settings);
+    proxy_headers_are_believed(root, settings);
     cookies_are_bound(root, settings);
     cookies_travel_by_https(root, settings);
     tokens_live_in_order(root, settings);
@@ -149,15 +152,36 @@ fn login_page_is_reachable(root: &Section<'_>, settings: &Settings) {
 }
 
 fn listeners_differ(root: &Section<'_>, settings: &Settings) {
-    let (listen, management) = (settings.server.listen, settings.management.addr);
-    let same_address =
-        listen.ip() == management.ip() || listen.ip().is_unspecified() || management.ip().is_unspecified();
-    if same_address && listen.port() == management.port() && listen.port() != 0 {
+    let management = settings.management.addr;
+    let is_taken = |listen: SocketAddr| {
+        let same_address =
+            listen.ip() == management.ip() || listen.ip().is_unspecified() || management.ip().is_unspecified();
+        same_address && listen.port() == management.port() && listen.port() != 0
+    };
+    if settings.server.listeners.iter().any(|listener| is_taken(listener.addr)) {
         root.error(
             "server.management.addr",
-            "`server.listen` and `server.management.addr` are the same",
+            "`server.management.addr` is the address of a public listener",
             "choose another port",
         );
+    }
+}
+
+/// A redirect leads to where https is spoken.
+fn redirects_lead_somewhere(root: &Section<'_>, settings: &Settings) {
+    let redirects = settings.server.listeners.iter().any(|listener| listener.serves == Serves::HttpsElsewhere);
+    if redirects && !settings.server.public_url.is_https() {
+        let message = "`redirect_https` leads nowhere: `server.public_url` is not https";
+        root.error("server.listeners", message, "write https:// in `server.public_url`");
+    }
+}
+
+/// Whoever may write a PROXY header chooses the address that limits and logs see.
+fn proxy_headers_are_believed(root: &Section<'_>, settings: &Settings) {
+    let server = &settings.server;
+    if server.trusted_proxies.is_empty() && server.listeners.iter().any(|listener| listener.proxy_protocol) {
+        let message = "everybody who can connect may name any address in a PROXY header";
+        root.warning("server.listeners", message, "name the load balancers in `server.trusted_proxies`");
     }
 }
 

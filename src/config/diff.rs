@@ -1,6 +1,6 @@
 //! What a reload changes, and what has to wait for a restart.
 
-use crate::config::settings::{EmailProvider, Route, Settings, SmsProvider};
+use crate::config::settings::{EmailProvider, Route, Settings, SmsProvider, default_origin, listening_key};
 
 /// The changes between two configurations, by section or key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,8 +55,10 @@ fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
 fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let previous = |settings: &Settings| settings.secrets.previous.iter().map(|key| key.expose().clone()).collect();
     let (old_previous, new_previous): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (previous(old), previous(new));
+    let is_short = |settings: &Settings| listening_key(&settings.server.listeners) == "server.listen";
+    let listening = if is_short(old) { listening_key(&new.server.listeners) } else { "server.listeners" };
     changed(&[
-        ("server.listen", old.server.listen != new.server.listen),
+        (listening, old.server.listeners != new.server.listeners),
         ("server.data_dir", old.server.data_dir != new.server.data_dir),
         ("server.threads", old.server.threads != new.server.threads),
         ("server.management", old.management.addr != new.management.addr || token(old) != token(new)),
@@ -86,7 +88,7 @@ fn refused(old: &Settings, new: &Settings) -> Vec<&'static str> {
 pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     let mut settings = new.clone();
     keep_derived_origin(old, &mut settings);
-    settings.server.listen = old.server.listen;
+    settings.server.listeners.clone_from(&old.server.listeners);
     settings.server.data_dir.clone_from(&old.server.data_dir);
     settings.server.threads = old.server.threads;
     settings.management = old.management.clone();
@@ -113,7 +115,7 @@ fn changed(keys: &[(&'static str, bool)]) -> Vec<&'static str> {
 
 /// The default of `server.public_url` names the port, and a new port waits for a restart.
 fn keep_derived_origin(old: &Settings, settings: &mut Settings) {
-    let derived = |settings: &Settings| format!("http://localhost:{}", settings.server.listen.port());
+    let derived = |settings: &Settings| default_origin(&settings.server.listeners);
     let (origin, follows) = (derived(settings), settings.server.public_url.origin == derived(settings));
     if !follows || old.server.public_url.origin != derived(old) {
         return;

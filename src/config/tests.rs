@@ -82,7 +82,7 @@ fn values_come_from_the_environment_and_from_files() {
 
     assert_eq!(loaded.settings.jwt.access_secret.as_ref().unwrap().expose().len(), 40);
     assert_eq!(loaded.settings.jwt.issuer, "me");
-    assert_eq!(loaded.settings.server.listen.port(), 9000);
+    assert_eq!(loaded.settings.server.listeners[0].addr.port(), 9000);
     assert!(!loaded.settings.log.access_log);
     assert_eq!(loaded.overridden.len(), 2);
 }
@@ -217,8 +217,23 @@ fn what_would_fail_later_is_refused_now() {
         ("[email]\nprovider = \"smtp\"\nsmtp = { url = \"smtp://\" }\n", "is not a mail server"),
         ("[database]\nurl = \"sqlite://\"\n", "names no file"),
         ("[metrics]\npath = \"/livez\"\n", "`/livez` is taken"),
-        ("[server.management]\naddr = \"127.0.0.1:8080\"\n", "are the same"),
-        ("[server]\nlisten = \"0.0.0.0:9901\"\n", "are the same"),
+        ("[server.management]\naddr = \"127.0.0.1:8080\"\n", "is the address of a public listener"),
+        ("[server]\nlisten = \"0.0.0.0:9901\"\n", "is the address of a public listener"),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\"\n[[server.listeners]]\naddr = \"127.0.0.1:2\"\n",
+            "both say where to listen",
+        ),
+        ("[[server.listeners]]\nproxy_protocol = true\n", "a listener needs an `addr`"),
+        (
+            "[[server.listeners]]\naddr = \"127.0.0.1:1\"\n[[server.listeners]]\naddr = \"127.0.0.1:1\"\n",
+            "another listener on",
+        ),
+        ("[[server.listeners]]\naddr = \"127.0.0.1:1\"\nredirect_https = true\n", "and none serves anything"),
+        (
+            "[[server.listeners]]\naddr = \"127.0.0.1:1\"\n[[server.listeners]]\naddr = \"127.0.0.1:2\"\nredirect_https = true\n",
+            "`redirect_https` leads nowhere",
+        ),
+        ("[[server.listeners]]\naddr = \"0.0.0.0:9901\"\n", "is the address of a public listener"),
         ("include = [\"gone.toml\"]\n", "gone.toml` cannot be read"),
         ("[login]\nidentifiers = [\"username\"]\n[signup]\nusername = \"off\"\n", "nobody could log in"),
         ("[signup.email_verification]\nresend_delay = \"10m\"\n", "must be shorter than"),
@@ -379,7 +394,7 @@ fn what_needs_a_restart_is_named_and_not_applied() {
 
     assert_eq!(found.restart_required, ["server.listen"]);
     assert!(found.applied.contains(&"jwt") && found.refused.is_empty(), "{found:?}");
-    assert_eq!(without_restart_keys(&old, &new).server.listen, old.server.listen);
+    assert_eq!(without_restart_keys(&old, &new).server.listeners, old.server.listeners);
     assert_eq!(changes(&old, &old), Changes::default());
 }
 
@@ -437,10 +452,10 @@ fn full_example() -> String {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
             // There is none unless somebody writes one.
-            name @ ("webhooks" | "hooks") => write!(text, "\n# [[{name}]]\n").unwrap(),
+            name @ ("webhooks" | "hooks" | "server.listeners") => write!(text, "\n# [[{name}]]\n").unwrap(),
             name => write!(text, "\n[{name}]\n").unwrap(),
         }
-        let mark = if matches!(section.as_str(), "webhooks" | "hooks") { "# " } else { "" };
+        let mark = if matches!(section.as_str(), "webhooks" | "hooks" | "server.listeners") { "# " } else { "" };
         for key in keys {
             let value = match (section.as_str(), key.key) {
                 ("upstreams", "name") | ("routes", "upstream") => "\"app\"",

@@ -10,11 +10,12 @@ use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 use crate::api::context::Arrival;
 use crate::api::{bridge, cors, delivery, evidence, return_to};
 use crate::auth::Grant;
-use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Target};
+use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Serves, Target};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::session::Delivery;
+use crate::gateway::canonical::Host;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
@@ -34,6 +35,9 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Option<Response<Bytes>>, Error> {
+        if ctx.request.conn().serves() == Serves::HttpsElsewhere {
+            return Ok(Some(to_https(ctx)));
+        }
         if ctx.runtime.is_api(ctx.path()) {
             return self.auth_api(session, ctx).await.map(Some);
         }
@@ -263,6 +267,15 @@ impl Gateway {
         }
         bridge::answer(session.as_downstream_mut(), answer).await
     }
+}
+
+/// The same address on the port where `server.public_url` speaks https. The Host was admitted, so it is one of ours.
+fn to_https(ctx: &RequestContext) -> Response<Bytes> {
+    let host = ctx.host.as_ref().map_or("", Host::name);
+    let public = &ctx.runtime.settings.server.public_url;
+    let port = &public.authority[public.host.len()..];
+    let target = ctx.target.as_ref().map_or("/", |target| target.target());
+    respond::to_https(&format!("https://{host}{port}{target}"), &ctx.id)
 }
 
 /// Counts the request where the route bounds them: of an address before anybody is known, of a user after.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
+use crate::config::settings::Serves;
 use crate::domain::clock::Time;
 use crate::domain::context::address_prefix;
 use crate::domain::id::SessionId;
@@ -72,11 +73,20 @@ impl End {
     }
 }
 
+/// Whose a connection is, and what it may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entrance {
+    /// The other end of the socket, or who a trusted load balancer says it is.
+    pub peer: SocketAddr,
+    /// What its listener answers.
+    pub serves: Serves,
+}
+
 /// One connection. Shared by its task, the sweeper and whoever ends sessions.
 #[derive(Debug)]
 pub struct Conn {
     id: u64,
-    peer: SocketAddr,
+    entrance: Entrance,
     phase: AtomicU8,
     since: AtomicU64,
     idle_limit: AtomicU64,
@@ -91,10 +101,10 @@ pub struct Conn {
 }
 
 impl Conn {
-    fn new(id: u64, peer: SocketAddr, draining: Arc<AtomicBool>) -> Self {
+    fn new(id: u64, entrance: Entrance, draining: Arc<AtomicBool>) -> Self {
         Self {
             id,
-            peer,
+            entrance,
             phase: AtomicU8::new(Phase::Opening as u8),
             since: AtomicU64::new(uptime_ms()),
             idle_limit: AtomicU64::new(u64::MAX),
@@ -109,10 +119,16 @@ impl Conn {
         }
     }
 
-    /// The other end of the socket.
+    /// The other end of the connection.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.entrance.peer
+    }
+
+    /// What is answered on it.
+    #[must_use]
+    pub fn serves(&self) -> Serves {
+        self.entrance.serves
     }
 
     /// What the connection is doing.
@@ -300,9 +316,9 @@ struct Open {
 impl Connections {
     /// Takes a new connection in, unless its address already has `cap` of them.
     #[must_use]
-    pub fn open(self: &Arc<Self>, peer: SocketAddr, cap: Option<usize>) -> Option<OpenConn> {
-        let address = address_prefix(peer.ip());
-        let conn = Arc::new(Conn::new(self.next.fetch_add(1, Ordering::Relaxed), peer, Arc::clone(&self.draining)));
+    pub fn open(self: &Arc<Self>, entrance: Entrance, cap: Option<usize>) -> Option<OpenConn> {
+        let address = address_prefix(entrance.peer.ip());
+        let conn = Arc::new(Conn::new(self.next.fetch_add(1, Ordering::Relaxed), entrance, Arc::clone(&self.draining)));
         let mut open = self.lock();
         let count = open.by_address.entry(address).or_default();
         if cap.is_some_and(|cap| *count >= cap) {
@@ -354,7 +370,7 @@ impl Connections {
     fn close(&self, conn: &Conn) {
         let mut open = self.lock();
         open.all.remove(&conn.id);
-        let address = address_prefix(conn.peer.ip());
+        let address = address_prefix(conn.peer().ip());
         if let Some(count) = open.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -401,8 +417,8 @@ pub fn uptime_ms() -> u64 {
 mod tests {
     use super::*;
 
-    fn peer(address: &str) -> SocketAddr {
-        SocketAddr::new(address.parse().unwrap(), 1)
+    fn peer(address: &str) -> Entrance {
+        Entrance { peer: SocketAddr::new(address.parse().unwrap(), 1), serves: Serves::Everything }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! and the end of its answer is pingora's.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::config::settings;
+use crate::config::settings::{self, Listener};
 use crate::domain::clock::Clock;
-use crate::gateway::conn::{Connections, End, OpenConn, Phase};
+use crate::gateway::conn::{Connections, End, Entrance, OpenConn, Phase};
 use crate::gateway::guarded::{Guarded, Head};
 use crate::gateway::inflight::REQUEST;
+use crate::gateway::proxy_protocol;
 use crate::gateway::sweeper::{self, Deadlines};
 
 /// How long to wait before accepting again when the system has no file descriptor left.
@@ -46,6 +48,13 @@ pub struct Limits {
     pub max_connections_per_ip: Option<usize>,
     /// Peers that stand for many clients and are not counted.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Limits {
+    /// Whether a peer stands for many clients.
+    fn trusts(&self, peer: SocketAddr) -> bool {
+        self.trusted_proxies.iter().any(|net| net.contains(&peer.ip().to_canonical()))
+    }
 }
 
 impl From<&settings::Server> for Limits {
@@ -110,19 +119,19 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     }
 
     /// Accepts connections until [`Edge::drain`] is called; then the socket is closed.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
+    pub async fn listen(self: Arc<Self>, socket: TcpListener, listener: Listener) {
         let mut stop = self.stop.subscribe();
         let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
-                accepted = listener.accept() => accepted,
+                accepted = socket.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     exhausted = false;
-                    self.take_in(socket, peer);
+                    self.take_in(socket, peer, listener);
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if !exhausted {
@@ -156,17 +165,45 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         }
     }
 
-    fn take_in(self: &Arc<Self>, socket: TcpStream, peer: std::net::SocketAddr) {
-        let limits = self.limits.load();
-        let counted = !limits.trusted_proxies.iter().any(|net| net.contains(&peer.ip().to_canonical()));
-        let cap = limits.max_connections_per_ip.filter(|_| counted);
-        let Some(open) = self.connections.open(peer, cap) else { return };
-        if open.conn().is_draining() {
-            return;
-        }
+    fn take_in(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, listener: Listener) {
         // Answers are written in whole pieces; waiting for more would only delay them.
         let _ = socket.set_nodelay(true);
-        self.tasks.spawn(Arc::clone(self).converse(socket, open));
+        let entrance = Entrance { peer, serves: listener.serves };
+        let Some(open) = self.open(entrance) else { return };
+        if listener.proxy_protocol {
+            self.tasks.spawn(Arc::clone(self).introduce(socket, open, entrance));
+        } else {
+            self.tasks.spawn(Arc::clone(self).converse(socket, open));
+        }
+    }
+
+    /// A place among the open connections, unless there are too many or no more are wanted.
+    fn open(&self, entrance: Entrance) -> Option<OpenConn> {
+        let limits = self.limits.load();
+        let cap = limits.max_connections_per_ip.filter(|_| !limits.trusts(entrance.peer));
+        self.connections.open(entrance, cap).filter(|open| !open.conn().is_draining())
+    }
+
+    /// A connection that begins with a PROXY header. Until that is read it counts as its peer's, then as its client's.
+    async fn introduce(self: Arc<Self>, mut socket: TcpStream, unnamed: OpenConn, entrance: Entrance) {
+        let limits = self.limits.load_full();
+        if !limits.trusted_proxies.is_empty() && !limits.trusts(entrance.peer) {
+            debug!(peer.addr = %entrance.peer, "only trusted proxies may connect here");
+            return;
+        }
+        let mut stop = self.stop.subscribe();
+        let named = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            named = tokio::time::timeout(limits.header_timeout, proxy_protocol::read(&mut socket)) => named,
+        };
+        let client = match named {
+            Ok(Ok(client)) => client.unwrap_or(entrance.peer),
+            Ok(Err(error)) => return debug!(peer.addr = %entrance.peer, %error, "a PROXY header cannot be read"),
+            Err(_) => return debug!(peer.addr = %entrance.peer, "a PROXY header did not arrive in time"),
+        };
+        drop(unnamed);
+        let Some(open) = self.open(Entrance { peer: client, ..entrance }) else { return };
+        Box::pin(self.converse(socket, open)).await;
     }
 
     /// One connection, from its first byte to its end.

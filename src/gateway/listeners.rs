@@ -1,4 +1,4 @@
-//! The two listeners: the public one in front of the gateway, and the operator's.
+//! Who is served: the public, by the gateway, and the operator.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::api::bridge;
 use crate::api::ops::Ops;
-use crate::config::settings::Server;
+use crate::config::settings::{Listener, Server};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::id::SessionId;
@@ -55,8 +55,8 @@ impl PublicEdge {
     }
 
     /// Accepts connections until drained.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
-        Arc::clone(&self.edge).listen(listener).await;
+    pub async fn listen(self: Arc<Self>, socket: TcpListener, listener: Listener) {
+        Arc::clone(&self.edge).listen(socket, listener).await;
     }
 
     /// See [`Edge::drain`].
@@ -116,8 +116,8 @@ impl ManagementEdge {
     }
 
     /// Accepts connections until drained.
-    pub async fn listen(self: Arc<Self>, listener: TcpListener) {
-        Arc::clone(&self.edge).listen(listener).await;
+    pub async fn listen(self: Arc<Self>, socket: TcpListener, listener: Listener) {
+        Arc::clone(&self.edge).listen(socket, listener).await;
     }
 
     /// See [`Edge::drain`].

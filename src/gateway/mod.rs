@@ -20,6 +20,7 @@ pub mod identify;
 pub mod identity;
 pub mod inflight;
 pub mod listeners;
+pub mod proxy_protocol;
 pub mod refresh;
 pub mod respond;
 pub mod rewrite;

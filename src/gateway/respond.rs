@@ -36,6 +36,14 @@ pub fn redirect(location: &str, request_id: &str) -> Response<Bytes> {
     marked(response, request_id)
 }
 
+/// The way to the same thing by https. Whatever was asked is asked again there, body and all.
+#[must_use]
+pub fn to_https(location: &str, request_id: &str) -> Response<Bytes> {
+    let mut response = redirect(location, request_id);
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response
+}
+
 /// Plain text.
 #[must_use]
 pub fn text(body: String, request_id: &str) -> Response<Bytes> {

@@ -5,6 +5,7 @@ mod devices;
 mod gateway;
 mod identity;
 mod limits;
+mod listeners;
 mod messages;
 mod passwords;
 mod recovery;

@@ -10,8 +10,10 @@ use ipnet::IpNet;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::reader::Section;
+use crate::config::sections::listeners;
 use crate::config::settings::{
     Audit, ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
+    default_origin,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -33,12 +35,11 @@ pub(super) fn version(root: &mut Section<'_>) {
 
 pub(super) fn server(root: &mut Section<'_>) -> (Server, Management) {
     let mut s = root.section("server");
-    let doc = "Where the public listener binds: address and port.";
-    let listen: SocketAddr = s.parsed("listen", "127.0.0.1:8080", doc, address);
+    let listeners = listeners::listeners(&mut s);
     let doc = "Scheme, host and port that browsers see. Cookies, CSRF checks and links derive from it. Empty means \
-               `http://localhost:<port of listen>`. While its host is loopback, plain cookies and console mail are \
+               `http://localhost:<port of the first listener>`. While its host is loopback, plain cookies and console mail are \
                allowed; any other host is production and refuses them.";
-    let default = format!("http://localhost:{}", listen.port());
+    let default = default_origin(&listeners);
     let written = s.optional("public_url", doc).unwrap_or_else(|| default.clone());
     let public_url = public_url(&written).unwrap_or_else(|message| {
         s.error("public_url", message, "write it as https://app.example.com");
@@ -48,7 +49,7 @@ pub(super) fn server(root: &mut Section<'_>) -> (Server, Management) {
     let threads = usize::try_from(threads).unwrap_or(0);
     let server = Server {
         public_url,
-        listen,
+        listeners,
         data_dir: PathBuf::from(s.text("data_dir", "./data", "Where the database and the generated master key live.")),
         threads: if threads == 0 { cores() } else { threads },
         trusted_proxies: s
@@ -305,7 +306,7 @@ fn level(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let numeric = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
     numeric.parse().map_err(|_| format!("`{text}` is not an address and port such as 127.0.0.1:8080"))
 }

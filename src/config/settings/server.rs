@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::config::settings::Listener;
 use crate::domain::secret::Secret;
 
 /// `[server]`
@@ -14,8 +15,8 @@ use crate::domain::secret::Secret;
 pub struct Server {
     /// Scheme, host and port that browsers see, without a trailing slash.
     pub public_url: PublicUrl,
-    /// Where the public listener binds.
-    pub listen: SocketAddr,
+    /// Where the public listeners bind, and what for; never empty.
+    pub listeners: Vec<Listener>,
     /// Database, master key.
     pub data_dir: PathBuf,
     /// Worker threads of the runtime; never 0.

@@ -87,7 +87,7 @@ async fn start_for(limits: Limits, holder: Option<Holder>) -> Running {
     let edge = Edge::new(http_proxy(&conf, Bare { upstream, holder }), limits, Clock::system());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
-    let listening = tokio::spawn(Arc::clone(&edge).listen(listener));
+    let listening = tokio::spawn(Arc::clone(&edge).listen(listener, Listener::plain(at)));
     Running { edge, at, listening }
 }
 

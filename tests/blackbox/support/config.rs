@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
@@ -14,6 +15,7 @@ pub(crate) struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
     upstreams: Vec<String>,
     routes: Vec<String>,
+    listeners: Vec<String>,
     /// Whole tables after everything else: `[[webhooks]]` and their like.
     tables: Vec<String>,
     /// What nauth is started with, beside `PATH`.
@@ -34,7 +36,7 @@ impl Config {
     /// In front of one target.
     pub(crate) fn in_front_of_target(target: &str) -> Self {
         let sections = BTreeMap::new();
-        Self { sections, upstreams: vec![], routes: vec![], tables: vec![], environment: vec![] }
+        Self { sections, upstreams: vec![], routes: vec![], listeners: vec![], tables: vec![], environment: vec![] }
             .target(target)
             .set("email.provider", "console")
             .set("log.format", "text")
@@ -76,6 +78,23 @@ impl Config {
         self
     }
 
+    /// Adds one of `[[server.listeners]]`, given as its TOML lines. `{public}` is where [`super::Nauth::public`] is.
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
+        self.listeners.push(lines.to_owned());
+        self
+    }
+
+    /// Fills in where the public listener is, unless the test has said it.
+    pub(crate) fn listen(mut self, public: SocketAddr) -> Self {
+        if self.listeners.is_empty() {
+            return self.set_default("server.listen", public.to_string());
+        }
+        for listener in &mut self.listeners {
+            *listener = listener.replace("{public}", &public.to_string());
+        }
+        self
+    }
+
     /// Adds a table of an array, such as one of `[[webhooks]]`, given as its TOML.
     pub(crate) fn table(mut self, text: &str) -> Self {
         self.tables.push(text.to_owned());
@@ -104,6 +123,9 @@ impl Config {
                 writeln!(text, "{key} = {value}").unwrap();
             }
             text.push('\n');
+        }
+        for listener in &self.listeners {
+            writeln!(text, "[[server.listeners]]\n{}\n", listener.trim()).unwrap();
         }
         for upstream in &self.upstreams {
             writeln!(text, "[[upstreams]]\n{upstream}\n").unwrap();

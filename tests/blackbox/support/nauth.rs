@@ -289,9 +289,7 @@ impl Prepared {
 
 /// Fills in the addresses, unless the test has set its own.
 fn addressed(config: Config, public: SocketAddr, management: SocketAddr) -> Config {
-    config
-        .set_default("server.listen", public.to_string())
-        .set_default("server.management.addr", management.to_string())
+    config.listen(public).set_default("server.management.addr", management.to_string())
 }
 
 fn command(directory: &Path, arguments: &[&str]) -> Command {
