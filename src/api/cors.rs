@@ -15,14 +15,23 @@ const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 const EXPOSED_HEADERS: &str = "retry-after, www-authenticate";
 
 /// Whether a request is a preflight, and whose.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preflight {
     /// It is an ordinary request.
     Not,
-    /// A browser asks for a listed origin: this is the answer's head.
-    Listed(Vec<(HeaderName, HeaderValue)>),
+    /// A browser asks for a listed origin.
+    Listed,
     /// A browser asks for another one.
     Unlisted,
+}
+
+/// What the pages of listed origins may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// The auth API, with what it reads.
+    Api,
+    /// An app behind the gateway. Which methods and headers it takes the app knows; they are not held back.
+    App,
 }
 
 /// Reads a preflight (Fetch, section 3.3.1): `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
@@ -32,16 +41,23 @@ pub fn preflight(security: &Security, method: &Method, headers: &HeaderMap) -> P
     if *method != Method::OPTIONS || !asks || !headers.contains_key(header::ORIGIN) {
         return Preflight::Not;
     }
-    let Some(origin) = listed_origin(security, headers) else {
-        return Preflight::Unlisted;
+    if listed_origin(security, headers).is_some() { Preflight::Listed } else { Preflight::Unlisted }
+}
+
+/// The head of the answer to a preflight of a listed origin.
+#[must_use]
+pub fn preflight_answer(security: &Security, headers: &HeaderMap, called: Called) -> Vec<(HeaderName, HeaderValue)> {
+    let asked = |name: HeaderName| headers.get(name).filter(|_| called == Called::App).cloned();
+    let methods = asked(header::ACCESS_CONTROL_REQUEST_METHOD).or(Some(HeaderValue::from_static(ALLOWED_METHODS)));
+    let names = match called {
+        Called::Api => Some(HeaderValue::from_static(ALLOWED_HEADERS)),
+        Called::App => asked(header::ACCESS_CONTROL_REQUEST_HEADERS),
     };
-    let mut answer = admission(origin);
-    answer.extend([
-        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED_METHODS)),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS)),
-        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(security.cors_max_age.as_secs())),
-    ]);
-    Preflight::Listed(answer)
+    let mut answer = listed_origin(security, headers).map(admission).unwrap_or_default();
+    answer.extend(methods.map(|value| (header::ACCESS_CONTROL_ALLOW_METHODS, value)));
+    answer.extend(names.map(|value| (header::ACCESS_CONTROL_ALLOW_HEADERS, value)));
+    answer.push((header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(security.cors_max_age.as_secs())));
+    answer
 }
 
 /// The headers every answer to a listed origin carries; `Vary` alone for all others.
@@ -93,7 +109,7 @@ mod tests {
             let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             let found = match preflight(&security, &method, &headers) {
                 Preflight::Not => "not",
-                Preflight::Listed(_) => "listed",
+                Preflight::Listed => "listed",
                 Preflight::Unlisted => "unlisted",
             };
             assert_eq!(found, expected, "{method} {lines:?}");

@@ -50,7 +50,7 @@ use tower::ServiceExt;
 
 use crate::api::answer::Refusal;
 use crate::api::context::Arrival;
-use crate::api::cors::Preflight;
+use crate::api::cors::{Called, Preflight};
 use crate::api::dialect::{CookieNames, Dialect};
 use crate::api::nauth::Nauth;
 use crate::auth::Auth;
@@ -108,9 +108,10 @@ impl AuthApi {
     /// Answers one request. Its extensions must hold an [`Arrival`].
     pub async fn answer(&self, request: Request<Bytes>) -> http::Response<Bytes> {
         let (asked, is_head) = (request.headers().clone(), request.method() == Method::HEAD);
-        let response = match cors::preflight(&self.api.settings.security, request.method(), &asked) {
+        let security = &self.api.settings.security;
+        let response = match cors::preflight(security, request.method(), &asked) {
             Preflight::Not => self.route(request).await,
-            Preflight::Listed(headers) => return no_content(headers),
+            Preflight::Listed => return no_content(cors::preflight_answer(security, &asked, Called::Api)),
             Preflight::Unlisted => {
                 let refusal = Refusal::from(Error::Forbidden(Denial::Origin));
                 self.rendered(&request_facts(&request), &refusal)
@@ -151,6 +152,9 @@ impl AuthApi {
         let headers = response.headers_mut();
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        let page = &self.api.settings.security.headers;
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static(page.frame_options.as_str()));
+        headers.insert(header::REFERRER_POLICY, page.referrer_policy.clone());
         headers.extend(cors::answer_headers(&self.api.settings.security, asked));
         response
     }

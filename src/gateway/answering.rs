@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 
 use crate::api::context::Arrival;
+use crate::api::cors::{Called, Preflight};
 use crate::api::{bridge, cors, delivery, evidence, return_to};
 use crate::auth::Grant;
 use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Serves, Target};
@@ -49,8 +50,8 @@ impl Gateway {
         let head = session.req_header();
         let security = &runtime.settings.security;
         let preflight = cors::preflight(security, &head.method, &head.headers);
-        if let cors::Preflight::Listed(headers) = preflight {
-            return Ok(Some(no_content(headers)));
+        if preflight == Preflight::Listed {
+            return Ok(Some(no_content(cors::preflight_answer(security, &head.headers, Called::App))));
         }
         let route = match runtime.table.find(&host, &target, &head.method) {
             Match::Found(route) => Arc::clone(route),
@@ -64,7 +65,7 @@ impl Gateway {
         ctx.turn = upstream.turn();
         ctx.route = Some((Arc::clone(&route), upstream));
         check_surroundings(session, ctx, &route)?;
-        if matches!(preflight, cors::Preflight::Unlisted) {
+        if preflight == Preflight::Unlisted {
             // A preflight never carries credentials; where they are required it cannot be meant for the app.
             return match route.access {
                 Access::Required => Err(Error::Forbidden(Denial::Origin)),

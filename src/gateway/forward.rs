@@ -6,6 +6,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use crate::api::client::forwarded_headers;
 use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::without_own;
+use crate::gateway::hardening;
 use crate::gateway::identity;
 use crate::gateway::respond::REQUEST_ID;
 use crate::gateway::rewrite;
@@ -95,6 +96,10 @@ pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
         }
         if let Some(value) = &route.cache_control {
             let _ = response.insert_header(header::CACHE_CONTROL, value.clone());
+        }
+        let missing: Vec<_> = hardening::missing(route.security_headers, &response.headers).collect();
+        for (name, value) in missing {
+            let _ = response.insert_header(name.clone(), value.clone());
         }
         for (name, value) in &route.set_response_headers {
             let _ = response.insert_header(name.clone(), value.clone());

@@ -14,6 +14,7 @@ pub mod forward;
 pub mod frames;
 pub mod framing;
 pub mod guarded;
+pub mod hardening;
 pub mod head;
 pub mod hosts;
 pub mod identify;

@@ -454,3 +454,47 @@ fn flags(answer: &Answer, name: &str) -> Vec<String> {
     let line = answer.set_cookie(name).unwrap_or_else(|| panic!("no {name}: {answer}"));
     line.split(';').skip(1).map(|flag| flag.trim().to_lowercase()).collect()
 }
+
+#[tokio::test]
+async fn a_listed_pages_preflight_may_ask_for_what_the_app_takes() {
+    let echo = Echo::start().await;
+    let origin = "https://spa.example.com";
+    let config = Config::in_front_of(&echo).table(&format!("[security.cors]\norigins = [\"{origin}\"]"));
+    let nauth = Nauth::start(config).await;
+    let asks = |path: &str| {
+        Request::new("OPTIONS", path)
+            .header("Origin", origin)
+            .header("Access-Control-Request-Method", "PURGE")
+            .header("Access-Control-Request-Headers", "x-app")
+    };
+
+    let app = nauth.send(&asks("/")).await.expect(204);
+    let api = nauth.send(&asks("/auth/login")).await.expect(204);
+
+    assert_eq!(app.header("access-control-allow-methods"), Some("PURGE"));
+    assert_eq!(app.header("access-control-allow-headers"), Some("x-app"));
+    assert_eq!(app.header("access-control-allow-origin"), Some(origin));
+    assert!(!api.header("access-control-allow-methods").unwrap().contains("PURGE"));
+    assert!(!api.header("access-control-allow-headers").unwrap().contains("x-app"));
+    assert!(echo.seen().is_empty(), "the gateway answered both itself");
+}
+
+#[tokio::test]
+async fn who_may_frame_our_pages_is_said_twice_and_alike() {
+    let echo = Echo::start().await;
+    for (written, frame_options, ancestors) in [
+        ("", "DENY", "'none'"),
+        ("frame_options = \"SAMEORIGIN\"\nreferrer_policy = \"no-referrer\"", "SAMEORIGIN", "'self'"),
+    ] {
+        let nauth = Nauth::start(Config::in_front_of(&echo).table(&format!("[security.headers]\n{written}"))).await;
+        let page = nauth.send(&Request::get("/auth/ui/login")).await.expect(200);
+        let error = nauth.send(&Request::get("/auth/session")).await;
+        let policy = page.header("content-security-policy").unwrap();
+        assert!(policy.ends_with(&format!("frame-ancestors {ancestors}")), "{policy}");
+        let referrer = if written.is_empty() { "strict-origin-when-cross-origin" } else { "no-referrer" };
+        for answer in [page, error] {
+            assert_eq!(answer.header("x-frame-options"), Some(frame_options));
+            assert_eq!(answer.header("referrer-policy"), Some(referrer));
+        }
+    }
+}

@@ -464,3 +464,27 @@ async fn an_expression_takes_what_no_path_names() {
     }
     nauth.send(&Request::post("/reports/2024")).await.expect(405);
 }
+
+#[tokio::test]
+async fn an_answer_gets_the_security_headers_its_app_left_out() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .route("path = \"/\"\naccess = \"public\"")
+        .route("path = \"/basic\"\naccess = \"public\"\nsecurity_headers = \"basic\"")
+        .route(
+            "path = \"/strict\"\naccess = \"public\"\nsecurity_headers = \"strict\"\n\
+             set_response_headers = { referrer-policy = \"origin\" }",
+        );
+    let nauth = Nauth::start(config).await;
+    let names = ["x-content-type-options", "x-frame-options", "referrer-policy", "cross-origin-opener-policy"];
+
+    for (path, expected) in [
+        ("/", [None; 4]),
+        ("/basic", [Some("nosniff"), Some("SAMEORIGIN"), Some("strict-origin-when-cross-origin"), None]),
+        ("/strict", [Some("nosniff"), Some("DENY"), Some("origin"), Some("same-origin")]),
+    ] {
+        let answer = nauth.send(&Request::get(path)).await.expect(200);
+        assert_eq!(names.map(|name| answer.header(name)), expected, "{path}");
+    }
+}

@@ -37,8 +37,8 @@ use crate::domain::session::{Delivery, Session};
 /// Where the pages live, below the prefix of the API.
 pub const PATH: &str = "/ui";
 /// What the pages load.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors ";
 
 /// What logs in here is a browser.
 const CLIENT: Client = Client::new("nauth", Delivery::Cookies);
@@ -306,9 +306,9 @@ impl Desk {
         };
         let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], view.html()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+        let ancestors = self.api.settings.security.headers.frame_options.ancestors();
+        let policy = HeaderValue::from_str(&format!("{POLICY}{ancestors}")).expect("a policy is printable");
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         response
     }
 

@@ -10,8 +10,8 @@ use crate::config::sections::accounts::role;
 use crate::config::sections::gateway::header_name;
 use crate::config::sections::server::{network, number, origin};
 use crate::config::settings::{
-    Access, Credentials, DeliveryMethod, EncodedSlash, OnUnauthenticated, PathRule, Pattern, Route, RouteRate, Server,
-    WebSocket, Window,
+    Access, Credentials, DeliveryMethod, EncodedSlash, OnUnauthenticated, PathRule, Pattern, Route, RouteRate,
+    SecurityHeaders, Server, WebSocket, Window,
 };
 use crate::config::values;
 use crate::domain::assurance::Aal;
@@ -117,6 +117,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         ),
         set_request_headers: headers(&mut s, "set_request_headers", "Headers set on the request."),
         cache_control: cache_control(&mut s),
+        security_headers: security_headers(&mut s),
         set_response_headers: headers(&mut s, "set_response_headers", "Headers set on the answer."),
         remove_response_headers: s
             .list("remove_response_headers", "[]", "Headers removed from the answer.", header_name)
@@ -220,6 +221,15 @@ fn cache_control(s: &mut Section<'_>) -> Option<HeaderValue> {
         s.error("cache_control", format!("`{written}` cannot be sent"), "plain text such as \"no-store\"");
     }
     value
+}
+
+fn security_headers(s: &mut Section<'_>) -> SecurityHeaders {
+    let doc = "Headers added to the answer where the upstream is silent. `basic`: `X-Content-Type-Options`, \
+               `X-Frame-Options: SAMEORIGIN`, `Referrer-Policy`. `strict`: what the OWASP Secure Headers Project \
+               proposes, a Content-Security-Policy of our own origin alone among it.";
+    let presets =
+        [("none", SecurityHeaders::None), ("basic", SecurityHeaders::Basic), ("strict", SecurityHeaders::Strict)];
+    s.choice("security_headers", "none", &presets, doc)
 }
 
 fn roles(s: &mut Section<'_>, key: &'static str, doc: &'static str, known: &BTreeSet<Role>) -> Vec<Role> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use crate::config::reader::Section;
 use crate::config::sections::routes::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
-    ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, HmacAlgorithm, HybridDefault, Jwt,
-    OnSessionLimit, PasswordHash, PublicUrl, SameSite, Security, Server, Session,
+    ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, FrameOptions, HmacAlgorithm,
+    HybridDefault, Jwt, OnSessionLimit, PageHeaders, PasswordHash, PublicUrl, SameSite, Security, Server, Session,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -20,6 +20,16 @@ const SECRET_BYTES: usize = 32;
 const OWASP_KIB_PASSES: u64 = 7 * 1024 * 5;
 const SAME_SITE: [(&str, SameSite); 3] =
     [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
+/// Those of the Referrer Policy specification, but for `unsafe-url`.
+const REFERRER_POLICIES: [&str; 7] = [
+    "no-referrer",
+    "no-referrer-when-downgrade",
+    "origin",
+    "origin-when-cross-origin",
+    "same-origin",
+    "strict-origin",
+    "strict-origin-when-cross-origin",
+];
 const PRIORITY: [(&str, CookiePriority); 3] =
     [("low", CookiePriority::Low), ("medium", CookiePriority::Medium), ("high", CookiePriority::High)];
 
@@ -296,6 +306,7 @@ pub(super) fn security(root: &mut Section<'_>, server: &Server, delivery: &Deliv
     let cors_origins = cors.list("origins", "[]", doc, origins).unwrap_or_default();
     let cors_max_age = cors.duration("max_age", "10m", "How long browsers remember the answer to a preflight.");
     cors.finish();
+    let headers = page_headers(&mut s);
     s.finish();
     Security {
         mask_sensitive,
@@ -307,7 +318,21 @@ pub(super) fn security(root: &mut Section<'_>, server: &Server, delivery: &Deliv
         csrf,
         cors_origins: if cors_origins.is_empty() { delivery.web_origins.clone() } else { cors_origins },
         cors_max_age,
+        headers,
     }
+}
+
+fn page_headers(parent: &mut Section<'_>) -> PageHeaders {
+    let mut s = parent.section("headers");
+    let doc = "`X-Frame-Options` of the built-in pages and the auth API, and the `frame-ancestors` that says the same: \
+               nobody may put them into a frame, or pages of our own origin may.";
+    let framing = [("DENY", FrameOptions::Deny), ("SAMEORIGIN", FrameOptions::SameOrigin)];
+    let frame_options = s.choice("frame_options", "DENY", &framing, doc);
+    let doc = "`Referrer-Policy` of the built-in pages and the auth API.";
+    let policies = REFERRER_POLICIES.map(|policy| (policy, policy));
+    let policy = s.choice("referrer_policy", "strict-origin-when-cross-origin", &policies, doc);
+    s.finish();
+    PageHeaders { frame_options, referrer_policy: HeaderValue::from_static(policy) }
 }
 
 fn password_hash(parent: &mut Section<'_>) -> PasswordHash {

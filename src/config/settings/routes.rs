@@ -66,6 +66,8 @@ pub struct Route {
     pub set_request_headers: Vec<(HeaderName, HeaderValue)>,
     /// `Cache-Control` of the answer; `None` = the upstream's.
     pub cache_control: Option<HeaderValue>,
+    /// Added to the answer where the upstream is silent.
+    pub security_headers: SecurityHeaders,
     /// Set on the answer.
     pub set_response_headers: Vec<(HeaderName, HeaderValue)>,
     /// Removed from the answer.
@@ -151,6 +153,17 @@ pub struct Credentials {
     pub session: bool,
     /// `Authorization: Bearer`.
     pub bearer: bool,
+}
+
+/// `routes.security_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecurityHeaders {
+    /// The upstream's word alone.
+    None,
+    /// No sniffing, no frames of other sites, no whole addresses to them.
+    Basic,
+    /// All that OWASP proposes.
+    Strict,
 }
 
 /// `routes.encoded_slash`

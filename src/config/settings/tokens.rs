@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 use crate::domain::secret::Secret;
 
@@ -171,6 +171,46 @@ pub struct Security {
     pub cors_origins: Vec<String>,
     /// `Access-Control-Max-Age`.
     pub cors_max_age: Duration,
+    /// `[security.headers]`
+    pub headers: PageHeaders,
+}
+
+/// `[security.headers]`: of the built-in pages and the auth API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageHeaders {
+    /// `X-Frame-Options`, and `frame-ancestors` of the pages' Content-Security-Policy.
+    pub frame_options: FrameOptions,
+    /// `Referrer-Policy`.
+    pub referrer_policy: HeaderValue,
+}
+
+/// `security.headers.frame_options`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameOptions {
+    /// No page may frame ours.
+    Deny,
+    /// Our own origin's pages may.
+    SameOrigin,
+}
+
+impl FrameOptions {
+    /// The value of `X-Frame-Options`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "DENY",
+            Self::SameOrigin => "SAMEORIGIN",
+        }
+    }
+
+    /// The source of `frame-ancestors` that says the same.
+    #[must_use]
+    pub const fn ancestors(self) -> &'static str {
+        match self {
+            Self::Deny => "'none'",
+            Self::SameOrigin => "'self'",
+        }
+    }
 }
 
 /// `security.contact_change`

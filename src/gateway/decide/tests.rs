@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::config::settings::{Credentials, EncodedSlash, OnUnauthenticated, PathRule, WebSocket};
+use crate::config::settings::{Credentials, EncodedSlash, OnUnauthenticated, PathRule, SecurityHeaders, WebSocket};
 use crate::tokens::access::tests_support::token;
 
 const FRESH: Freshness = Freshness::Polled(Duration::ZERO);
@@ -38,6 +38,7 @@ pub(crate) fn route(access: Access) -> Route {
         csrf: true,
         on_unauthenticated: OnUnauthenticated::Auto,
         set_request_headers: Vec::new(),
+        security_headers: SecurityHeaders::None,
         set_response_headers: Vec::new(),
         remove_response_headers: Vec::new(),
     }
