@@ -5,7 +5,7 @@
 
 use crate::auth::code::{Destination, NewCode};
 use crate::auth::{Auth, Caller, ProfileUpdate};
-use crate::config::settings::{ContactChange, IdentityUser};
+use crate::config::settings::ContactChange;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error, FieldError, Limit};
@@ -225,7 +225,7 @@ impl Auth {
 
     /// Where upstreams know users by their names, a name is nobody else's ever.
     fn check_rename(&self, user: &User) -> Result<(), Error> {
-        if user.username.is_some() && self.settings.gateway.identity.user == IdentityUser::Username {
+        if user.username.is_some() && self.settings.tells_usernames() {
             let message = "username cannot be changed here";
             return Err(Error::Validation(vec![FieldError::new("username", message)]));
         }

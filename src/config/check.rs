@@ -7,21 +7,11 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
-use crate::config::settings::{
-    Access, IdentityPreset, PathRule, Route, SameSite, Serves, Settings, SmsProvider, Target, UsernameRule,
-};
+use crate::config::settings::{Access, PathRule, Route, SameSite, Serves, Settings, SmsProvider, Target, UsernameRule};
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
 const LONG_ACCESS_TTL: Duration = Duration::from_secs(60 * 60 + 1);
 const ACCESS_TTL_HINT: &str = "access tokens usually live 5m to 1h";
-/// What the preset `standard` sends.
-const IDENTITY_HEADERS: [&str; 5] = [
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-preferred-username",
-    "x-forwarded-groups",
-    "x-forwarded-groups-truncated",
-];
 
 /// Checks what no single section can see.
 pub(super) fn across(root: &Section<'_>, settings: &Settings) {
@@ -102,16 +92,16 @@ fn share_a_method(a: &Route, b: &Route) -> bool {
 
 /// A header that nauth itself sends cannot also pass from the client: it would be believed.
 fn identity_headers_are_ours(root: &Section<'_>, settings: &Settings) {
-    if settings.gateway.identity.preset == IdentityPreset::None {
-        return;
-    }
     for route in &settings.routes {
         // Upstreams that speak CGI or WSGI read `_` and `-` alike.
         let spelled = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
-        let kept = |name: &&HeaderName| IDENTITY_HEADERS.contains(&spelled(name).as_str());
-        if let Some(name) = route.keep_request_headers.iter().find(kept) {
+        let sent = |name: &&HeaderName| {
+            let spelled = spelled(name);
+            spelled.starts_with("x-nauth-") || route.identity.header_names().any(|sent| sent.as_str() == spelled)
+        };
+        if let Some(name) = route.keep_request_headers.iter().find(sent) {
             let message = format!("route `{}` keeps `{name}`, which tells the upstream who the user is", route.name);
-            root.report_in(&route.origin, message, "remove it, or set `gateway.identity.preset = \"none\"`");
+            root.report_in(&route.origin, message, "remove it, or set `identity = { preset = \"none\" }` there");
         }
     }
 }

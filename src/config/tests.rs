@@ -269,16 +269,6 @@ fn cookies_that_browsers_would_drop_are_refused() {
 }
 
 #[test]
-fn an_identity_header_cannot_be_kept_where_it_is_sent() {
-    let keep = "keep_request_headers = [\"X-Forwarded-User\"]\n";
-
-    let found = messages(&format!("{SMALL}{keep}"));
-
-    assert_eq!(found, ["route `/` keeps `x-forwarded-user`, which tells the upstream who the user is"]);
-    assert!(load_text(&format!("[gateway.identity]\npreset = \"none\"\n{SMALL}{keep}")).is_ok());
-}
-
-#[test]
 fn csrf_cookies_take_after_the_token_cookies() {
     let text = "[token_delivery]\ncookie = { path = \"/app\", priority = \"low\" }\n";
 
@@ -467,3 +457,5 @@ fn full_example() -> String {
     }
     text
 }
+
+mod identity;

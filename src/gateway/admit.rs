@@ -9,12 +9,14 @@ use http::{HeaderMap, HeaderName, Method, header};
 use pingora::proxy::Session;
 
 use crate::api::client;
+use crate::config::settings::Route;
 use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::RequestContext;
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::{framing, identity};
-use crate::metrics::{Metrics, Rejection};
+use crate::gateway::routes::Match;
+use crate::gateway::{framing, managed};
+use crate::metrics::{HeaderClass, Metrics, Rejection};
 
 /// Most header fields in one request.
 const MAX_FIELDS: usize = 100;
@@ -47,7 +49,7 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
         metrics.rejected(Rejection::Size);
         return Err(Error::HeaderTooLarge);
     }
-    if !identity::connection_is_acceptable(&head.headers) {
+    if !managed::connection_is_acceptable(&head.headers) {
         metrics.rejected(Rejection::Header);
         return Err(Error::BadRequest("Connection names a header that does not belong to the connection"));
     }
@@ -67,24 +69,17 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
 
 /// Drops every header by which an upstream could be told who the user is.
 fn strip(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) {
-    let runtime = &ctx.runtime;
-    let keep = kept(session.req_header().headers.keys(), ctx, &session.req_header().method);
-    let managed: Vec<HeaderName> = session
-        .req_header()
-        .headers
-        .keys()
-        .filter(|name| !keep.contains(name))
-        .filter(|name| match runtime.managed.class_of(name) {
-            Some(class) => {
-                metrics.spoofed_header_stripped(class);
-                true
-            }
-            None => false,
-        })
-        .cloned()
-        .collect();
-    for name in managed {
-        session.req_header_mut().remove_header(&name);
+    let names = session.req_header().headers.keys();
+    let class_of = |name: &HeaderName| Some((name.clone(), ctx.runtime.managed.class_of(name)?));
+    // Honest clients send none: then nothing is allocated, and no route looked for.
+    let managed: Vec<(HeaderName, HeaderClass)> = names.filter_map(class_of).collect();
+    if !managed.is_empty() {
+        let route = route(ctx, &session.req_header().method);
+        let keeps = |name: &HeaderName| route.is_some_and(|route| route.keep_request_headers.contains(name));
+        for (name, class) in managed.iter().filter(|(name, _)| !keeps(name)) {
+            session.req_header_mut().remove_header(name);
+            metrics.spoofed_header_stripped(*class);
+        }
     }
     let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
     if untrusted && forwards(&session.req_header().headers) {
@@ -113,19 +108,12 @@ fn is_behind_unknown_proxy(ctx: &RequestContext) -> bool {
     is_unknown
 }
 
-/// The names the route of this request keeps although they are managed.
-fn kept<'a>(names: impl Iterator<Item = &'a HeaderName>, ctx: &RequestContext, method: &Method) -> Vec<HeaderName> {
-    use crate::gateway::routes::Match;
-    let (Some(host), Some(target)) = (&ctx.host, &ctx.target) else { return Vec::new() };
-    let Match::Found(route) = ctx.runtime.table.find(host, target, method) else { return Vec::new() };
-    if route.keep_request_headers.is_empty() {
-        return Vec::new();
+/// The route this request is going to take.
+fn route<'a>(ctx: &'a RequestContext, method: &Method) -> Option<&'a Route> {
+    match ctx.runtime.table.find(ctx.host.as_ref()?, ctx.target.as_ref()?, method) {
+        Match::Found(route) => Some(route),
+        _ => None,
     }
-    let injected = ["x-forwarded-user", "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-groups"];
-    names
-        .filter(|name| route.keep_request_headers.contains(name) && !injected.contains(&name.as_str()))
-        .cloned()
-        .collect()
 }
 
 fn forwards(headers: &HeaderMap) -> bool {

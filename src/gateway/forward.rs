@@ -55,10 +55,8 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         let _ = upstream.insert_header(REQUEST_ID, id);
     }
-    if let Some(token) = &ctx.identity {
-        for (name, value) in identity::headers(&token.claims, &gateway.identity) {
-            let _ = upstream.insert_header(name, value);
-        }
+    if let (Some(token), Some((route, _))) = (&ctx.identity, &ctx.route) {
+        identity::tell(&token.claims, &route.identity, |name, value| drop(upstream.insert_header(name.clone(), value)));
     }
 }
 

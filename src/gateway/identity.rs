@@ -1,175 +1,76 @@
-//! Who the user is, in headers no client can forge: strip first, inject last.
-//!
-//! Every name by which any gateway is known to tell an upstream who its user is is dropped from
-//! every request on every route, in any spelling an upstream may read as the same: CGI and its
-//! descendants fold `-`, `_`, `.` and letter case together.
+//! Who the user is, in headers no client can forge: what clients say is dropped first
+//! ([`super::managed`]), and what nauth says is set last.
 
-use std::collections::HashSet;
-
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::config::settings::{Identity, IdentityPreset, IdentityUser};
+use crate::config::settings::{Identity, IdentityUser, Says};
 use crate::domain::claims::AccessClaims;
 use crate::gateway::credentials::CookieNames;
-use crate::metrics::HeaderClass;
 
-/// Longer names are nobody's identity header.
-const MAX_NAME: usize = 64;
-/// Longest list of groups an upstream gets.
-const MAX_GROUPS: usize = 4096;
-
-const NAMES: &[(&str, HeaderClass)] = &[
-    ("x-forwarded-user", HeaderClass::Forwarded),
-    ("x-forwarded-email", HeaderClass::Forwarded),
-    ("x-forwarded-groups", HeaderClass::Forwarded),
-    ("x-forwarded-groups-truncated", HeaderClass::Forwarded),
-    ("x-forwarded-preferred-username", HeaderClass::Forwarded),
-    ("x-forwarded-access-token", HeaderClass::Forwarded),
-    ("remote-user", HeaderClass::Remote),
-    ("remote-email", HeaderClass::Remote),
-    ("remote-name", HeaderClass::Remote),
-    ("remote-groups", HeaderClass::Remote),
-    ("remote-sub", HeaderClass::Remote),
-    ("x-auth-subject", HeaderClass::Auth),
-    ("x-auth-userid", HeaderClass::Auth),
-    ("x-auth-username", HeaderClass::Auth),
-    ("x-auth-email", HeaderClass::Auth),
-    ("x-auth-groups", HeaderClass::Auth),
-    ("x-auth-roles", HeaderClass::Auth),
-    ("x-auth-token", HeaderClass::Auth),
-    ("x-webauth-user", HeaderClass::Vendor),
-    ("x-jwt-assertion", HeaderClass::Vendor),
-    ("x-original-url", HeaderClass::Rewrite),
-    ("x-rewrite-url", HeaderClass::Rewrite),
-];
-
-const PREFIXES: &[(&str, HeaderClass)] = &[
-    ("x-nauth-", HeaderClass::Nauth),
-    ("x-auth-request-", HeaderClass::Auth),
-    ("x-authentik-", HeaderClass::Vendor),
-    ("x-pomerium-", HeaderClass::Vendor),
-    ("x-goog-iap-", HeaderClass::Vendor),
-    ("x-goog-authenticated-", HeaderClass::Vendor),
-    ("cf-access-", HeaderClass::Vendor),
-    ("x-amzn-oidc-", HeaderClass::Vendor),
-    ("x-token-", HeaderClass::Vendor),
-];
-
-/// Names whose proper spelling is rewritten towards the upstream, and whose other spellings are dropped.
-const FORWARDING: &[&str] =
-    &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded", "x-real-ip"];
+/// Longest list of groups an upstream gets, in bytes.
+const MAX_GROUPS: usize = 4 * 1024;
 
 /// What percent-encoding leaves alone: printable ASCII without the blank, `%` and `,`.
 const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
-/// The names that clients may not send.
-#[derive(Debug, Clone)]
-pub struct Managed {
-    configured: HashSet<String>,
-}
-
-impl Managed {
-    /// The built-in names and the operator's.
-    #[must_use]
-    pub fn new(configured: &[String]) -> Self {
-        Self {
-            configured: configured.iter().map(|name| name.replace(['_', '.', ' '], "-").to_ascii_lowercase()).collect(),
-        }
-    }
-
-    /// The family of a name that clients may not send.
-    #[must_use]
-    pub fn class_of(&self, name: &HeaderName) -> Option<HeaderClass> {
-        let raw = name.as_str();
-        let mut buffer = [0; MAX_NAME];
-        let folded = fold(raw, &mut buffer)?;
-        if let Some((_, class)) = NAMES.iter().find(|(known, _)| *known == folded) {
-            return Some(*class);
-        }
-        if let Some((_, class)) = PREFIXES.iter().find(|(prefix, _)| folded.starts_with(prefix)) {
-            return Some(*class);
-        }
-        if self.configured.contains(folded) {
-            return Some(HeaderClass::Configured);
-        }
-        (raw != folded && FORWARDING.contains(&folded)).then_some(HeaderClass::Forwarded)
-    }
-}
-
-/// Lower case, with `-` for what is read as the same; `None` for names that are too long to matter.
-fn fold<'a>(name: &str, buffer: &'a mut [u8; MAX_NAME]) -> Option<&'a str> {
-    // A longer name is looked at as far as a prefix could reach.
-    let bytes = &name.as_bytes()[..name.len().min(MAX_NAME)];
-    for (to, from) in buffer.iter_mut().zip(bytes) {
-        *to = match from {
-            b'_' | b'.' | b' ' => b'-',
-            byte => byte.to_ascii_lowercase(),
+/// Sets every header that tells an upstream who the user is; what is not known sets none.
+pub fn tell(claims: &AccessClaims, identity: &Identity, mut set: impl FnMut(&HeaderName, HeaderValue)) {
+    let email = (claims.email_verified || identity.allow_unverified).then_some(claims.email.as_str());
+    let username = claims.username.as_deref();
+    for header in &identity.headers {
+        let said = match &header.says {
+            Says::User => match identity.user {
+                IdentityUser::Sub => Some(claims.sub.as_str()),
+                IdentityUser::Email => email,
+                IdentityUser::Username => username,
+            },
+            Says::Sub => Some(claims.sub.as_str()),
+            Says::Email => email,
+            Says::Username => username,
+            Says::Groups { separator, truncated } => {
+                let (list, is_whole) = groups(&claims.roles, *separator);
+                set_text(&header.name, list, &mut set);
+                if !is_whole {
+                    set(truncated, HeaderValue::from_static("1"));
+                }
+                continue;
+            }
         };
+        if let Some(said) = said {
+            set_text(&header.name, encoded(said), &mut set);
+        }
     }
-    std::str::from_utf8(&buffer[..bytes.len()]).ok()
 }
 
-/// The headers that tell an upstream who the user is.
-#[must_use]
-pub fn headers(claims: &AccessClaims, settings: &Identity) -> Vec<(HeaderName, HeaderValue)> {
-    if settings.preset == IdentityPreset::None {
-        return Vec::new();
+fn set_text(name: &HeaderName, text: String, set: &mut impl FnMut(&HeaderName, HeaderValue)) {
+    if text.is_empty() {
+        return;
     }
-    let email = (claims.email_verified || settings.allow_unverified).then_some(claims.email.as_str());
-    let user = match settings.user {
-        IdentityUser::Sub => Some(claims.sub.as_str()),
-        IdentityUser::Email => email,
-        IdentityUser::Username => claims.username.as_deref(),
-    };
-    let mut headers = Vec::with_capacity(4);
-    let mut add = |name: &'static str, value: Option<&str>| {
-        let value = value.map(encoded).and_then(|value| HeaderValue::try_from(value).ok());
-        headers.extend(value.map(|value| (HeaderName::from_static(name), value)));
-    };
-    add("x-forwarded-user", user);
-    add("x-forwarded-email", email);
-    add("x-forwarded-preferred-username", claims.username.as_deref());
-    let (groups, truncated) = groups(&claims.roles);
-    if let Ok(value) = HeaderValue::try_from(groups) {
-        headers.push((HeaderName::from_static("x-forwarded-groups"), value));
+    if let Ok(value) = HeaderValue::try_from(text) {
+        set(name, value);
     }
-    if truncated {
-        headers.push((HeaderName::from_static("x-forwarded-groups-truncated"), HeaderValue::from_static("1")));
-    }
-    headers
 }
 
-/// The roles, comma separated, as many as fit.
-fn groups(roles: &[String]) -> (String, bool) {
+/// The roles, as many as fit, and whether that is all of them.
+fn groups(roles: &[String], separator: char) -> (String, bool) {
     let mut list = String::new();
     for role in roles {
-        let role = encoded(role);
-        if list.len() + role.len() + 1 > MAX_GROUPS {
-            return (list, true);
+        let before = list.len();
+        if before > 0 {
+            list.push(separator);
         }
-        if !list.is_empty() {
-            list.push(',');
+        list.extend(utf8_percent_encode(role, VALUE));
+        if list.len() > MAX_GROUPS {
+            list.truncate(before);
+            return (list, false);
         }
-        list.push_str(&role);
     }
-    (list, false)
+    (list, true)
 }
 
 fn encoded(value: &str) -> String {
-    utf8_percent_encode(value, VALUE).to_string()
-}
-
-/// Whether `Connection` names only what belongs to the connection. A client that nominates other
-/// headers could have them removed on the way.
-#[must_use]
-pub fn connection_is_acceptable(headers: &HeaderMap) -> bool {
-    const KNOWN: [&str; 6] = ["close", "keep-alive", "upgrade", "te", "http2-settings", "proxy-connection"];
-    headers.get_all(header::CONNECTION).iter().all(|value| {
-        let Ok(value) = value.to_str() else { return false };
-        let mut named = value.split(',').map(str::trim).filter(|name| !name.is_empty());
-        named.all(|name| KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known)))
-    })
+    utf8_percent_encode(value, VALUE).collect()
 }
 
 /// Whether a `Set-Cookie` of an upstream sets a cookie of ours.
@@ -184,90 +85,136 @@ pub fn sets_own_cookie(value: &HeaderValue, names: &CookieNames) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn class(name: &str) -> Option<HeaderClass> {
-        Managed::new(&["x-tenant".to_owned()]).class_of(&name.parse().unwrap())
-    }
-
-    #[test]
-    fn identity_headers_are_recognised_in_every_spelling() {
-        for name in [
-            "X-Forwarded-User",
-            "x_forwarded_user",
-            "X.Forwarded.Email",
-            "x-forwarded_groups",
-            "X-Nauth-Anything",
-            "x_nauth_x",
-            "REMOTE_USER",
-            "Remote-Groups",
-            "X-Auth-Request-User",
-            "X-authentik-username",
-            "CF_Access_Jwt_Assertion",
-            "X-Tenant",
-            "x_tenant",
-            "X_Forwarded_For",
-            "x.real.ip",
-            "X-Original-URL",
-            "X-Token-User-Email",
-        ] {
-            assert!(class(name).is_some(), "{name}");
-        }
-        for name in ["x-forwarded-for", "forwarded", "host", "cookie", "x-auth", "x-authority", "remote", "accept"] {
-            assert!(class(name).is_none(), "{name}");
-        }
-    }
+    use crate::config::settings::IdentityPreset;
 
     fn claims() -> AccessClaims {
         let mut claims = crate::tokens::access::tests_support::token(1, 1, 0).claims;
-        claims.email_verified = true;
+        claims.sub = "0b5c".to_owned();
         claims.username = Some("ada".to_owned());
         claims.roles = vec!["admin".to_owned(), "user".to_owned()];
         claims
     }
 
-    fn settings(user: IdentityUser, allow_unverified: bool) -> Identity {
-        Identity { allow_unverified, user, preset: IdentityPreset::Standard }
+    fn identity(preset: IdentityPreset, user: IdentityUser) -> Identity {
+        Identity { allow_unverified: false, user, preset, headers: preset.headers() }
     }
 
-    fn value(headers: &[(HeaderName, HeaderValue)], name: &str) -> Option<String> {
-        headers.iter().find(|(held, _)| held == name).map(|(_, value)| value.to_str().unwrap().to_owned())
+    fn told(claims: &AccessClaims, identity: &Identity) -> Vec<String> {
+        let mut lines = Vec::new();
+        tell(claims, identity, |name, value| lines.push(format!("{name}: {}", value.to_str().unwrap())));
+        lines
     }
 
     #[test]
-    fn upstreams_are_told_who_the_user_is() {
-        let claims = claims();
-        let told = headers(&claims, &settings(IdentityUser::Sub, false));
+    fn every_preset_tells_who_the_user_is_in_its_own_words() {
+        let cases = [
+            (
+                IdentityPreset::Standard,
+                vec![
+                    "x-forwarded-user: 0b5c",
+                    "x-forwarded-email: ada@example.com",
+                    "x-forwarded-preferred-username: ada",
+                    "x-forwarded-groups: admin,user",
+                ],
+            ),
+            (
+                IdentityPreset::Remote,
+                vec![
+                    "remote-user: 0b5c",
+                    "remote-email: ada@example.com",
+                    "remote-name: ada",
+                    "remote-groups: admin,user",
+                ],
+            ),
+            (
+                IdentityPreset::AuthRequest,
+                vec![
+                    "x-auth-request-user: 0b5c",
+                    "x-auth-request-email: ada@example.com",
+                    "x-auth-request-preferred-username: ada",
+                    "x-auth-request-groups: admin,user",
+                ],
+            ),
+            (
+                IdentityPreset::Authentik,
+                vec![
+                    "x-authentik-username: 0b5c",
+                    "x-authentik-email: ada@example.com",
+                    "x-authentik-name: ada",
+                    "x-authentik-uid: 0b5c",
+                    "x-authentik-groups: admin|user",
+                ],
+            ),
+            (
+                IdentityPreset::Grafana,
+                vec![
+                    "x-webauth-user: 0b5c",
+                    "x-webauth-email: ada@example.com",
+                    "x-webauth-name: ada",
+                    "x-webauth-groups: admin,user",
+                ],
+            ),
+            (IdentityPreset::None, vec![]),
+        ];
+        assert_eq!(cases.len(), IdentityPreset::ALL.len());
+        for (preset, expected) in cases {
+            assert_eq!(told(&claims(), &identity(preset, IdentityUser::Sub)), expected, "{preset:?}");
+        }
+    }
 
-        assert_eq!(value(&told, "x-forwarded-user"), Some(claims.sub.clone()));
-        assert_eq!(value(&told, "x-forwarded-email").as_deref(), Some("ada@example.com"));
-        assert_eq!(value(&told, "x-forwarded-groups").as_deref(), Some("admin,user"));
+    #[test]
+    fn the_user_header_carries_what_is_asked_for() {
+        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+            for (user, expected) in
+                [(IdentityUser::Sub, "0b5c"), (IdentityUser::Email, "ada@example.com"), (IdentityUser::Username, "ada")]
+            {
+                let told = told(&claims(), &identity(preset, user));
+                assert!(told[0].ends_with(&format!(": {expected}")), "{preset:?} {user:?}: {told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        let nameless = AccessClaims { username: None, roles: Vec::new(), ..claims() };
+        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+            let told = told(&nameless, &identity(preset, IdentityUser::Username));
+            let names: Vec<&str> = told.iter().filter_map(|line| line.split(':').next()).collect();
+            let rest: Vec<&&str> = names.iter().filter(|name| !name.ends_with("-email")).collect();
+            let is_authentik = preset == IdentityPreset::Authentik;
+            assert_eq!(rest.len(), usize::from(is_authentik), "{preset:?} still tells its uid at most: {told:?}");
+        }
     }
 
     #[test]
     fn an_unproven_address_stays_here() {
-        let claims = AccessClaims { email_verified: false, ..claims() };
+        let unproven = AccessClaims { email_verified: false, ..claims() };
+        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+            let closed = identity(preset, IdentityUser::Email);
+            assert!(!told(&unproven, &closed).iter().any(|line| line.contains("ada@")), "{preset:?}");
 
-        let told = headers(&claims, &settings(IdentityUser::Email, false));
-        assert!(value(&told, "x-forwarded-email").is_none() && value(&told, "x-forwarded-user").is_none());
-        let told = headers(&claims, &settings(IdentityUser::Email, true));
-        assert_eq!(value(&told, "x-forwarded-user").as_deref(), Some("ada@example.com"));
+            let open = Identity { allow_unverified: true, ..closed };
+            assert_eq!(told(&unproven, &open).iter().filter(|line| line.contains("ada@")).count(), 2, "{preset:?}");
+        }
     }
 
     #[test]
-    fn values_are_plain_and_bounded() {
-        assert_eq!(encoded("ä,b c%"), "%C3%A4%2Cb%20c%25");
-        let many: Vec<String> = (0..1000).map(|n| format!("role-{n}")).collect();
-        let (list, truncated) = groups(&many);
-        assert!(truncated && list.len() <= MAX_GROUPS && !list.ends_with(','));
-    }
-
-    #[test]
-    fn a_connection_header_names_nothing_but_the_connection() {
-        let acceptable = |value: &'static str| {
-            connection_is_acceptable(&HeaderMap::from_iter([(header::CONNECTION, HeaderValue::from_static(value))]))
+    fn values_are_printable_ascii_and_bounded() {
+        let odd = AccessClaims {
+            username: Some("ä,b c%\r\n".to_owned()),
+            roles: (0..1000).map(|n| format!("role-{n}")).collect(),
+            ..claims()
         };
-        assert!(acceptable("keep-alive, Upgrade") && acceptable("") && acceptable("close"));
-        assert!(!acceptable("close, x-forwarded-user") && !acceptable("authorization") && !acceptable("cookie"));
+        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+            let told = told(&odd, &identity(preset, IdentityUser::Username));
+            assert!(told[0].ends_with(": %C3%A4%2Cb%20c%25%0D%0A"), "{preset:?}: {told:?}");
+            let [.., groups, truncated] = &told[..] else { panic!("{told:?}") };
+            let (name, list) = groups.split_once(": ").unwrap();
+            assert!(list.len() <= MAX_GROUPS && list.len() > MAX_GROUPS - 20, "{preset:?}: {}", list.len());
+            let last = list.rsplit([',', '|']).next().unwrap();
+            assert!(odd.roles.iter().any(|role| role == last), "{preset:?} cuts `{last}`");
+            assert_eq!(*truncated, format!("{name}-truncated: 1"));
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod identify;
 pub mod identity;
 pub mod inflight;
 pub mod listeners;
+pub mod managed;
 pub mod proxy_protocol;
 pub mod refresh;
 pub mod respond;

@@ -10,7 +10,7 @@ use crate::auth::Auth;
 use crate::config::settings::{Route, Settings};
 use crate::gateway::credentials::CookieNames;
 use crate::gateway::hosts::Admission;
-use crate::gateway::identity::Managed;
+use crate::gateway::managed::Managed;
 use crate::gateway::routes::Table;
 use crate::gateway::upstream::Balanced;
 use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
@@ -57,7 +57,7 @@ impl Runtime {
             api: Arc::new(AuthApi::new(auth.clone())),
             admission: Admission::new(&settings),
             table: Table::new(&settings.routes),
-            managed: Managed::new(&settings.gateway.strip_request_headers),
+            managed: Managed::new(&settings),
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
             auth_metrics: Arc::new(metrics.route(ROUTE_AUTH)),

@@ -16,6 +16,7 @@ mod durability;
 mod examples;
 mod flow;
 mod hostile;
+mod identity;
 mod import;
 mod listeners;
 mod management;

@@ -3,10 +3,12 @@
 use http::HeaderName;
 
 use crate::config::reader::Section;
+use crate::config::sections::identity::Written;
 use crate::config::sections::{identity, routes};
 use crate::config::settings::{Access, Gateway};
 
-pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str) {
+/// `[gateway]`, `access` of routes that do not say, and what their upstreams are told unless they say.
+pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str, Written) {
     let mut s = root.section("gateway");
     let default_access = s.choice("default_access", "required", &routes::ACCESS, "`access` of routes that do not say.");
     let doc = "Path prefixes, on segment boundaries, where nobody is redirected to a login page: 401 JSON instead.";
@@ -19,7 +21,7 @@ pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str) {
     let forwarded_headers = s.boolean("forwarded_headers", true, "Whether upstreams get X-Forwarded-* and Forwarded.");
     let doc = "Whether a request with a good refresh cookie and an expired access cookie is refreshed on the way.";
     let auto_refresh = s.boolean("auto_refresh", true, doc);
-    let identity = identity::identity(&mut s);
+    let (written, allow_unverified) = identity::identity(&mut s);
     s.finish();
     let default_access = match default_access {
         Access::Public => "public",
@@ -32,9 +34,9 @@ pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str) {
         strip_credentials,
         forwarded_headers,
         auto_refresh,
-        identity,
+        identity: written.resolved(allow_unverified),
     };
-    (gateway, default_access)
+    (gateway, default_access, written)
 }
 
 /// A header that may be set, kept or dropped by configuration.

@@ -28,11 +28,18 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let jwt = tokens::jwt(&mut root, &server.public_url);
     let delivery = tokens::delivery(&mut root, &server.public_url, jwt.refresh_ttl);
     let api = accounts::api(&mut root);
-    let upstreams = upstreams::upstreams(&mut root);
-    let (gateway, default_access) = gateway::gateway(&mut root);
+    let (upstreams, told) = upstreams::upstreams(&mut root);
+    let (gateway, default_access, identity) = gateway::gateway(&mut root);
     let roles = accounts::known_roles(&mut root);
     let email = messages::email(&mut root, &server.public_url);
-    let context = routes::RouteContext { server: &server, method: delivery.method, default_access, roles: &roles };
+    let context = routes::RouteContext {
+        server: &server,
+        method: delivery.method,
+        default_access,
+        roles: &roles,
+        identity: (&identity, gateway.identity.allow_unverified),
+        upstreams: &told,
+    };
     let routes = routes::routes(&mut root, &context);
     let settings = Settings {
         files: Vec::new(),

@@ -1,6 +1,6 @@
 //! `[[routes]]`
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -8,10 +8,11 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::config::reader::Section;
 use crate::config::sections::accounts::role;
 use crate::config::sections::gateway::header_name;
+use crate::config::sections::identity::{self, Written};
 use crate::config::sections::server::{network, number, origin};
 use crate::config::settings::{
-    Access, Credentials, DeliveryMethod, EncodedSlash, OnUnauthenticated, PathRule, Pattern, Route, RouteRate,
-    SecurityHeaders, Server, WebSocket, Window,
+    Access, Credentials, DeliveryMethod, EncodedSlash, Identity, OnUnauthenticated, PathRule, Pattern, Route,
+    RouteRate, SecurityHeaders, Server, WebSocket, Window,
 };
 use crate::config::values;
 use crate::domain::assurance::Aal;
@@ -26,6 +27,10 @@ pub(super) struct RouteContext<'a> {
     pub(super) method: DeliveryMethod,
     pub(super) default_access: &'static str,
     pub(super) roles: &'a BTreeSet<Role>,
+    /// What upstreams are told about users, and whether that may be unproven addresses.
+    pub(super) identity: (&'a Written, bool),
+    /// What upstreams say instead, by name.
+    pub(super) upstreams: &'a HashMap<String, Written>,
 }
 
 pub(super) fn routes(root: &mut Section<'_>, context: &RouteContext<'_>) -> Vec<Route> {
@@ -84,6 +89,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         max_auth_age: max_auth_age(&mut s),
         verified_email: s.boolean("verified_email", false, "Whether the address must be proven."),
         credentials: credentials(&mut s, context.method),
+        identity: told(&mut s, &upstream, context),
         keep_request_headers: s
             .list("keep_request_headers", "[]", "Headers that pass although they would be dropped.", header_name)
             .unwrap_or_default(),
@@ -193,6 +199,13 @@ fn max_auth_age(s: &mut Section<'_>) -> Option<Duration> {
     };
     s.error("max_auth_age", message, "write it as \"15m\"; the least is \"1s\"");
     None
+}
+
+/// What the upstream is told: what the route says, else what the upstream says, else `[gateway.identity]`.
+fn told(s: &mut Section<'_>, upstream: &str, context: &RouteContext<'_>) -> Identity {
+    let (everywhere, allow_unverified) = context.identity;
+    let of_upstream = context.upstreams.get(upstream).map_or_else(|| everywhere.clone(), |said| everywhere.with(said));
+    of_upstream.with(&identity::overrides(s)).resolved(allow_unverified)
 }
 
 fn rewrite(s: &mut Section<'_>) -> Option<String> {

@@ -1,35 +1,37 @@
 //! `[[upstreams]]`
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use http::HeaderValue;
 
 use crate::config::reader::Section;
+use crate::config::sections::identity::{self, Written};
 use crate::config::sections::server::number;
 use crate::config::settings::{HostHeader, Target, Upstream};
 use crate::config::tree::{Entry, Value};
 
-pub(super) fn upstreams(root: &mut Section<'_>) -> Vec<Upstream> {
+/// `[[upstreams]]`, and what each of them is told about users, by name.
+pub(super) fn upstreams(root: &mut Section<'_>) -> (Vec<Upstream>, HashMap<String, Written>) {
     let sections = root.sections("upstreams");
     if sections.is_empty() {
         upstream(root.absent("upstreams"), false);
         root.error("upstreams", "there is no `[[upstreams]]`", "add one with a name and targets");
     }
-    let mut names = HashSet::new();
+    let mut told = HashMap::new();
     let mut upstreams = Vec::with_capacity(sections.len());
     for section in sections {
         let at = section.at();
-        let upstream = upstream(section, true);
-        if !names.insert(upstream.name.clone()) {
+        let (upstream, identity) = upstream(section, true);
+        if told.insert(upstream.name.clone(), identity).is_some() {
             let message = format!("there is another upstream `{}`", upstream.name);
             root.report_at(at, message, "names are unique");
         }
         upstreams.push(upstream);
     }
-    upstreams
+    (upstreams, told)
 }
 
-fn upstream(mut s: Section<'_>, is_written: bool) -> Upstream {
+fn upstream(mut s: Section<'_>, is_written: bool) -> (Upstream, Written) {
     let name = s.text("name", "", "Unique; routes and metrics name it.");
     if is_written && name.is_empty() {
         s.error("name", "an upstream needs a `name`", "routes refer to it");
@@ -64,8 +66,9 @@ fn upstream(mut s: Section<'_>, is_written: bool) -> Upstream {
             },
         ),
     };
+    let identity = identity::overrides(&mut s);
     s.finish();
-    upstream
+    (upstream, identity)
 }
 
 fn target_entry(s: &Section<'_>, entry: &Entry) -> Option<Target> {

@@ -1,14 +1,20 @@
-//! `[gateway.identity]`
+//! `[gateway.identity]`, and what upstreams and routes say instead.
 
-/// `[gateway.identity]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use http::HeaderName;
+
+use crate::config::settings::Settings;
+
+/// What one route's upstream is told about the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Whether unproven addresses are told to upstreams.
     pub allow_unverified: bool,
     /// What the user header carries.
     pub user: IdentityUser,
-    /// Which headers are sent.
+    /// The family of headers it comes in.
     pub preset: IdentityPreset,
+    /// What each header says, in the order in which they are set.
+    pub headers: Vec<IdentityHeader>,
 }
 
 /// `gateway.identity.user`
@@ -22,11 +28,123 @@ pub enum IdentityUser {
     Username,
 }
 
-/// `gateway.identity.preset`
+/// `gateway.identity.preset`: a family of headers that applications read already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdentityPreset {
-    /// `X-Forwarded-User`, `-Email`, `-Preferred-Username`, `-Groups`.
+    /// `X-Forwarded-User` and its like.
     Standard,
+    /// `Remote-User` and its like.
+    Remote,
+    /// `X-Auth-Request-User` and its like.
+    AuthRequest,
+    /// `X-authentik-username` and its like.
+    Authentik,
+    /// `X-WEBAUTH-USER` and its like.
+    Grafana,
     /// Nothing.
     None,
+}
+
+/// One header that tells something about the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// What it says.
+    pub says: Says,
+}
+
+/// What a header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// What `identity.user` names.
+    User,
+    /// The stable identifier, whatever `identity.user` names.
+    Sub,
+    /// The proven address.
+    Email,
+    /// The user name.
+    Username,
+    /// The roles, as many as fit.
+    Groups {
+        /// Stands between two of them.
+        separator: char,
+        /// The header that says that there were more.
+        truncated: HeaderName,
+    },
+}
+
+impl IdentityPreset {
+    /// Every preset.
+    pub const ALL: [Self; 6] =
+        [Self::Standard, Self::Remote, Self::AuthRequest, Self::Authentik, Self::Grafana, Self::None];
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(self) -> Vec<IdentityHeader> {
+        match self {
+            Self::Standard => vec![
+                says("x-forwarded-user", Says::User),
+                says("x-forwarded-email", Says::Email),
+                says("x-forwarded-preferred-username", Says::Username),
+                says("x-forwarded-groups", groups(',', "x-forwarded-groups-truncated")),
+            ],
+            Self::Remote => vec![
+                says("remote-user", Says::User),
+                says("remote-email", Says::Email),
+                says("remote-name", Says::Username),
+                says("remote-groups", groups(',', "remote-groups-truncated")),
+            ],
+            Self::AuthRequest => vec![
+                says("x-auth-request-user", Says::User),
+                says("x-auth-request-email", Says::Email),
+                says("x-auth-request-preferred-username", Says::Username),
+                says("x-auth-request-groups", groups(',', "x-auth-request-groups-truncated")),
+            ],
+            Self::Authentik => vec![
+                says("x-authentik-username", Says::User),
+                says("x-authentik-email", Says::Email),
+                says("x-authentik-name", Says::Username),
+                says("x-authentik-uid", Says::Sub),
+                says("x-authentik-groups", groups('|', "x-authentik-groups-truncated")),
+            ],
+            Self::Grafana => vec![
+                says("x-webauth-user", Says::User),
+                says("x-webauth-email", Says::Email),
+                says("x-webauth-name", Says::Username),
+                says("x-webauth-groups", groups(',', "x-webauth-groups-truncated")),
+            ],
+            Self::None => Vec::new(),
+        }
+    }
+}
+
+impl Identity {
+    /// Every header it may set.
+    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter().flat_map(|header| {
+            let truncated = match &header.says {
+                Says::Groups { truncated, .. } => Some(truncated),
+                _ => None,
+            };
+            std::iter::once(&header.name).chain(truncated)
+        })
+    }
+}
+
+impl Settings {
+    /// Whether an upstream knows users by their names, which then must stay theirs.
+    #[must_use]
+    pub fn tells_usernames(&self) -> bool {
+        let of_routes = self.routes.iter().map(|route| route.identity.user);
+        of_routes.chain([self.gateway.identity.user]).any(|user| user == IdentityUser::Username)
+    }
+}
+
+fn says(name: &'static str, says: Says) -> IdentityHeader {
+    IdentityHeader { name: HeaderName::from_static(name), says }
+}
+
+fn groups(separator: char, truncated: &'static str) -> Says {
+    Says::Groups { separator, truncated: HeaderName::from_static(truncated) }
 }

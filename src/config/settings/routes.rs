@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
-use crate::config::settings::Window;
+use crate::config::settings::{Identity, Window};
 use crate::domain::assurance::Aal;
 use crate::domain::user::Role;
 
@@ -42,6 +42,8 @@ pub struct Route {
     pub verified_email: bool,
     /// Which credentials are looked at.
     pub credentials: Credentials,
+    /// What the upstream is told about the user.
+    pub identity: Identity,
     /// Names, lower case, that pass although they would be stripped.
     pub keep_request_headers: Vec<HeaderName>,
     /// Whether `%2F` passes.

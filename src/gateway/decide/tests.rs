@@ -28,6 +28,7 @@ pub(crate) fn route(access: Access) -> Route {
         max_auth_age: None,
         verified_email: false,
         credentials: Credentials { session: true, bearer: true },
+        identity: crate::config::defaults().gateway.identity,
         keep_request_headers: Vec::new(),
         encoded_slash: EncodedSlash::Reject,
         allow_ips: Vec::new(),
