@@ -12,7 +12,7 @@ const ALLOWED_HEADERS: &str = "content-type, authorization, x-csrf-token, x-devi
 /// What a page may ask with.
 const ALLOWED_METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
 /// What a page may read beyond the headers every page may.
-const EXPOSED_HEADERS: &str = "retry-after, www-authenticate";
+const EXPOSED_HEADERS: &str = "retry-after, www-authenticate, x-nauth-intercepted, x-request-id";
 
 /// Whether a request is a preflight, and whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ impl Gateway {
             return Ok(Some(to_https(ctx)));
         }
         if ctx.runtime.is_api(ctx.path()) {
-            return self.auth_api(session, ctx).await.map(Some);
+            return self.auth_api(session, ctx).await.map(|answer| Some(respond::marked(answer, &ctx.id)));
         }
         let (host, target) = (ctx.host.clone(), ctx.target.clone());
         let (Some(host), Some(target)) = (host, target) else {
@@ -51,7 +51,8 @@ impl Gateway {
         let security = &runtime.settings.security;
         let preflight = cors::preflight(security, &head.method, &head.headers);
         if preflight == Preflight::Listed {
-            return Ok(Some(no_content(cors::preflight_answer(security, &head.headers, Called::App))));
+            let headers = cors::preflight_answer(security, &head.headers, Called::App);
+            return Ok(Some(respond::no_content(headers, &ctx.id)));
         }
         let route = match runtime.table.find(&host, &target, &head.method) {
             Match::Found(route) => Arc::clone(route),
@@ -395,11 +396,4 @@ fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {
         device_token: None,
         request_id: Arc::clone(&ctx.id),
     }
-}
-
-fn no_content(headers: Vec<(http::HeaderName, http::HeaderValue)>) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::new());
-    *answer.status_mut() = http::StatusCode::NO_CONTENT;
-    answer.headers_mut().extend(headers);
-    answer
 }

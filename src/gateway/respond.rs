@@ -8,7 +8,7 @@ use crate::api::nauth::error;
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
 
-/// Marks what the gateway said itself.
+/// Marks what nauth said itself: an app's own 401 is another one.
 pub const INTERCEPTED: HeaderName = HeaderName::from_static("x-nauth-intercepted");
 /// Names a request in logs, answers and towards upstreams.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,7 +44,16 @@ pub fn to_https(location: &str, request_id: &str) -> Response<Bytes> {
     response
 }
 
-/// Plain text.
+/// Nothing but a head.
+#[must_use]
+pub fn no_content(headers: Vec<(HeaderName, HeaderValue)>, request_id: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().extend(headers);
+    marked(response, request_id)
+}
+
+/// Plain text, in place of an upstream's answer: not marked.
 #[must_use]
 pub fn text(body: String, request_id: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
@@ -86,4 +95,28 @@ pub fn raw(status: u16, now: Time) -> Bytes {
          Cache-Control: no-store\r\nX-Nauth-Intercepted: 1\r\nConnection: close\r\n\r\n{body}",
         body.len()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nauth_says_itself_is_marked() {
+        let now = Time::from_secs(1);
+        let answers = [
+            refusal(&Error::Unavailable("the database is out of reach".into()), "/", "id", now),
+            redirect("/auth/ui/login", "id"),
+            to_https("https://app.example.com/", "id"),
+            no_content(Vec::new(), "id"),
+        ];
+        for answer in answers {
+            assert_eq!(answer.headers()[INTERCEPTED], "1", "{}", answer.status());
+        }
+        for status in [400, 405, 408, 431] {
+            let raw = String::from_utf8(raw(status, now).to_vec()).unwrap();
+            assert!(raw.contains("\r\nX-Nauth-Intercepted: 1\r\n"), "{raw}");
+        }
+        assert!(!text("an upstream's".to_owned(), "id").headers().contains_key(INTERCEPTED));
+    }
 }

@@ -18,6 +18,7 @@ mod flow;
 mod hostile;
 mod identity;
 mod import;
+mod intercepted;
 mod listeners;
 mod management;
 mod messages;
