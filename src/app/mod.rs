@@ -2,12 +2,14 @@
 
 mod data_dir;
 mod post;
+mod prove;
 mod reload;
 mod server;
 mod world;
 
 pub use data_dir::{DataDir, Lock};
 pub use post::renderer;
+pub use prove::prove;
 pub use reload::Reloader;
 pub use server::{Server, ServerError};
 pub use world::{Schema, World, master_keys, open_store, refuse_foreign, unusable};

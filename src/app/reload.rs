@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
-use crate::app::post;
+use crate::app::{post, prove};
 use crate::auth::{Auth, Parts};
 use crate::config::settings::Settings;
 use crate::config::{self, Environment};
@@ -62,6 +62,9 @@ impl Reloader {
             Ok(loaded) => loaded,
             Err(report) => return self.reject(report.to_string()),
         };
+        if let Err(report) = prove(&loaded) {
+            return self.reject(report.to_string());
+        }
         let changes = config::changes(&current.settings, &loaded.settings);
         if !changes.refused.is_empty() {
             let keys = changes.refused.join("`, `");

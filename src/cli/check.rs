@@ -9,11 +9,11 @@ use crate::config::{Environment, Report, load};
 pub(super) fn run(path: &Path, environment: &Environment, strict: bool) -> ExitCode {
     let loaded = match load(path, environment) {
         Ok(loaded) => loaded,
-        Err(report) => {
-            eprintln!("{}", shown(&report));
-            return ExitCode::from(super::WRONG);
-        }
+        Err(report) => return super::wrong(&report),
     };
+    if let Err(report) = crate::app::prove(&loaded) {
+        return super::wrong(&report);
+    }
     if let Err(error) = crate::app::renderer(&loaded.settings) {
         eprintln!("error: {error:#}");
         return ExitCode::from(super::WRONG);
@@ -24,8 +24,9 @@ pub(super) fn run(path: &Path, environment: &Environment, strict: bool) -> ExitC
             return ExitCode::from(super::WRONG);
         }
     }
-    let (routes, upstreams) = (loaded.settings.routes.len(), loaded.settings.upstreams.len());
-    println!("{} is good: {routes} routes, {upstreams} upstreams", path.display());
+    let settings = &loaded.settings;
+    let (routes, upstreams, tests) = (settings.routes.len(), settings.upstreams.len(), settings.tests.len());
+    println!("{} is good: {routes} routes, {upstreams} upstreams, {tests} tests", path.display());
     ExitCode::SUCCESS
 }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Environment, Loaded, load};
+use crate::config::{Environment, Loaded, Report, load};
 
 /// Where the configuration is looked for after `./nauth.toml`.
 const SYSTEM_FILE: &str = "/etc/nauth/nauth.toml";
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
     let path = arguments.config.unwrap_or_else(default_path);
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { strict } => check::run(&path, &environment, strict),
-        Command::Run => with_config(&path, &environment, |loaded| run::run(&path, &environment, loaded)),
+        Command::Run => run::run(&path, &environment),
         Command::Routes => with_config(&path, &environment, |loaded| routes::run(&loaded.settings)),
         Command::Schema => ended(schema::run()),
         Command::Migrate { command } => {
@@ -100,14 +100,16 @@ fn with_config(
     environment: &Environment,
     command: impl FnOnce(Loaded) -> anyhow::Result<()>,
 ) -> ExitCode {
-    let loaded = match load(path, environment) {
-        Ok(loaded) => loaded,
-        Err(report) => {
-            eprintln!("{}", check::shown(&report));
-            return ExitCode::from(WRONG);
-        }
-    };
-    ended(command(loaded))
+    match load(path, environment) {
+        Ok(loaded) => ended(command(loaded)),
+        Err(report) => wrong(&report),
+    }
+}
+
+/// The exit code of a wrong configuration, which is shown.
+fn wrong(report: &Report) -> ExitCode {
+    eprintln!("{}", check::shown(report));
+    ExitCode::from(WRONG)
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {

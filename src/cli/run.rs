@@ -1,15 +1,24 @@
 //! `nauth run`.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::app::Server;
-use crate::config::{Environment, Loaded};
+use crate::app::{Server, prove};
+use crate::config::{Environment, Loaded, load};
 use crate::logging::Logging;
 
-pub(super) fn run(path: &Path, environment: &Environment, loaded: Loaded) -> anyhow::Result<()> {
+pub(super) fn run(path: &Path, environment: &Environment) -> ExitCode {
+    let loaded = load(path, environment).and_then(|loaded| prove(&loaded).map(|()| loaded));
+    match loaded {
+        Ok(loaded) => super::ended(serve(path, environment, loaded)),
+        Err(report) => super::wrong(&report),
+    }
+}
+
+fn serve(path: &Path, environment: &Environment, loaded: Loaded) -> anyhow::Result<()> {
     let logging = Arc::new(Logging::init(&loaded.settings.log).context("the log cannot be set up")?);
     if !loaded.warnings.is_empty() {
         tracing::warn!("{}", loaded.warnings);

@@ -14,7 +14,7 @@ use crate::config::declared::{Declared, DocKey, Kind};
 use crate::config::environment::{Environment, OVERRIDE};
 use crate::config::report::Problem;
 use crate::config::settings::Window;
-use crate::config::tree::{At, Entry, Source, Table, Value};
+use crate::config::tree::{self, At, Entry, Source, Table, Value};
 use crate::config::values;
 
 /// How many a window may hold.
@@ -56,24 +56,6 @@ impl<'a> Reader<'a> {
             );
         }
         (problems, self.declared.into_inner(), overridden.into_iter().collect())
-    }
-
-    /// A file as seen from the main one's directory: `nauth.toml`, `more/routes.toml`.
-    fn name_of(&self, source: &Source) -> String {
-        let base = self.sources.first().and_then(|main| main.path.parent());
-        let name = base.and_then(|base| source.path.strip_prefix(base).ok()).unwrap_or(&source.path);
-        name.display().to_string()
-    }
-
-    /// The place of `nauth.toml:12`.
-    fn locate(&self, origin: &str) -> Option<At> {
-        let (name, line) = origin.rsplit_once(':')?;
-        let line: usize = line.parse().ok()?;
-        let file = self.sources.iter().position(|source| self.name_of(source) == name)?;
-        let text = &self.sources[file].text;
-        let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-        let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
-        Some(At { file, span: start..end })
     }
 
     fn fetch(&self, what: &str, file: Option<usize>) -> Result<String, String> {
@@ -129,9 +111,7 @@ impl<'a> Section<'a> {
     /// The file and line where the section begins: `nauth.toml:12`.
     pub(super) fn origin(&self) -> String {
         let Some(at) = &self.at else { return String::new() };
-        let source = &self.reader.sources[at.file];
-        let line = source.text[..at.span.start.min(source.text.len())].matches('\n').count() + 1;
-        format!("{}:{line}", self.reader.name_of(source))
+        tree::origin(self.reader.sources, at)
     }
 
     /// Whether what a key path names is written.
@@ -179,7 +159,7 @@ impl<'a> Section<'a> {
 
     /// Reports an error at the line a section's [`Section::origin`] named.
     pub(super) fn report_in(&self, origin: &str, message: impl Into<String>, hint: impl Into<String>) {
-        self.reader.report(Problem::error(self.reader.locate(origin), message).hint(hint));
+        self.reader.report(Problem::error(tree::locate(self.reader.sources, origin), message).hint(hint));
     }
 
     /// A table below this one.

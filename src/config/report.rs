@@ -5,7 +5,7 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::config::tree::{At, Source};
+use crate::config::tree::{self, At, Source};
 
 /// One thing that is wrong or worth a look.
 #[derive(Debug, Clone)]
@@ -63,6 +63,15 @@ impl Report {
     pub(super) fn new(sources: Vec<Source>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.at.as_ref().map(|at| (at.file, at.span.start)));
         Self { sources, problems }
+    }
+
+    /// The same texts, and what turned out to be wrong with them later: where (`nauth.toml:12`), what, and a hint.
+    #[must_use]
+    pub fn failing(&self, found: impl IntoIterator<Item = (String, String, String)>) -> Self {
+        let problem = |(origin, message, hint): (String, String, String)| {
+            Problem::error(tree::locate(&self.sources, &origin), message).hint(hint)
+        };
+        Self::new(self.sources.clone(), found.into_iter().map(problem).collect())
     }
 
     /// The problems, in the order of the text.

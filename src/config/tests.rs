@@ -442,10 +442,12 @@ fn full_example() -> String {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
             // There is none unless somebody writes one.
-            name @ ("webhooks" | "hooks" | "server.listeners") => write!(text, "\n# [[{name}]]\n").unwrap(),
+            name @ ("webhooks" | "hooks" | "server.listeners" | "tests") => write!(text, "\n# [[{name}]]\n").unwrap(),
+            name @ "tests.as" => write!(text, "\n# [{name}]\n").unwrap(),
             name => write!(text, "\n[{name}]\n").unwrap(),
         }
-        let mark = if matches!(section.as_str(), "webhooks" | "hooks" | "server.listeners") { "# " } else { "" };
+        let absent = ["webhooks", "hooks", "server.listeners", "tests", "tests.as"];
+        let mark = if absent.contains(&section.as_str()) { "# " } else { "" };
         for key in keys {
             let value = match (section.as_str(), key.key) {
                 ("upstreams", "name") | ("routes", "upstream") => "\"app\"",

@@ -20,6 +20,31 @@ pub(super) struct Source {
     pub(super) digest: [u8; 32],
 }
 
+/// A file as seen from the main one's directory: `nauth.toml`, `more/routes.toml`.
+fn name_of(sources: &[Source], source: &Source) -> String {
+    let base = sources.first().and_then(|main| main.path.parent());
+    let name = base.and_then(|base| source.path.strip_prefix(base).ok()).unwrap_or(&source.path);
+    name.display().to_string()
+}
+
+/// The file and line of a place: `nauth.toml:12`.
+pub(super) fn origin(sources: &[Source], at: &At) -> String {
+    let source = &sources[at.file];
+    let line = source.text[..at.span.start.min(source.text.len())].matches('\n').count() + 1;
+    format!("{}:{line}", name_of(sources, source))
+}
+
+/// The place of `nauth.toml:12`.
+pub(super) fn locate(sources: &[Source], origin: &str) -> Option<At> {
+    let (name, line) = origin.rsplit_once(':')?;
+    let line: usize = line.parse().ok()?;
+    let file = sources.iter().position(|source| name_of(sources, source) == name)?;
+    let text = &sources[file].text;
+    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    Some(At { file, span: start..end })
+}
+
 /// A key with one of these in its name has a secret for a value, misspelt or not.
 const SECRET_KEYS: [&str; 5] = ["secret", "token", "passw", "master", "previous"];
 

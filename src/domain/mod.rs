@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod hex;
 pub mod id;
+pub mod outcome;
 pub mod password_policy;
 pub mod secret;
 pub mod session;

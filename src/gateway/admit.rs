@@ -14,7 +14,6 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::RequestContext;
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::routes::Match;
 use crate::gateway::{framing, managed};
 use crate::metrics::{HeaderClass, Metrics, Rejection};
 
@@ -56,7 +55,7 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
     let hosts = head.headers.get_all(header::HOST);
     let host = Host::from_values(hosts.iter().map(http::HeaderValue::as_bytes))
         .inspect_err(|_| metrics.rejected(Rejection::Host))?;
-    ctx.runtime.admission.admit(&host).inspect_err(|_| metrics.rejected(Rejection::Host))?;
+    ctx.runtime.policy.admit(&host).inspect_err(|_| metrics.rejected(Rejection::Host))?;
     let target = Canonical::parse(head.raw_path(), &host).inspect_err(|_| metrics.rejected(Rejection::Path))?;
 
     let head = session.req_header_mut();
@@ -110,10 +109,7 @@ fn is_behind_unknown_proxy(ctx: &RequestContext) -> bool {
 
 /// The route this request is going to take.
 fn route<'a>(ctx: &'a RequestContext, method: &Method) -> Option<&'a Route> {
-    match ctx.runtime.table.find(ctx.host.as_ref()?, ctx.target.as_ref()?, method) {
-        Match::Found(route) => Some(route),
-        _ => None,
-    }
+    ctx.runtime.policy.route(ctx.host.as_ref()?, ctx.target.as_ref()?, method).ok().map(AsRef::as_ref)
 }
 
 fn forwards(headers: &HeaderMap) -> bool {

@@ -3,25 +3,24 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response, header};
+use http::{Response, header};
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 
 use crate::api::context::Arrival;
 use crate::api::cors::{Called, Preflight};
-use crate::api::{bridge, cors, delivery, evidence, return_to};
+use crate::api::{bridge, cors, delivery, return_to};
 use crate::auth::Grant;
-use crate::config::settings::{Access, DeliveryMethod, OnUnauthenticated, Route, Serves, Target};
-use crate::domain::clock::Time;
+use crate::config::settings::{Access, Route, Serves, Target};
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::session::Delivery;
-use crate::gateway::canonical::Host;
+use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::RequestContext;
 use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::Holder;
-use crate::gateway::routes::Match;
+use crate::gateway::policy::{self, Asked, Sender};
 use crate::gateway::{Gateway, forward, respond, rewrite, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
@@ -39,7 +38,7 @@ impl Gateway {
         if ctx.request.conn().serves() == Serves::HttpsElsewhere {
             return Ok(Some(to_https(ctx)));
         }
-        if ctx.runtime.is_api(ctx.path()) {
+        if ctx.runtime.policy.is_api(ctx.path()) {
             return self.auth_api(session, ctx).await.map(|answer| Some(respond::marked(answer, &ctx.id)));
         }
         let (host, target) = (ctx.host.clone(), ctx.target.clone());
@@ -54,27 +53,18 @@ impl Gateway {
             let headers = cors::preflight_answer(security, &head.headers, Called::App);
             return Ok(Some(respond::no_content(headers, &ctx.id)));
         }
-        let route = match runtime.table.find(&host, &target, &head.method) {
-            Match::Found(route) => Arc::clone(route),
-            Match::MethodNotAllowed(allowed) => return Err(Error::MethodNotAllowed(allowed)),
-            Match::EncodedSlash => return Err(Error::BadRequest("the path holds an encoded slash")),
-            Match::NotFound => return Err(Error::NotFound),
-        };
+        let route = Arc::clone(runtime.policy.route(&host, &target, &head.method)?);
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
         let upstream = runtime.upstream(&route);
         ctx.turn = upstream.turn();
         ctx.route = Some((Arc::clone(&route), upstream));
-        check_surroundings(session, ctx, &route)?;
+        check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {
-            // A preflight never carries credentials; where they are required it cannot be meant for the app.
-            return match route.access {
-                Access::Required => Err(Error::Forbidden(Denial::Origin)),
-                Access::Public | Access::Optional => Ok(Self::whoami(session, ctx)),
-            };
+            return policy::pass_preflight(&route).map(|()| Self::whoami(session, ctx));
         }
         check_rate(session, ctx, &route, false).await?;
-        if let Some(answer) = self.decide(session, ctx, &route).await? {
+        if let Some(answer) = self.decide(session, ctx, &route, &target).await? {
             return Ok(Some(answer));
         }
         check_rate(session, ctx, &route, true).await?;
@@ -102,6 +92,7 @@ impl Gateway {
         session: &Session,
         ctx: &mut RequestContext,
         route: &Arc<Route>,
+        target: &Canonical,
     ) -> Result<Option<Response<Bytes>>, Error> {
         let runtime = Arc::clone(&ctx.runtime);
         if route.access == Access::Public {
@@ -111,42 +102,17 @@ impl Gateway {
         let head = session.req_header();
         let findings = identify(&head.headers, &runtime.names, route.credentials, &runtime.auth, &self.metrics);
         ctx.bearer_consumed = findings.bearer;
-        let question = Self::question(session, ctx, route, &findings, self.clock.now());
+        let sender = Sender {
+            identified: findings.identified.clone(),
+            has_refresh: findings.refresh.is_some(),
+            freshness: runtime.auth.revocations().freshness(),
+        };
+        let own_origin = ctx.own_origin();
+        let question =
+            runtime.policy.question(route, &asked(session, ctx, target, &own_origin), sender, self.clock.now());
         match decide::decide(&question) {
             Decision::Refresh => self.refresh(session, ctx, &question, findings).await,
             decision => Self::settle(session, ctx, decision, &findings),
-        }
-    }
-
-    fn question<'a>(
-        session: &Session,
-        ctx: &RequestContext,
-        route: &'a Route,
-        findings: &Findings,
-        now: Time,
-    ) -> Question<'a> {
-        let settings = &ctx.runtime.settings;
-        let (head, own_origin) = (session.req_header(), ctx.own_origin());
-        let is_upgrade = evidence::is_upgrade(&head.headers);
-        let mut listed = settings.delivery.web_origins.clone();
-        if is_upgrade {
-            listed.extend(route.ws.origins.iter().cloned());
-        }
-        let same_site = settings.delivery.cookie.same_site;
-        let may_refresh = settings.gateway.auto_refresh
-            && evidence::may_refresh(&head.method, &head.headers, &own_origin, &settings.delivery.web_origins);
-        Question {
-            route,
-            identified: findings.identified.clone(),
-            has_refresh: findings.refresh.is_some(),
-            can_refresh: may_refresh && findings.refresh.is_some(),
-            is_unsafe: !matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS),
-            is_upgrade,
-            may_act: evidence::may_act(&head.headers, &own_origin, &listed, same_site, is_upgrade),
-            can_redirect: !is_upgrade && can_redirect(ctx, route, evidence::is_navigation(&head.method, &head.headers)),
-            freshness: ctx.runtime.auth.revocations().freshness(),
-            max_stale: settings.session.revocation_max_stale,
-            now,
         }
     }
 
@@ -293,40 +259,19 @@ async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_k
 }
 
 /// What the route asks of a request whoever sends it.
-fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route) -> Result<(), Error> {
-    let client = ctx.client.as_ref().map(|client| client.ip);
-    let is_listed = |ip: std::net::IpAddr| route.allow_ips.iter().any(|net| net.contains(&ip));
-    if !route.allow_ips.is_empty() && !client.is_some_and(is_listed) {
+fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route, target: &Canonical) -> Result<(), Error> {
+    let checked = policy::check_surroundings(route, &asked(session, ctx, target, ""));
+    if matches!(checked, Err(Error::Forbidden(Denial::Address))) {
         ctx.metrics.decided(Decided::Deny, DecisionReason::Ip);
-        return Err(Error::Forbidden(Denial::Address));
     }
-    let head = session.req_header();
-    if evidence::is_upgrade(&head.headers) && !route.websocket {
-        return Err(Error::Forbidden(Denial::Upgrade));
-    }
-    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    let announced: u64 = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
-    if route.max_body > 0 && announced > route.max_body {
-        return Err(Error::PayloadTooLarge);
-    }
-    Ok(())
+    checked
 }
 
-fn can_redirect(ctx: &RequestContext, route: &Route, is_navigation: bool) -> bool {
-    let settings = &ctx.runtime.settings;
-    match route.on_unauthenticated {
-        OnUnauthenticated::Status401 => false,
-        OnUnauthenticated::Redirect => true,
-        OnUnauthenticated::Auto => {
-            let below = |prefix: &String| {
-                ctx.path().strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            };
-            is_navigation
-                && settings.delivery.method != DeliveryMethod::Json
-                && route.credentials.session
-                && !settings.gateway.api_prefixes.iter().any(below)
-        }
-    }
+/// The request as the rules look at it.
+fn asked<'a>(session: &'a Session, ctx: &RequestContext, target: &'a Canonical, own_origin: &'a str) -> Asked<'a> {
+    let head = session.req_header();
+    let client = ctx.client.as_ref().map_or_else(|| ctx.request.conn().peer().ip(), |client| client.ip);
+    Asked { method: &head.method, target, headers: &head.headers, own_origin, client: Some(client) }
 }
 
 /// Cookies are cleared only when this very session is known to be dead.

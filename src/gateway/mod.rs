@@ -22,6 +22,7 @@ pub mod identity;
 pub mod inflight;
 pub mod listeners;
 pub mod managed;
+pub mod policy;
 pub mod proxy_protocol;
 pub mod refresh;
 pub mod respond;

@@ -9,9 +9,8 @@ use crate::api::AuthApi;
 use crate::auth::Auth;
 use crate::config::settings::{Route, Settings};
 use crate::gateway::credentials::CookieNames;
-use crate::gateway::hosts::Admission;
 use crate::gateway::managed::Managed;
-use crate::gateway::routes::Table;
+use crate::gateway::policy::Policy;
 use crate::gateway::upstream::Balanced;
 use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
 
@@ -24,10 +23,8 @@ pub struct Runtime {
     pub auth: Auth,
     /// The auth API.
     pub api: Arc<AuthApi>,
-    /// Which Hosts are served.
-    pub admission: Admission,
-    /// Which route a request takes.
-    pub table: Table,
+    /// Which Hosts are served, which route a request takes, and who may.
+    pub policy: Policy,
     /// Names that clients may not send.
     pub managed: Managed,
     /// Names of our cookies.
@@ -55,8 +52,7 @@ impl Runtime {
             settings.routes.iter().map(|route| (route.name.clone(), Arc::new(metrics.route(&label(route)))));
         Self {
             api: Arc::new(AuthApi::new(auth.clone())),
-            admission: Admission::new(&settings),
-            table: Table::new(&settings.routes),
+            policy: Policy::new(&settings),
             managed: Managed::new(&settings),
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
@@ -78,12 +74,5 @@ impl Runtime {
     #[must_use]
     pub fn route_metrics(&self, route: &Route) -> Arc<RouteMetrics> {
         Arc::clone(self.route_metrics.get(&route.name).unwrap_or(&self.unrouted))
-    }
-
-    /// Whether a path belongs to the auth API.
-    #[must_use]
-    pub fn is_api(&self, path: &str) -> bool {
-        path.strip_prefix(self.settings.api.prefix.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }

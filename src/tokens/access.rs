@@ -8,9 +8,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quick_cache::sync::Cache;
 
 use crate::config::settings::Jwt;
-use crate::domain::claims::AccessClaims;
+use crate::domain::claims::{AccessClaims, Scope};
 use crate::domain::clock::{Clock, Time};
 use crate::domain::id::{SessionId, UserId};
+use crate::domain::outcome::Persona;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::user::{Role, User};
@@ -46,6 +47,37 @@ impl AccessToken {
         let session = claims.session_id.parse().ok()?;
         let expires_at = Time::from_secs(claims.exp);
         Some(Self { claims, user, session, expires_at, sighted: AtomicBool::new(false), active_at: AtomicI64::new(0) })
+    }
+
+    /// The token that somebody who is only described would have. Nobody signed it and nobody can
+    /// present it; it is there to ask the rules about.
+    #[must_use]
+    pub fn described(persona: &Persona, now: Time) -> Self {
+        let (user, session) = (UserId::random(), SessionId::random());
+        let claims = AccessClaims {
+            sub: user.to_string(),
+            email: "somebody@example.com".to_owned(),
+            email_verified: persona.email_verified,
+            username: None,
+            kind: "access".to_owned(),
+            session_id: session.to_string(),
+            token_family: String::new(),
+            iat: now.secs(),
+            exp: now.secs(),
+            iss: String::new(),
+            aud: Vec::new(),
+            roles: persona.roles.clone(),
+            amr: Vec::new(),
+            acr: persona.aal.as_str().to_owned(),
+            auth_time: (now - persona.auth_age).secs(),
+            generation: 0,
+            epoch: 0,
+            cv: 0,
+            ge: 0,
+            added: serde_json::Map::new(),
+            scope: Some(Scope::List(persona.scopes.clone())),
+        };
+        Self::new(claims).expect("ids that were just written can be read")
     }
 
     /// Whether this is the first time this process sees the token on a request.

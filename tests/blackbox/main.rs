@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod readme;
 mod refresh;
 mod reload;
+mod rules;
 mod smtp;
 mod spoofing;
 mod step_up;

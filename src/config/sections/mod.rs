@@ -10,6 +10,7 @@ mod messages;
 mod passwords;
 mod recovery;
 mod routes;
+mod rule_tests;
 mod server;
 mod tokens;
 mod upstreams;
@@ -65,6 +66,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         metrics: server::metrics(&mut root),
         upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), Arc::new(upstream))).collect(),
         routes: routes.into_iter().map(Arc::new).collect(),
+        tests: rule_tests::tests(&mut root, &roles),
         server,
         management,
         jwt,

@@ -12,6 +12,7 @@ mod listeners;
 mod messages;
 mod passwords;
 mod routes;
+mod rule_tests;
 mod server;
 mod tokens;
 mod upstreams;
@@ -31,6 +32,7 @@ pub use listeners::*;
 pub use messages::*;
 pub use passwords::*;
 pub use routes::*;
+pub use rule_tests::*;
 pub use server::*;
 pub use tokens::*;
 pub use upstreams::*;
@@ -97,6 +99,8 @@ pub struct Settings {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// `[[routes]]`, in file order.
     pub routes: Vec<Arc<Route>>,
+    /// `[[tests]]`, in file order.
+    pub tests: Vec<RuleTest>,
 }
 
 /// So many in so long.
