@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
 
 use crate::config::settings::{ClientIpHeader, Server};
 
@@ -34,11 +35,18 @@ pub fn client(peer: SocketAddr, headers: &HeaderMap, server: &Server) -> ClientI
     let chain = named_addresses(headers, server.client_ip_header);
     let scheme = last(headers, "x-forwarded-proto").filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
     ClientInfo {
-        ip: right_most_untrusted(peer, &chain, server),
+        ip: right_most_untrusted(&chain, |ip| is_trusted(ip, server)).unwrap_or(peer),
         scheme: scheme.unwrap_or(default),
         forwarded_host: last(headers, "x-forwarded-host"),
         peer_is_trusted: true,
     }
+}
+
+/// The client as a proxy with a list of its own names it; `None` when it names nobody.
+#[must_use]
+pub fn named_client(headers: &HeaderMap, proxies: &[IpNet], server: &Server) -> Option<IpAddr> {
+    let is_proxy = |ip: IpAddr| proxies.iter().any(|net| net.contains(&ip)) || is_trusted(ip, server);
+    right_most_untrusted(&named_addresses(headers, server.client_ip_header), is_proxy)
 }
 
 /// The forwarding headers for the upstream: what an untrusted peer said is replaced, what a
@@ -76,12 +84,13 @@ fn is_trusted(ip: IpAddr, server: &Server) -> bool {
     server.trusted_proxies.iter().any(|net| net.contains(&ip))
 }
 
-fn right_most_untrusted(peer: IpAddr, chain: &[Option<IpAddr>], server: &Server) -> IpAddr {
-    let mut nearest = peer;
+/// `None` when the nearest entry is no address, or there is none.
+fn right_most_untrusted(chain: &[Option<IpAddr>], is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut nearest = None;
     for named in chain.iter().rev() {
-        let Some(ip) = named else { return nearest };
-        nearest = *ip;
-        if !is_trusted(nearest, server) {
+        let Some(ip) = *named else { return nearest };
+        nearest = Some(ip);
+        if !is_trusted(ip) {
             return nearest;
         }
     }

@@ -7,6 +7,7 @@
 //! a stolen one: its whole family dies.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::auth::{Auth, Grant};
 use crate::domain::clock::Time;
@@ -18,7 +19,7 @@ use crate::domain::user::User;
 use crate::metrics::RefreshResult;
 use crate::store::revocations::Revocation;
 use crate::store::sessions::Rotation;
-use crate::tokens::{RefreshToken, RefreshTokenError};
+use crate::tokens::{AccessToken, RefreshToken, RefreshTokenError};
 
 /// How often a lost race is looked at again. A second loss means yet another rotation in between.
 const ROUNDS: usize = 4;
@@ -33,10 +34,7 @@ impl Auth {
     /// - [`Error::Unavailable`] when the database cannot serve; the token stays good.
     pub async fn refresh(&self, token: &str, delivery: Delivery, ctx: &RequestContext) -> Result<Grant, Error> {
         let begun = std::time::Instant::now();
-        let presented = self.verifier.verify_refresh(token).map_err(|error| match error {
-            RefreshTokenError::Invalid => Error::TokenInvalid("Invalid refresh token"),
-            RefreshTokenError::Expired(_) => Error::TokenInvalid("Refresh token has expired"),
-        })?;
+        let presented = self.presented(token)?;
         let outcome = self.refresh_presented(&presented, delivery, ctx).await;
         let result = match &outcome {
             Ok((_, result)) => *result,
@@ -46,6 +44,37 @@ impl Auth {
         };
         self.parts.metrics.session_refreshed(result, begun.elapsed());
         outcome.map(|(grant, _)| grant)
+    }
+
+    /// Who a refresh token stands for, as an access token that no client gets: nothing is rotated, so the
+    /// client need not be told anything. The rules about former generations are those of [`Auth::refresh`].
+    ///
+    /// # Errors
+    /// Those of [`Auth::refresh`].
+    pub async fn vouch(&self, token: &str, ctx: &RequestContext) -> Result<Arc<AccessToken>, Error> {
+        let presented = self.presented(token)?;
+        let (user, session) = self.live_session(&presented).await?;
+        let behind = session.generation - presented.claims.generation;
+        match behind {
+            ..=0 => {}
+            1 => self.check_previous(&session, ctx).await?,
+            _ => return Err(self.end_family(&session, ctx).await?),
+        }
+        let is_first_sight = behind == 0 && session.seen.is_none();
+        let token = self.grant(user, session, self.now())?.access;
+        if is_first_sight {
+            self.note_use(&token, || ctx.clone());
+        } else {
+            self.note_activity(&token);
+        }
+        Ok(token)
+    }
+
+    fn presented(&self, token: &str) -> Result<RefreshToken, Error> {
+        self.verifier.verify_refresh(token).map_err(|error| match error {
+            RefreshTokenError::Invalid => Error::TokenInvalid("Invalid refresh token"),
+            RefreshTokenError::Expired(_) => Error::TokenInvalid("Refresh token has expired"),
+        })
     }
 
     async fn refresh_presented(
@@ -122,21 +151,29 @@ impl Auth {
         session: Session,
         ctx: &RequestContext,
     ) -> Result<(Grant, RefreshResult), Error> {
+        self.check_previous(&session, ctx).await?;
         let now = self.now();
-        if let Some(seen) = &session.seen {
-            if now > seen.at + self.settings.jwt.refresh_grace {
-                return Err(self.end_family(&session, ctx).await?);
-            }
-            if !ctx.resembles(&seen.prefix, &seen.user_agent) {
-                self.note_foreign(&session, false, ctx).await;
-                return Err(Error::TokenInvalid("Invalid refresh token"));
-            }
-        } else if !ctx.resembles(&address_prefix_of(&session), &session.user_agent) {
-            self.note_foreign(&session, true, ctx).await;
-        }
         self.remember_expiry(&session, now).await?;
         let grant = self.grant(user, session, now)?;
         Ok((grant, RefreshResult::Grace))
+    }
+
+    /// Whether the previous generation is still answered; else its family may end here.
+    async fn check_previous(&self, session: &Session, ctx: &RequestContext) -> Result<(), Error> {
+        let Some(seen) = &session.seen else {
+            if !ctx.resembles(&address_prefix_of(session), &session.user_agent) {
+                self.note_foreign(session, true, ctx).await;
+            }
+            return Ok(());
+        };
+        if self.now() > seen.at + self.settings.jwt.refresh_grace {
+            return Err(self.end_family(session, ctx).await?);
+        }
+        if !ctx.resembles(&seen.prefix, &seen.user_agent) {
+            self.note_foreign(session, false, ctx).await;
+            return Err(Error::TokenInvalid("Invalid refresh token"));
+        }
+        Ok(())
     }
 
     /// A revocation must outlive every access token, so a later expiry than ever before is noted first.

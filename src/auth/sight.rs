@@ -83,7 +83,8 @@ impl Auth {
         let _ = self.parts.sightings.entrance.try_send(sighting);
     }
 
-    fn note_activity(&self, token: &AccessToken) {
+    /// Notes that a session is in use, where sessions end by idleness.
+    pub(super) fn note_activity(&self, token: &AccessToken) {
         let idle = self.settings.session.idle_timeout;
         if idle.is_zero() {
             return;

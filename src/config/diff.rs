@@ -46,6 +46,7 @@ fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("metrics", old.metrics.per_route_labels != new.metrics.per_route_labels),
         ("api", old.api != new.api),
         ("gateway", shown(&old.gateway) != shown(&new.gateway)),
+        ("forward_auth", old.forward_auth != new.forward_auth),
         ("upstreams", old.upstreams != new.upstreams),
         ("routes", shown(&unplaced(old)) != shown(&unplaced(new))),
     ];

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::config::settings::{LoginRedirect, QuestionHeaders};
 use crate::domain::password_policy::About;
 
 const SMALL: &str =
@@ -342,6 +343,42 @@ fn former_master_keys_wait_for_a_restart() {
     let new = load_text(&format!("[secrets]\nprevious = [\"{key}\"]\n{SMALL}"));
 
     assert_eq!(changes(&old, &new.unwrap().settings).restart_required, ["secrets.previous"]);
+}
+
+#[test]
+fn other_proxies_ask_only_where_they_are_listed() {
+    let read = |lines: &str| load_text(&format!("[forward_auth]\n{lines}\n{SMALL}"));
+    let settings = |lines: &str| read(lines).unwrap().settings.forward_auth.clone();
+
+    assert_eq!(settings("trusted = [\"10.0.0.5\"]"), None);
+    let traefik = settings("enabled = true\ntrusted = [\"10.0.0.5\", \"fd00::/8\"]").unwrap();
+    assert_eq!((traefik.trusted.len(), traefik.redirect), (2, LoginRedirect::Found));
+    let nginx = settings("enabled = true\ntrusted = [\"10.0.0.5\"]\nheaders = \"x-original\"").unwrap();
+    assert_eq!((nginx.headers, nginx.redirect), (QuestionHeaders::XOriginal, LoginRedirect::Header));
+    let told = settings("enabled = true\ntrusted = [\"10.0.0.5\"]\nredirect = \"header\"").unwrap();
+    assert_eq!(told.redirect, LoginRedirect::Header);
+
+    let cases = [
+        ("enabled = true", "nauth.toml:1", "nobody may ask"),
+        ("enabled = true\ntrusted = [\"proxy\"]", "nauth.toml:3", "`proxy` is not an address"),
+        ("headers = \"forwarded\"", "nauth.toml:2", "`forwarded` is not one of"),
+        ("redirect = \"never\"", "nauth.toml:2", "`never` is not one of"),
+    ];
+    for (lines, place, wanted) in cases {
+        let report = read(lines).unwrap_err().to_string();
+        assert!(report.contains(place) && report.contains(wanted), "{report}");
+    }
+    let open = read("enabled = true\ntrusted = [\"0.0.0.0/0\"]").unwrap();
+    assert!(open.warnings.to_string().contains("lets everybody ask"));
+}
+
+#[test]
+fn a_reload_takes_over_who_may_ask() {
+    let old = load_text(SMALL).unwrap().settings;
+    let new =
+        load_text(&format!("[forward_auth]\nenabled = true\ntrusted = [\"10.0.0.5\"]\n{SMALL}")).unwrap().settings;
+
+    assert_eq!(changes(&old, &new).applied, ["forward_auth"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::RequestContext;
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::{framing, managed};
+use crate::gateway::{framing, managed, verify};
 use crate::metrics::{HeaderClass, Metrics, Rejection};
 
 /// Most header fields in one request.
@@ -40,6 +40,7 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
         metrics.rejected(if reason.contains("fragment") { Rejection::Path } else { Rejection::Header });
         return Err(Error::BadRequest(reason));
     }
+    verify::take_place(session, ctx, metrics)?;
     let head = session.req_header();
     if matches!(head.method, Method::TRACE | Method::CONNECT) {
         return Err(Error::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));

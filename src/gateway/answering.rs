@@ -21,7 +21,7 @@ use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::Holder;
 use crate::gateway::policy::{self, Asked, Sender};
-use crate::gateway::{Gateway, forward, respond, rewrite, whoami};
+use crate::gateway::{Gateway, forward, respond, rewrite, verify, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
 
@@ -38,6 +38,9 @@ impl Gateway {
         if ctx.request.conn().serves() == Serves::HttpsElsewhere {
             return Ok(Some(to_https(ctx)));
         }
+        if ctx.verify.is_some() && ctx.runtime.policy.is_api(ctx.path()) {
+            return verify::about_the_api(session, ctx).map(Some);
+        }
         if ctx.runtime.policy.is_api(ctx.path()) {
             return self.auth_api(session, ctx).await.map(|answer| Some(respond::marked(answer, &ctx.id)));
         }
@@ -50,6 +53,10 @@ impl Gateway {
         let security = &runtime.settings.security;
         let preflight = cors::preflight(security, &head.method, &head.headers);
         if preflight == Preflight::Listed {
+            // Only the app can answer what comes through another proxy.
+            if ctx.verify.is_some() {
+                return Ok(Some(verify::passed(session, ctx)));
+            }
             let headers = cors::preflight_answer(security, &head.headers, Called::App);
             return Ok(Some(respond::no_content(headers, &ctx.id)));
         }
@@ -61,14 +68,14 @@ impl Gateway {
         ctx.route = Some((Arc::clone(&route), upstream));
         check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {
-            return policy::pass_preflight(&route).map(|()| Self::whoami(session, ctx));
+            return policy::pass_preflight(&route).map(|()| Self::onward(session, ctx));
         }
         check_rate(session, ctx, &route, false).await?;
         if let Some(answer) = self.decide(session, ctx, &route, &target).await? {
             return Ok(Some(answer));
         }
         check_rate(session, ctx, &route, true).await?;
-        Ok(Self::whoami(session, ctx))
+        Ok(Self::onward(session, ctx))
     }
 
     async fn auth_api(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Response<Bytes>, Error> {
@@ -178,6 +185,10 @@ impl Gateway {
         findings: Findings,
     ) -> Result<Option<Response<Bytes>>, Error> {
         let token = findings.refresh.clone().unwrap_or_default();
+        if ctx.verify.is_some() {
+            let decision = self.vouched(session, ctx, question, &token).await;
+            return Self::settle(session, ctx, decision, &findings);
+        }
         let (auth, client) = (ctx.runtime.auth.clone(), auth_context(session, ctx));
         let presented = token.clone();
         let rotate = async move { auth.refresh(&presented, Delivery::Cookies, &client).await };
@@ -188,11 +199,31 @@ impl Gateway {
         Self::settle(session, ctx, decision, &findings)
     }
 
+    /// Lets the session behind a refresh cookie be judged without refreshing it: a proxy that asks may lose
+    /// the new cookies.
+    async fn vouched(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+        question: &Question<'_>,
+        token: &str,
+    ) -> Decision {
+        match self.vouched.ask(token, &ctx.runtime.auth, &auth_context(session, ctx)).await {
+            Ok(token) => decide::known(question, &token, By::Cookie),
+            Err(error) => not_refreshed(ctx, question, &error),
+        }
+    }
+
     fn refreshed(&self, ctx: &mut RequestContext, question: &Question<'_>, grant: &Grant) -> Decision {
         let runtime = &ctx.runtime;
         let csrf = runtime.auth.csrf_token(grant.session.id);
         ctx.set_cookies = delivery::set_cookies(&runtime.settings, grant, &csrf, self.clock.now());
         decide::known(question, &grant.access, By::Cookie)
+    }
+
+    /// The request may pass. `None` when it goes to an upstream.
+    fn onward(session: &Session, ctx: &RequestContext) -> Option<Response<Bytes>> {
+        if ctx.verify.is_some() { Some(verify::passed(session, ctx)) } else { Self::whoami(session, ctx) }
     }
 
     /// The built-in page, when the route goes there.
@@ -228,6 +259,7 @@ impl Gateway {
         for cookie in forward::cookies(ctx) {
             answer.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
+        let answer = verify::answer(session, ctx, &self.metrics, answer);
         ctx.status = answer.status().as_u16();
         ctx.sent = answer.body().len() as u64;
         if ctx.request.is_draining() {

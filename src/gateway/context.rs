@@ -14,6 +14,7 @@ use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::inflight::InFlight;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::upstream::Balanced;
+use crate::gateway::verify::Verify;
 use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
 use crate::tokens::AccessToken;
 
@@ -35,6 +36,8 @@ pub struct RequestContext {
     pub target: Option<Canonical>,
     /// The route it takes, and where that goes.
     pub route: Option<(Arc<Route>, Arc<Balanced>)>,
+    /// Set when a proxy only asks whether it may pass.
+    pub verify: Option<Verify>,
     /// Whose it is.
     pub identity: Option<Arc<AccessToken>>,
     /// Whether `Authorization` was ours and stays here.
@@ -80,6 +83,7 @@ impl RequestContext {
             host: None,
             target: None,
             route: None,
+            verify: None,
             identity: None,
             bearer_consumed: false,
             set_cookies: Vec::new(),

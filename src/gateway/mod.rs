@@ -32,6 +32,8 @@ pub mod runtime;
 pub mod sweeper;
 mod upgrade;
 pub mod upstream;
+pub mod verify;
+pub mod vouch;
 pub mod whoami;
 
 mod answering;
@@ -52,6 +54,7 @@ use crate::domain::error::Error;
 use crate::gateway::context::RequestContext;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::refresh::Refreshes;
+use crate::gateway::vouch::Vouched;
 use crate::metrics::{ConnectError, Metrics, RetryOutcome, StreamKind};
 
 pub use listeners::{ManagementEdge, PublicEdge};
@@ -62,6 +65,7 @@ pub use runtime::Runtime;
 pub struct Gateway {
     runtime: Arc<ArcSwap<Runtime>>,
     refreshes: Arc<Refreshes>,
+    vouched: Arc<Vouched>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -71,7 +75,8 @@ impl Gateway {
     #[must_use]
     pub fn new(runtime: Runtime, metrics: &Metrics, clock: Clock) -> Self {
         let refreshes = Arc::new(Refreshes::new(metrics.clone()));
-        Self { runtime: Arc::new(ArcSwap::from_pointee(runtime)), refreshes, metrics: metrics.clone(), clock }
+        let vouched = Arc::default();
+        Self { runtime: Arc::new(ArcSwap::from_pointee(runtime)), refreshes, vouched, metrics: metrics.clone(), clock }
     }
 
     /// The runtime new requests get.

@@ -80,6 +80,18 @@ label! {
 }
 
 label! {
+    /// By which headers a proxy asks whether a request may pass.
+    Asker {
+        /// `X-Forwarded-*`
+        XForwarded => "x-forwarded",
+        /// `X-Original-*`
+        XOriginal => "x-original",
+        /// Those of the request itself.
+        Envoy => "envoy",
+    }
+}
+
+label! {
     /// Why a route decided so.
     DecisionReason {
         /// The caller may.

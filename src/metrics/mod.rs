@@ -69,6 +69,8 @@ struct Series {
     streams_open: IntGaugeVec,
     streams_closed: IntCounterVec,
     authz_decisions: IntCounterVec,
+    forward_auth_requests: IntCounterVec,
+    forward_auths: Vec<OnceLock<IntCounter>>,
     rejected_requests: IntCounterVec,
     spoofed_headers: IntCounterVec,
     token_verifications: IntCounterVec,
@@ -174,6 +176,12 @@ impl Metrics {
                 "Who was let through, and why.",
                 &["route", "decision", "reason"],
             ),
+            forward_auth_requests: make.counters(
+                "nauth_forward_auth_requests_total",
+                "Questions of other proxies, and how they were answered.",
+                &["preset", "decision"],
+            ),
+            forward_auths: slots(Asker::ALL.len() * Decision::ALL.len()),
             rejected_requests: make.counters(
                 "nauth_rejected_requests_total",
                 "Requests refused before routing.",
@@ -274,6 +282,13 @@ impl Metrics {
     #[must_use]
     pub fn connections_open(&self, listener: Listener, protocol: Protocol) -> IntGauge {
         self.0.connections_open.with_label_values(&[listener.as_str(), protocol.as_str()])
+    }
+
+    /// A proxy asked whether a request may pass.
+    pub fn asked(&self, asker: Asker, decision: Decision) {
+        let slot = (asker as usize) * Decision::ALL.len() + (decision as usize);
+        let labels = [asker.as_str(), decision.as_str()];
+        self.0.forward_auths[slot].get_or_init(|| self.0.forward_auth_requests.with_label_values(&labels)).inc();
     }
 
     /// A request was refused before any route was looked at.

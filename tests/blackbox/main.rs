@@ -15,6 +15,7 @@ mod cli;
 mod durability;
 mod examples;
 mod flow;
+mod forward_auth;
 mod hostile;
 mod identity;
 mod import;

@@ -74,6 +74,11 @@ pub(super) fn identity(parent: &mut Section<'_>) -> (Written, bool) {
     (written, allow_unverified)
 }
 
+/// A preset by itself, where it is another one than `gateway.identity.preset`.
+pub(super) fn preset(s: &mut Section<'_>, key: &'static str, default: &'static str, doc: &'static str) -> Written {
+    Written { user: None, preset: s.choice(key, default, &PRESETS[1..], doc) }
+}
+
 /// What an upstream or a route says instead.
 pub(super) fn overrides(parent: &mut Section<'_>) -> Written {
     let mut s = parent.section("identity");

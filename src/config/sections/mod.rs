@@ -2,6 +2,7 @@
 
 mod accounts;
 mod devices;
+mod forward_auth;
 mod gateway;
 mod identity;
 mod limits;
@@ -31,6 +32,8 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let api = accounts::api(&mut root);
     let (upstreams, told) = upstreams::upstreams(&mut root);
     let (gateway, default_access, identity) = gateway::gateway(&mut root);
+    let allow_unverified = gateway.identity.allow_unverified;
+    let (forward_auth, asked_identity) = forward_auth::forward_auth(&mut root, &identity, allow_unverified);
     let roles = accounts::known_roles(&mut root);
     let email = messages::email(&mut root, &server.public_url);
     let context = routes::RouteContext {
@@ -38,7 +41,8 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         method: delivery.method,
         default_access,
         roles: &roles,
-        identity: (&identity, gateway.identity.allow_unverified),
+        identity: (&identity, allow_unverified),
+        asked_identity: &asked_identity,
         upstreams: &told,
     };
     let routes = routes::routes(&mut root, &context);
@@ -73,6 +77,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         delivery,
         api,
         gateway,
+        forward_auth,
     };
     check::across(&root, &settings);
     root.finish();

@@ -29,6 +29,8 @@ pub(super) struct RouteContext<'a> {
     pub(super) roles: &'a BTreeSet<Role>,
     /// What upstreams are told about users, and whether that may be unproven addresses.
     pub(super) identity: (&'a Written, bool),
+    /// What other proxies are told about them.
+    pub(super) asked_identity: &'a Written,
     /// What upstreams say instead, by name.
     pub(super) upstreams: &'a HashMap<String, Written>,
 }
@@ -80,6 +82,7 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
     let doc = "Who may: everybody (`public`), everybody with the identity of who is known (`optional`), or only who is \
                known (`required`).";
     let access = s.choice("access", context.default_access, &ACCESS, doc);
+    let (identity, asked_identity) = told(&mut s, &upstream, context);
     let route = Route {
         access,
         roles: roles(&mut s, "roles", "Any of these roles is needed.", context.roles),
@@ -89,7 +92,8 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
         max_auth_age: max_auth_age(&mut s),
         verified_email: s.boolean("verified_email", false, "Whether the address must be proven."),
         credentials: credentials(&mut s, context.method),
-        identity: told(&mut s, &upstream, context),
+        identity,
+        asked_identity,
         keep_request_headers: s
             .list("keep_request_headers", "[]", "Headers that pass although they would be dropped.", header_name)
             .unwrap_or_default(),
@@ -201,11 +205,14 @@ fn max_auth_age(s: &mut Section<'_>) -> Option<Duration> {
     None
 }
 
-/// What the upstream is told: what the route says, else what the upstream says, else `[gateway.identity]`.
-fn told(s: &mut Section<'_>, upstream: &str, context: &RouteContext<'_>) -> Identity {
+/// What the upstream is told, and what another proxy is: what the route says, else what the upstream says, else
+/// `[gateway.identity]` and `[forward_auth]`.
+fn told(s: &mut Section<'_>, upstream: &str, context: &RouteContext<'_>) -> (Identity, Identity) {
     let (everywhere, allow_unverified) = context.identity;
-    let of_upstream = context.upstreams.get(upstream).map_or_else(|| everywhere.clone(), |said| everywhere.with(said));
-    of_upstream.with(&identity::overrides(s)).resolved(allow_unverified)
+    let of_upstream = context.upstreams.get(upstream).cloned().unwrap_or_default();
+    let nearer = of_upstream.with(&identity::overrides(s));
+    let resolved = |further: &Written| further.with(&nearer).resolved(allow_unverified);
+    (resolved(everywhere), resolved(context.asked_identity))
 }
 
 fn rewrite(s: &mut Section<'_>) -> Option<String> {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod devices;
+mod forward_auth;
 mod gateway;
 mod identity;
 mod limits;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use accounts::*;
 pub use devices::*;
+pub use forward_auth::*;
 pub use gateway::*;
 pub use identity::*;
 pub use limits::*;
@@ -95,6 +97,8 @@ pub struct Settings {
     pub api: Api,
     /// `[gateway]`
     pub gateway: Gateway,
+    /// `[forward_auth]`; `None` while it is not enabled.
+    pub forward_auth: Option<ForwardAuth>,
     /// `[[upstreams]]`, by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// `[[routes]]`, in file order.

@@ -44,6 +44,8 @@ pub struct Route {
     pub credentials: Credentials,
     /// What the upstream is told about the user.
     pub identity: Identity,
+    /// What another proxy is told that asks about its requests.
+    pub asked_identity: Identity,
     /// Names, lower case, that pass although they would be stripped.
     pub keep_request_headers: Vec<HeaderName>,
     /// Whether `%2F` passes.

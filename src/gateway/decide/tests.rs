@@ -29,6 +29,7 @@ pub(crate) fn route(access: Access) -> Route {
         verified_email: false,
         credentials: Credentials { session: true, bearer: true },
         identity: crate::config::defaults().gateway.identity,
+        asked_identity: crate::config::defaults().gateway.identity,
         keep_request_headers: Vec::new(),
         encoded_slash: EncodedSlash::Reject,
         allow_ips: Vec::new(),

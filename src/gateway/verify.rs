@@ -1,0 +1,210 @@
+//! Forward-auth: another proxy asks whether a request may pass, and does the proxying itself.
+//!
+//! The request it asks about takes the place of the question, so the gateway decides about it as if
+//! it had come itself. Only the answer is made for the proxy, and before it is written the question
+//! comes back into its place: it is what the connection waits for an answer to.
+
+pub mod question;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::api::client::{self, ClientInfo};
+use crate::config::settings::{ForwardAuth, Identity, LoginRedirect, QuestionHeaders, Serves};
+use crate::domain::error::{Denial, Error};
+use crate::gateway::context::RequestContext;
+use crate::gateway::credentials::{CookieNames, without_own};
+use crate::gateway::{identity, respond};
+use crate::metrics::{Asker, Decision, Metrics, Rejection};
+use question::Question;
+
+/// Where the login page is, for a proxy that cannot pass a redirect on.
+const REDIRECT: HeaderName = HeaderName::from_static("x-nauth-redirect");
+
+/// A request in whose place another one is decided about.
+#[derive(Debug, Default)]
+pub struct Verify {
+    received: Option<Box<RequestHeader>>,
+}
+
+/// Puts the request a proxy asks about into the place of its question.
+///
+/// # Errors
+/// [`Error::Forbidden`] for whoever may not ask; nothing of the question is looked at then. What is wrong
+/// with a question otherwise.
+pub fn take_place(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) -> Result<(), Error> {
+    let runtime = std::sync::Arc::clone(&ctx.runtime);
+    let settings = &runtime.settings;
+    let Some(forward_auth) = &settings.forward_auth else { return Ok(()) };
+    if ctx.request.conn().serves() == Serves::HttpsElsewhere {
+        return Ok(());
+    }
+    let head = session.req_header();
+    let Some(rest) = Question::asked(head.raw_path(), &settings.api.prefix) else { return Ok(()) };
+    ctx.verify = Some(Verify::default());
+
+    let peer = ctx.request.conn().peer().ip().to_canonical();
+    if !forward_auth.trusted.iter().any(|network| network.contains(&peer)) {
+        metrics.rejected(Rejection::ProxyUntrusted);
+        return Err(Error::Forbidden(Denial::Address));
+    }
+    let scheme = &settings.server.public_url.scheme;
+    let question = Question::read(head, rest, forward_auth.headers, &runtime.managed, scheme)
+        .inspect_err(|_| metrics.rejected(Rejection::Header))?;
+    let named = client::named_client(&head.headers, &forward_auth.trusted, &settings.server);
+    // Without it the proxy's own address would count, and open what is meant for that one.
+    let ip = named.ok_or(Error::BadRequest("the question does not name the client's address"))?;
+
+    let described = described(head, &question)?;
+    let received = std::mem::replace(session.req_header_mut(), described);
+    ctx.verify = Some(Verify { received: Some(Box::new(received)) });
+    ctx.method = question.method;
+    ctx.client = Some(ClientInfo { ip, scheme: question.scheme, forwarded_host: None, peer_is_trusted: true });
+    Ok(())
+}
+
+/// The head of the request asked about: the question's, except for what it says otherwise.
+fn described(question: &RequestHeader, asked: &Question) -> Result<RequestHeader, Error> {
+    const MALFORMED: Error = Error::BadRequest("the target asked about is malformed");
+    let mut head = question.clone();
+    head.set_method(asked.method.clone());
+    head.set_raw_path(&asked.target).map_err(|_| MALFORMED)?;
+    head.insert_header(header::HOST, asked.host.authority()).map_err(|_| MALFORMED)?;
+    // Some proxies keep `Upgrade` to themselves. A browser's page cannot leave this one out.
+    if head.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+        head.insert_header(header::UPGRADE, "websocket").map_err(|_| MALFORMED)?;
+    }
+    Ok(head)
+}
+
+/// What becomes of a question about the auth API: that asks for itself who comes. Questions about
+/// questions are not answered: only proxies ask.
+///
+/// # Errors
+/// [`Error::NotFound`] for the address of questions.
+pub fn about_the_api(session: &Session, ctx: &RequestContext) -> Result<Response<Bytes>, Error> {
+    match Question::asked(ctx.path().as_bytes(), &ctx.runtime.settings.api.prefix) {
+        Some(_) => Err(Error::NotFound),
+        None => Ok(answer_with(session, ctx, None)),
+    }
+}
+
+/// The request may pass: who its user is, and what is left of its credentials.
+///
+/// Every header is there, empty where there is nothing to say, so that the proxy overwrites
+/// whatever the client sent under its name.
+#[must_use]
+pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
+    let strips = ctx.runtime.settings.gateway.strip_credentials;
+    answer_with(session, ctx, strips.then_some(&ctx.runtime.names))
+}
+
+/// `own` are the cookies that stay here, and with them a token that was used up.
+fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames>) -> Response<Bytes> {
+    let mut answer = respond::text(String::new(), &ctx.id);
+    let headers = answer.headers_mut();
+    let everywhere = ctx.runtime.settings.forward_auth.iter().map(|forward_auth| &forward_auth.identity);
+    let of_route = ctx.route.as_ref().map(|(route, _)| &route.asked_identity);
+    for name in everywhere.chain(of_route).flat_map(Identity::header_names) {
+        headers.insert(name.clone(), HeaderValue::from_static(""));
+    }
+    if let (Some(token), Some(told)) = (&ctx.identity, of_route) {
+        identity::tell(&token.claims, told, |name, value| drop(headers.insert(name.clone(), value)));
+    }
+    let asked = &session.req_header().headers;
+    let cookies = match own {
+        Some(own) => without_own(asked, own),
+        None => asked.get(header::COOKIE).cloned(),
+    };
+    let is_used_up = own.is_some() && ctx.bearer_consumed;
+    let authorization = asked.get(header::AUTHORIZATION).filter(|_| !is_used_up).cloned();
+    for (name, value) in [(header::COOKIE, cookies), (header::AUTHORIZATION, authorization)] {
+        headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));
+    }
+    respond::marked(answer, &ctx.id)
+}
+
+/// Puts the question back into its place and makes the answer one for its proxy.
+pub fn answer(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    metrics: &Metrics,
+    answer: Response<Bytes>,
+) -> Response<Bytes> {
+    let Some(verify) = &mut ctx.verify else { return answer };
+    if let Some(received) = verify.received.take() {
+        *session.req_header_mut() = *received;
+    }
+    // Somebody asked, so there are settings about it.
+    let Some(forward_auth) = &ctx.runtime.settings.forward_auth else { return answer };
+    metrics.asked(asker(forward_auth), decision(answer.status()));
+    match forward_auth.redirect {
+        LoginRedirect::Found => answer,
+        LoginRedirect::Header => in_two_words(answer),
+    }
+}
+
+fn asker(forward_auth: &ForwardAuth) -> Asker {
+    match forward_auth.headers {
+        QuestionHeaders::XForwarded => Asker::XForwarded,
+        QuestionHeaders::XOriginal => Asker::XOriginal,
+        QuestionHeaders::Envoy => Asker::Envoy,
+    }
+}
+
+fn decision(status: StatusCode) -> Decision {
+    match status {
+        StatusCode::FOUND => Decision::Challenge,
+        status if status.is_success() => Decision::Allow,
+        _ => Decision::Deny,
+    }
+}
+
+/// nginx takes 401 and 403 for an answer, and whatever else is no success for a failure of its own.
+fn in_two_words(mut answer: Response<Bytes>) -> Response<Bytes> {
+    if let Some(place) = answer.headers_mut().remove(header::LOCATION) {
+        answer.headers_mut().insert(REDIRECT, place);
+        *answer.status_mut() = StatusCode::UNAUTHORIZED;
+    } else if answer.status().is_client_error() && answer.status() != StatusCode::UNAUTHORIZED {
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, location: Option<&'static str>) -> Response<Bytes> {
+        let mut answer = Response::new(Bytes::new());
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(location) = location {
+            answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static(location));
+        }
+        answer
+    }
+
+    #[test]
+    fn nginx_is_told_in_the_two_words_it_knows() {
+        let cases = [(200, 200), (400, 403), (401, 401), (403, 403), (404, 403), (421, 403), (429, 403), (503, 503)];
+        for (said, understood) in cases {
+            assert_eq!(in_two_words(answer(said, None)).status(), understood, "{said}");
+        }
+
+        let login = in_two_words(answer(302, Some("/auth/ui/login")));
+        assert_eq!(
+            (login.status(), login.headers()[REDIRECT].as_bytes()),
+            (StatusCode::UNAUTHORIZED, &b"/auth/ui/login"[..])
+        );
+        assert!(!login.headers().contains_key(header::LOCATION));
+    }
+
+    #[test]
+    fn answers_are_counted_by_what_they_mean() {
+        for (status, meaning) in [(200, Decision::Allow), (302, Decision::Challenge), (401, Decision::Deny)] {
+            assert_eq!(decision(StatusCode::from_u16(status).unwrap()), meaning);
+        }
+    }
+}
