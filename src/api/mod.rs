@@ -24,6 +24,7 @@ mod guard_tests;
 #[cfg(test)]
 mod job_tests;
 pub mod json;
+mod jwks;
 mod leaving;
 pub mod named;
 pub mod nauth;
@@ -93,7 +94,7 @@ impl AuthApi {
     pub fn new(auth: Auth) -> Self {
         let settings = Arc::clone(auth.settings());
         let names = Nauth::cookie_names(&settings);
-        let mut routes = Nauth::routes(&settings);
+        let mut routes = Nauth::routes(&settings).merge(jwks::routes(&auth));
         if ui::is_mounted(&settings) {
             routes = routes.nest(ui::PATH, ui::routes());
         }

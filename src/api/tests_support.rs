@@ -16,6 +16,7 @@ use crate::config::settings::{PasswordHash, Settings, VerificationMethod};
 use crate::domain::clock::{Clock, Time};
 use crate::domain::password_policy::PasswordPolicy;
 use crate::domain::password_policy::tests_support::lenient;
+use crate::domain::secret::Secret;
 use crate::events::{Events, Outlet, Parts as EventParts, Recorder};
 use crate::mail::{Rendered, Renderer};
 use crate::metrics::Metrics as Counts;
@@ -27,8 +28,8 @@ use crate::sealing::{OUTBOX, Sealer};
 use crate::store::db::Db;
 use crate::store::outbox::{Channel, OutboxRow};
 use crate::store::{Store, migrations};
-use crate::tokens::KeyRing;
 use crate::tokens::keys::Purpose;
+use crate::tokens::{AssertionCache, Keychain, MasterKeys, Wanted};
 use crate::transient::Memory;
 use crate::webhooks::Webhooks;
 
@@ -69,8 +70,9 @@ impl TestNauth {
         let clock = Clock::manual(Time::from_secs(1_800_000_000));
         migrations::apply(&db, clock.now()).await.unwrap();
         let store = Store::new(db);
-        let keys = KeyRing::ephemeral();
-        let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
+        let masters = MasterKeys { current: Secret::new(vec![7; 32]), previous: Vec::new() };
+        let keys = Keychain::open(store.clone(), masters, &Wanted::by(&settings), clock.now()).await.unwrap();
+        let sealer = Arc::new(Sealer::new(keys.ring().purpose(Purpose::Outbox)));
         let parts = parts(&settings, keys, Arc::clone(&sealer), store.clone(), &clock);
         let metrics = parts.metrics.clone();
         let auth = Auth::new(Arc::new(settings), Arc::new(parts));
@@ -188,7 +190,7 @@ impl TestNauth {
     }
 }
 
-fn parts(settings: &Settings, keys: KeyRing, sealer: Arc<Sealer>, store: Store, clock: &Clock) -> Parts {
+fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store, clock: &Clock) -> Parts {
     let metrics = Counts::new();
     let outgoing = Outgoing::new(clock.clone()).unwrap();
     let outlet = Outlet {
@@ -216,6 +218,7 @@ fn parts(settings: &Settings, keys: KeyRing, sealer: Arc<Sealer>, store: Store, 
         events,
         hasher: arc_swap::ArcSwap::from_pointee(hasher),
         keys,
+        assertions: Arc::new(AssertionCache::default()),
         revocations,
         sightings: Sightings::default(),
         outgoing,

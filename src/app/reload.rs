@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -16,6 +17,7 @@ use crate::logging::Logging;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::outbox::WaysOut;
 use crate::password_hash::Hasher;
+use crate::tokens::Wanted;
 
 /// Replaces the settings of a running server.
 pub struct Reloader {
@@ -79,7 +81,7 @@ impl Reloader {
             warn!(keys = changes.restart_required.join(", "), "changed, but takes effect after a restart only");
         }
         let settings = Arc::new(config::without_restart_keys(&current.settings, &loaded.settings));
-        if let Err(error) = self.apply(&current.settings, &settings) {
+        if let Err(error) = self.apply(&current.settings, &settings).await {
             return self.reject(format!("{error:#}"));
         }
         let result = if changes.applied.is_empty() { ReloadResult::Noop } else { ReloadResult::Applied };
@@ -95,7 +97,9 @@ impl Reloader {
     }
 
     /// Everything that can fail comes before the first thing that changes.
-    fn apply(&self, old: &Settings, new: &Arc<Settings>) -> anyhow::Result<()> {
+    async fn apply(&self, old: &Settings, new: &Arc<Settings>) -> anyhow::Result<()> {
+        let wanted = Wanted::by(new);
+        self.parts.keys.refit(&wanted, self.parts.clock.now()).await.context("the keys cannot be read")?;
         let ways_out = post::ways_out(new, &self.parts.outgoing)?;
         let outlet = post::outlet(new, &self.parts.outgoing)?;
         let hasher = if old.security.password_hash == new.security.password_hash {

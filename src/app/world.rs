@@ -24,7 +24,7 @@ use crate::revocation::Revocations;
 use crate::sealing::Sealer;
 use crate::store::{Db, Store, StoreError, migrations};
 use crate::tokens::keys::Purpose;
-use crate::tokens::{FixedKeys, KeyError, KeyRing, MasterKeys};
+use crate::tokens::{AssertionCache, KeyError, Keychain, MasterKeys, Wanted};
 use crate::transient::Memory;
 
 /// Everything below the edges.
@@ -49,18 +49,17 @@ impl World {
         clock: Clock,
         metrics: Metrics,
     ) -> anyhow::Result<Self> {
-        let jwt = &settings.jwt;
-        let fixed = FixedKeys { access: jwt.access_secret.clone(), refresh: jwt.refresh_secret.clone() };
-        let keys = match KeyRing::load(&store, masters, &fixed, clock.now()).await {
+        let wanted = Wanted::by(settings);
+        let keys = match Keychain::open(store.clone(), masters.clone(), &wanted, clock.now()).await {
             Ok(keys) => keys,
             Err(KeyError::WrongMaster) => bail!(
                 "the database was made with another master key; set `secrets.master_key` to the right one, or list \
                  the old one in `secrets.previous`"
             ),
-            Err(KeyError::Store(error)) => return Err(error).context("the keys cannot be read"),
+            Err(error) => return Err(error).context("the keys cannot be read"),
         };
         let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
-        let sealer = Arc::new(Sealer::new(keys.purpose(Purpose::Outbox)));
+        let sealer = Arc::new(Sealer::new(keys.ring().purpose(Purpose::Outbox)));
         let outbox = Arc::new(Wake::default());
         let outgoing = Outgoing::new(clock.clone()).context("requests to other servers cannot be set up")?;
         let events = Events::new(events::Parts {
@@ -82,6 +81,7 @@ impl World {
             events,
             hasher: ArcSwap::from_pointee(hasher),
             keys,
+            assertions: Arc::new(AssertionCache::default()),
             revocations,
             sightings: Sightings::default(),
             outgoing: outgoing.clone(),

@@ -233,7 +233,7 @@ impl Auth {
     }
 
     fn code_key(&self) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, self.parts.keys.purpose(keys::Purpose::Code).active.bytes())
+        hmac::Key::new(hmac::HMAC_SHA256, self.keys.purpose(keys::Purpose::Code).active.bytes())
     }
 }
 

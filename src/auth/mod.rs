@@ -36,8 +36,10 @@ use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
 use crate::store::Store;
-use crate::tokens::keys::Purpose;
-use crate::tokens::{AccessMinter, AccessToken, KeyRing, RefreshTokens, Verifier};
+use crate::tokens::signing::Use;
+use crate::tokens::{
+    AccessMinter, AccessToken, AssertionCache, Assertions, KeyRing, Keychain, RefreshTokens, Verifier,
+};
 use crate::transient::Transient;
 use crate::webhooks::hooks::Hooks;
 
@@ -52,6 +54,8 @@ pub struct Auth {
     parts: Arc<Parts>,
     verifier: Arc<Verifier>,
     minter: Arc<AccessMinter>,
+    assertions: Arc<Assertions>,
+    keys: Arc<KeyRing>,
     hooks: Hooks,
 }
 
@@ -67,7 +71,9 @@ pub struct Parts {
     /// Hashes passwords.
     pub hasher: arc_swap::ArcSwap<Hasher>,
     /// Every key.
-    pub keys: KeyRing,
+    pub keys: Keychain,
+    /// What upstreams were told already.
+    pub assertions: Arc<AssertionCache>,
     /// What tokens are measured against.
     pub revocations: Arc<Revocations>,
     /// Notes the first sight of a generation.
@@ -84,11 +90,21 @@ impl Auth {
     /// The use cases under these settings.
     #[must_use]
     pub fn new(settings: Arc<Settings>, parts: Arc<Parts>) -> Self {
-        let (keys, clock) = (&parts.keys, parts.clock.clone());
-        let verifier = Verifier::new(keys, &settings.jwt, &clock, &parts.metrics);
-        let minter = AccessMinter::new(keys.purpose(Purpose::Access), &settings.jwt);
+        let (keys, clock) = (parts.keys.ring(), parts.clock.clone());
+        let verifier = Verifier::new(&keys, &settings.jwt, &clock, &parts.metrics);
+        let minter = AccessMinter::new(keys.signing(Use::Access), &settings.jwt);
+        let told = Arc::clone(&parts.assertions);
+        let assertions = Assertions::new(keys.signing(Use::Assertion), &settings, told, clock);
         let hooks = Hooks::new(&settings.hooks, parts.outgoing.clone());
-        Self { settings, parts, verifier: Arc::new(verifier), minter: Arc::new(minter), hooks }
+        Self {
+            verifier: Arc::new(verifier),
+            minter: Arc::new(minter),
+            assertions: Arc::new(assertions),
+            settings,
+            parts,
+            keys,
+            hooks,
+        }
     }
 
     /// The same use cases under other settings.
@@ -101,6 +117,18 @@ impl Auth {
     #[must_use]
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
+    }
+
+    /// Tells upstreams who asks, signed.
+    #[must_use]
+    pub fn assertions(&self) -> &Assertions {
+        &self.assertions
+    }
+
+    /// The keys it runs under.
+    #[must_use]
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
     }
 
     fn refresh_tokens(&self) -> &RefreshTokens {

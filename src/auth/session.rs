@@ -150,7 +150,7 @@ impl Auth {
     }
 
     fn csrf_key(&self) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, self.parts.keys.purpose(Purpose::Csrf).active.bytes())
+        hmac::Key::new(hmac::HMAC_SHA256, self.keys.purpose(Purpose::Csrf).active.bytes())
     }
 }
 

@@ -95,9 +95,16 @@ fn identity_headers_are_ours(root: &Section<'_>, settings: &Settings) {
     for route in &settings.routes {
         // Upstreams that speak CGI or WSGI read `_` and `-` alike.
         let spelled = |name: &HeaderName| name.as_str().replace(['_', '.'], "-");
+        let assertion = settings.gateway.assertion.header.as_ref().map(spelled);
+        if let Some(name) = route.identity.header_names().find(|name| assertion.as_deref() == Some(name.as_str())) {
+            let message = format!("`{name}` already says something else to the upstream of route `{}`", route.name);
+            root.error("gateway.identity.assertion", message, "choose another header");
+        }
         let sent = |name: &&HeaderName| {
             let spelled = spelled(name);
-            spelled.starts_with("x-nauth-") || route.identity.header_names().any(|sent| sent.as_str() == spelled)
+            spelled.starts_with("x-nauth-")
+                || assertion.as_ref() == Some(&spelled)
+                || route.identity.header_names().any(|sent| sent.as_str() == spelled)
         };
         if let Some(name) = route.keep_request_headers.iter().find(sent) {
             let message = format!("route `{}` keeps `{name}`, which tells the upstream who the user is", route.name);

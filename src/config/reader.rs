@@ -236,6 +236,12 @@ impl<'a> Section<'a> {
         self.written_text(key).filter(|text| !text.is_empty())
     }
 
+    /// A text with a default; written empty, it is nothing.
+    pub(super) fn unless_empty(&mut self, key: &'static str, default: &str, doc: &'static str) -> Option<String> {
+        self.declare(key, &quoted(default), doc, Kind::Text);
+        self.written_text(key).map_or_else(|| Some(default.to_owned()), |text| (!text.is_empty()).then_some(text))
+    }
+
     /// A path, taken from beside the file that names it; empty is absent.
     pub(super) fn path(&mut self, key: &'static str, doc: &'static str) -> Option<PathBuf> {
         let path = self.optional(key, doc)?;

@@ -103,3 +103,36 @@ pub struct RefreshClaims {
     /// Expires at, seconds.
     pub exp: i64,
 }
+
+/// The claims of an assertion, in the order they are written.
+#[derive(Debug, Serialize)]
+pub struct AssertionClaims<'a> {
+    /// Issuer: where the keys are published.
+    pub iss: &'a str,
+    /// The one upstream it is meant for.
+    pub aud: &'a str,
+    /// The user.
+    pub sub: &'a str,
+    /// The session, as a decimal string.
+    pub sid: &'a str,
+    /// The user's roles, sorted.
+    pub roles: &'a [String],
+    /// How the user proved who they are.
+    pub amr: &'a [String],
+    /// Assurance level.
+    pub acr: &'a str,
+    /// When the user proved who they are, seconds.
+    pub auth_time: i64,
+    /// The user's address, where upstreams are told it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<&'a str>,
+    /// Whether that address is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+    /// Issued at, seconds.
+    pub iat: i64,
+    /// Expires at, seconds.
+    pub exp: i64,
+    /// Names this one.
+    pub jti: String,
+}

@@ -55,8 +55,12 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         let _ = upstream.insert_header(REQUEST_ID, id);
     }
-    if let (Some(token), Some((route, _))) = (&ctx.identity, &ctx.route) {
+    if let (Some(token), Some((route, balanced))) = (&ctx.identity, &ctx.route) {
         identity::tell(&token.claims, &route.identity, |name, value| drop(upstream.insert_header(name.clone(), value)));
+        if let Some(name) = &gateway.assertion.header {
+            let assertion = runtime.auth.assertions().of(token, &balanced.settings.name);
+            let _ = upstream.insert_header(name.clone(), assertion);
+        }
     }
 }
 

@@ -71,6 +71,7 @@ impl Managed {
         let gateway = &settings.gateway;
         let told = settings.routes.iter().map(|route| &route.identity).chain([&gateway.identity]);
         let told = told.flat_map(Identity::header_names).map(HeaderName::as_str);
+        let told = told.chain(gateway.assertion.header.as_ref().map(HeaderName::as_str));
         let configured = gateway.strip_request_headers.iter().map(String::as_str).chain(told);
         let mut names: HashMap<String, HeaderClass> =
             configured.map(|name| (folded(name), HeaderClass::Configured)).collect();

@@ -11,8 +11,7 @@ pub fn page(method: &Method, target: &str, headers: &HeaderMap) -> String {
     for (name, value) in headers {
         let shown = match *name {
             header::AUTHORIZATION => masked_authorization(value.as_bytes()),
-            _ if name == "x-nauth-assertion" => masked_assertion(value.as_bytes()),
-            _ => escaped(value.as_bytes()),
+            _ => without_signature(escaped(value.as_bytes())),
         };
         writeln!(text, "{}: {shown}", title_case(name.as_str())).expect("writing to a string");
     }
@@ -41,10 +40,15 @@ fn masked_authorization(bytes: &[u8]) -> String {
     text.split_once(' ').map_or_else(|| "***".to_owned(), |(scheme, _)| format!("{scheme} ***"))
 }
 
-/// Whoever sees the page must not be able to use what it shows.
-fn masked_assertion(bytes: &[u8]) -> String {
-    let text = escaped(bytes);
-    text.rsplit_once('.').map_or_else(|| "***".to_owned(), |(signed, _)| format!("{signed}.***"))
+/// Whoever sees the page must not be able to use what it shows: a token, under whatever name, is
+/// shown without its signature.
+fn without_signature(text: String) -> String {
+    let is_encoded = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    // A JWT's first part is an object, and `{"` is `eyJ` in base64.
+    match text.rsplit_once('.') {
+        Some((signed, signature)) if signed.starts_with("eyJ") && is_encoded(signature) => format!("{signed}.***"),
+        _ => text,
+    }
 }
 
 #[cfg(test)]
@@ -57,13 +61,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-user", HeaderValue::from_static("ada"));
         headers.insert("authorization", HeaderValue::from_static("Basic c2VjcmV0"));
-        headers.insert("x-nauth-assertion", HeaderValue::from_static("a.b.signature"));
+        headers.insert("x-nauth-assertion", HeaderValue::from_static("eyJh.eyJi.signature"));
+        headers.insert("x-jwt-assertion", HeaderValue::from_static("eyJh.eyJi.signature"));
+        headers.insert("x-version", HeaderValue::from_static("1.2.3"));
         headers.insert("x-odd", HeaderValue::from_bytes(b"\xff<").unwrap());
 
         let page = page(&Method::GET, "/a?b", &headers);
 
         assert!(page.starts_with("GET /a?b\n"), "{page}");
         assert!(page.contains("X-Forwarded-User: ada\n") && page.contains("X-Odd: \\xff<\n"), "{page}");
+        assert!(page.contains("X-Nauth-Assertion: eyJh.eyJi.***\n") && page.contains("X-Version: 1.2.3\n"), "{page}");
         assert!(!page.contains("c2VjcmV0") && !page.contains("signature"), "{page}");
     }
 }

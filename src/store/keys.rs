@@ -1,9 +1,10 @@
 //! Signing keys by id and purpose, and the check values of master keys.
 //!
-//! No key material is stored: a key is derived from a master key, its purpose and its id.
+//! No key material is stored in the clear: a secret is derived from a master key, its purpose and
+//! its id; of a key with two halves the private one is sealed.
 
 use crate::domain::clock::Time;
-use crate::store::db::{On, StoreError, sql};
+use crate::store::db::{On, Row, StoreError, sql};
 
 /// One key as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,12 +13,20 @@ pub struct KeyRow {
     pub kid: String,
     /// What it is for; a key of one purpose is nothing for another.
     pub purpose: String,
-    /// The check value of the master key it is derived from.
+    /// The one algorithm it is used with; `HMAC` where the purpose says it.
+    pub alg: String,
+    /// The check value of the master key it is derived from or sealed with.
     pub master: String,
     /// `active` signs and verifies, `retired` only verifies.
     pub state: String,
     /// When it was made.
     pub created_at: Time,
+    /// The public half, base64; none of a secret.
+    pub public_key: Option<String>,
+    /// The private half, sealed; none of a secret.
+    pub sealed: Option<String>,
+    /// When nothing it signed lives any more; unknown while it signs.
+    pub expires_at: Option<Time>,
 }
 
 /// The keys, outside or inside a transaction.
@@ -33,32 +42,38 @@ impl<'a> Keys<'a> {
 
     /// Every key, oldest first.
     pub async fn all(&mut self) -> Result<Vec<KeyRow>, StoreError> {
-        let rows =
-            sql("SELECT kid, purpose, master, state, created_at FROM nauth_signing_keys ORDER BY created_at, kid")
-                .fetch_all(&mut self.on)
-                .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(KeyRow {
-                    kid: row.text("kid")?,
-                    purpose: row.text("purpose")?,
-                    master: row.text("master")?,
-                    state: row.text("state")?,
-                    created_at: row.time("created_at")?,
-                })
-            })
-            .collect()
+        let rows = sql("SELECT kid, purpose, alg, master, state, created_at, public_key, sealed, expires_at \
+             FROM nauth_signing_keys ORDER BY created_at, kid")
+        .fetch_all(&mut self.on)
+        .await?;
+        rows.iter().map(key).collect()
     }
 
     /// Stores a new key.
-    pub async fn insert(&mut self, key: &KeyRow, alg: &str) -> Result<(), StoreError> {
-        sql("INSERT INTO nauth_signing_keys (kid, purpose, alg, master, state, created_at) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(key.kid.as_str())
-            .bind(key.purpose.as_str())
-            .bind(alg)
-            .bind(key.master.as_str())
-            .bind(key.state.as_str())
-            .bind(key.created_at)
+    pub async fn insert(&mut self, key: &KeyRow) -> Result<(), StoreError> {
+        sql("INSERT INTO nauth_signing_keys \
+             (kid, purpose, alg, master, state, created_at, public_key, sealed, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        .bind(key.kid.as_str())
+        .bind(key.purpose.as_str())
+        .bind(key.alg.as_str())
+        .bind(key.master.as_str())
+        .bind(key.state.as_str())
+        .bind(key.created_at)
+        .bind(key.public_key.as_deref())
+        .bind(key.sealed.as_deref())
+        .bind(key.expires_at)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Seals a private half anew.
+    pub async fn reseal(&mut self, kid: &str, master: &str, sealed: &str) -> Result<(), StoreError> {
+        sql("UPDATE nauth_signing_keys SET master = ?, sealed = ? WHERE kid = ?")
+            .bind(master)
+            .bind(sealed)
+            .bind(kid)
             .execute(&mut self.on)
             .await?;
         Ok(())
@@ -85,4 +100,18 @@ impl<'a> Keys<'a> {
             .await?;
         Ok(())
     }
+}
+
+fn key(row: &Row) -> Result<KeyRow, StoreError> {
+    Ok(KeyRow {
+        kid: row.text("kid")?,
+        purpose: row.text("purpose")?,
+        alg: row.text("alg")?,
+        master: row.text("master")?,
+        state: row.text("state")?,
+        created_at: row.time("created_at")?,
+        public_key: row.opt_text("public_key")?,
+        sealed: row.opt_text("sealed")?,
+        expires_at: row.opt_time("expires_at")?,
+    })
 }

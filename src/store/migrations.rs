@@ -10,6 +10,7 @@ use crate::store::db::{Db, On, StoreError, Tx, sql};
 const STEPS: &[Step] = &[
     Step { version: 1, name: "init", sqlite: include_str!("../../migrations/sqlite/0001_init.sql") },
     Step { version: 2, name: "accounts", sqlite: include_str!("../../migrations/sqlite/0002_accounts.sql") },
+    Step { version: 3, name: "signing_keys", sqlite: include_str!("../../migrations/sqlite/0003_signing_keys.sql") },
 ];
 
 struct Step {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::Validation;
 use quick_cache::sync::Cache;
 
 use crate::config::settings::Jwt;
@@ -17,7 +17,7 @@ use crate::domain::session::Session;
 use crate::domain::user::{Role, User};
 use crate::metrics::{CacheResult, Metrics};
 use crate::tokens::TokenError;
-use crate::tokens::keys::PurposeKeys;
+use crate::tokens::signing::{SigningKey, SigningKeys, VerifyingKey};
 
 /// `typ` of access tokens (RFC 9068).
 const TYP: &str = "at+jwt";
@@ -98,9 +98,7 @@ impl AccessToken {
 /// makes a new one, with an empty cache.
 #[derive(Debug)]
 pub struct AccessVerifier {
-    keys: HashMap<String, DecodingKey>,
-    algorithm: Algorithm,
-    validation: Validation,
+    keys: HashMap<String, (VerifyingKey, Validation)>,
     leeway: std::time::Duration,
     clock: Clock,
     metrics: Metrics,
@@ -111,14 +109,7 @@ pub struct AccessVerifier {
 impl AccessVerifier {
     /// A verifier for these keys and settings.
     #[must_use]
-    pub fn new(keys: &PurposeKeys, jwt: &Jwt, clock: Clock, metrics: Metrics) -> Self {
-        let algorithm = jwt.algorithm.jwt();
-        let mut validation = Validation::new(algorithm);
-        validation.set_audience(&jwt.audience);
-        validation.set_issuer(&[&jwt.issuer]);
-        validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
-        // Expiry is checked here: an expired token of ours still says whose it is, and time comes from the clock.
-        validation.validate_exp = false;
+    pub fn new(keys: &SigningKeys, jwt: &Jwt, clock: Clock, metrics: Metrics) -> Self {
         let cache = Cache::with(
             CACHE_ENTRIES,
             CACHE_ENTRIES as u64,
@@ -126,8 +117,9 @@ impl AccessVerifier {
             std::hash::RandomState::new(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
-        let keys = keys.all.iter().map(|key| (key.kid.clone(), DecodingKey::from_secret(key.bytes()))).collect();
-        Self { keys, algorithm, validation, leeway: jwt.leeway, clock, metrics, cache }
+        let with_rules = |key: &VerifyingKey| (key.kid.clone(), (key.clone(), validation(key, jwt)));
+        let keys = keys.all.iter().map(with_rules).collect();
+        Self { keys, leeway: jwt.leeway, clock, metrics, cache }
     }
 
     /// Checks a token. Expiry is probed on every call, cached or not; revocation is the caller's to ask.
@@ -162,11 +154,11 @@ impl AccessVerifier {
             return None;
         }
         let header = jsonwebtoken::decode_header(token).ok()?;
-        if header.typ.as_deref() != Some(TYP) || header.alg != self.algorithm || header.crit.is_some() {
+        if header.typ.as_deref() != Some(TYP) || header.crit.is_some() {
             return None;
         }
-        let key = self.keys.get(header.kid.as_deref()?)?;
-        let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &self.validation).ok()?.claims;
+        let (key, validation) = self.keys.get(header.kid.as_deref()?)?;
+        let claims = jsonwebtoken::decode::<AccessClaims>(token, key.decoding_key(), validation).ok()?.claims;
         if claims.kind != "access" {
             return None;
         }
@@ -174,11 +166,22 @@ impl AccessVerifier {
     }
 }
 
+/// What a token of this key must be. The key's own algorithm is the only one.
+fn validation(key: &VerifyingKey, jwt: &Jwt) -> Validation {
+    let mut validation = Validation::new(key.algorithm.jwt());
+    validation.set_audience(&jwt.audience);
+    validation.set_issuer(&[&jwt.issuer]);
+    validation.set_required_spec_claims(&["exp", "aud", "iss", "sub"]);
+    // Expiry is checked here: an expired token of ours still says whose it is, and time comes from the clock.
+    validation.validate_exp = false;
+    validation
+}
+
 /// Makes access tokens.
 #[derive(Debug)]
 pub struct AccessMinter {
-    header: Header,
-    key: EncodingKey,
+    header: String,
+    key: Arc<SigningKey>,
     issuer: String,
     audience: Vec<String>,
     ttl: std::time::Duration,
@@ -187,13 +190,11 @@ pub struct AccessMinter {
 impl AccessMinter {
     /// A minter for these keys and settings.
     #[must_use]
-    pub fn new(keys: &PurposeKeys, jwt: &Jwt) -> Self {
-        let mut header = Header::new(jwt.algorithm.jwt());
-        header.typ = Some(TYP.to_owned());
-        header.kid = Some(keys.active.kid.clone());
+    pub fn new(keys: &SigningKeys, jwt: &Jwt) -> Self {
+        let key = Arc::clone(&keys.active);
         Self {
-            header,
-            key: EncodingKey::from_secret(keys.active.bytes()),
+            header: key.header(TYP),
+            key,
             issuer: jwt.issuer.clone(),
             audience: jwt.audience.clone(),
             ttl: jwt.access_ttl,
@@ -240,7 +241,7 @@ impl AccessMinter {
             ge: global_epoch,
             added,
         };
-        let text = jsonwebtoken::encode(&self.header, &claims, &self.key).expect("claims of plain values serialise");
+        let text = self.key.token(&self.header, &claims);
         let token = AccessToken::new(claims).expect("ids that were just written can be read");
         (Secret::new(text), Arc::new(token))
     }

@@ -1,8 +1,12 @@
 //! Floor 4, tokens: made and checked by the CPU alone, no database.
 
 pub mod access;
+pub mod assertion;
+pub mod keychain;
 pub mod keys;
+mod master;
 pub mod refresh;
+pub mod signing;
 
 use std::sync::Arc;
 
@@ -10,9 +14,13 @@ use crate::config::settings::Jwt;
 use crate::domain::clock::Clock;
 use crate::metrics::Metrics;
 use crate::tokens::keys::Purpose;
+use crate::tokens::signing::Use;
 
 pub use access::{AccessMinter, AccessToken, AccessVerifier};
-pub use keys::{FixedKeys, KeyError, KeyRing, MasterKeys};
+pub use assertion::{AssertionCache, Assertions};
+pub use keychain::Keychain;
+pub use keys::{KeyError, KeyRing, Wanted};
+pub use master::MasterKeys;
 pub use refresh::{RefreshToken, RefreshTokenError, RefreshTokens};
 
 /// Why an access token is not accepted.
@@ -36,7 +44,7 @@ impl Verifier {
     #[must_use]
     pub fn new(keys: &KeyRing, jwt: &Jwt, clock: &Clock, metrics: &Metrics) -> Self {
         Self {
-            access: AccessVerifier::new(keys.purpose(Purpose::Access), jwt, clock.clone(), metrics.clone()),
+            access: AccessVerifier::new(keys.signing(Use::Access), jwt, clock.clone(), metrics.clone()),
             refresh: RefreshTokens::new(keys.purpose(Purpose::Refresh), jwt.leeway, clock.clone()),
         }
     }
@@ -63,7 +71,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::settings::HmacAlgorithm;
+    use crate::config::settings::SigningAlgorithm;
     use crate::domain::clock::Time;
     use crate::domain::id::SessionId;
     use crate::domain::session::{Delivery, Session};
@@ -71,13 +79,14 @@ mod tests {
 
     fn jwt() -> Jwt {
         Jwt {
-            algorithm: HmacAlgorithm::Hs256,
+            algorithm: SigningAlgorithm::Hs256,
             issuer: "http://localhost:8080".to_owned(),
             audience: vec!["http://localhost:8080".to_owned()],
             access_ttl: Duration::from_mins(15),
             refresh_ttl: Duration::from_hours(24),
             refresh_grace: Duration::from_secs(10),
             leeway: Duration::from_secs(30),
+            publish_jwks: true,
             access_secret: None,
             refresh_secret: None,
         }
@@ -117,7 +126,7 @@ mod tests {
     #[test]
     fn an_access_token_is_good_until_its_expiry_and_leeway() {
         let ring = KeyRing::ephemeral();
-        let keys = ring.purpose(Purpose::Access);
+        let keys = ring.signing(Use::Access);
         let clock = Clock::manual(Time::from_secs(1_700_000_000));
         let verifier = AccessVerifier::new(keys, &jwt(), clock.clone(), Metrics::new());
         let minter = AccessMinter::new(keys, &jwt());
@@ -139,15 +148,15 @@ mod tests {
     fn what_is_not_an_access_token_of_ours_is_invalid() {
         let ring = KeyRing::ephemeral();
         let clock = Clock::manual(Time::from_secs(1_700_000_000));
-        let verifier = AccessVerifier::new(ring.purpose(Purpose::Access), &jwt(), clock.clone(), Metrics::new());
+        let verifier = AccessVerifier::new(ring.signing(Use::Access), &jwt(), clock.clone(), Metrics::new());
         let refresh = RefreshTokens::new(ring.purpose(Purpose::Refresh), Duration::ZERO, clock.clone());
         let session = session(refresh.active_kid(), clock.now());
-        let foreign = AccessMinter::new(ring.purpose(Purpose::Refresh), &jwt());
+        let foreign = AccessMinter::new(ring.signing(Use::Assertion), &jwt());
         let other_audience = Jwt { audience: vec!["else".to_owned()], ..jwt() };
-        let elsewhere = AccessMinter::new(ring.purpose(Purpose::Access), &other_audience);
+        let elsewhere = AccessMinter::new(ring.signing(Use::Access), &other_audience);
         let exp = clock.now() + Duration::from_mins(1);
         let (good, _) =
-            AccessMinter::new(ring.purpose(Purpose::Access), &jwt()).mint(&ada(), &session, 1, clock.now(), exp);
+            AccessMinter::new(ring.signing(Use::Access), &jwt()).mint(&ada(), &session, 1, clock.now(), exp);
         let good = good.expose().clone();
         let (head, rest) = good.split_once('.').unwrap();
         let flipped = format!("{}{}", &good[..good.len() - 4], if good.ends_with("AAAA") { "BBBB" } else { "AAAA" });

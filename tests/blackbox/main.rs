@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod import;
 mod intercepted;
+mod keys;
 mod listeners;
 mod management;
 mod messages;

@@ -21,7 +21,7 @@ pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str, Written
     let forwarded_headers = s.boolean("forwarded_headers", true, "Whether upstreams get X-Forwarded-* and Forwarded.");
     let doc = "Whether a request with a good refresh cookie and an expired access cookie is refreshed on the way.";
     let auto_refresh = s.boolean("auto_refresh", true, doc);
-    let (written, allow_unverified) = identity::identity(&mut s);
+    let (written, allow_unverified, assertion) = identity::identity(&mut s);
     s.finish();
     let default_access = match default_access {
         Access::Public => "public",
@@ -35,6 +35,7 @@ pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str, Written
         forwarded_headers,
         auto_refresh,
         identity: written.resolved(allow_unverified),
+        assertion,
     };
     (gateway, default_access, written)
 }

@@ -1,7 +1,8 @@
 //! `[gateway.identity]`, `[upstreams.identity]`, `[routes.identity]`
 
 use crate::config::reader::Section;
-use crate::config::settings::{Identity, IdentityPreset, IdentityUser};
+use crate::config::sections::assertion;
+use crate::config::settings::{Assertion, Identity, IdentityPreset, IdentityUser};
 
 /// The first word leaves it to what is written further out.
 const USERS: [(&str, Option<IdentityUser>); 4] = [
@@ -41,8 +42,8 @@ impl Written {
     }
 }
 
-/// `[gateway.identity]`: what holds everywhere, and whether unproven addresses are told.
-pub(super) fn identity(parent: &mut Section<'_>) -> (Written, bool) {
+/// `[gateway.identity]`: what holds everywhere, whether unproven addresses are told, and the assertion.
+pub(super) fn identity(parent: &mut Section<'_>) -> (Written, bool, Assertion) {
     let mut s = parent.section("identity");
     let allow_unverified =
         s.boolean("allow_unverified", false, "Whether addresses nobody has proven are told to upstreams.");
@@ -67,11 +68,12 @@ pub(super) fn identity(parent: &mut Section<'_>) -> (Written, bool) {
              for a byte that is no printable ASCII, and for blank, `%` and `,`.",
         ),
     };
+    let assertion = assertion::assertion(&mut s);
     if allow_unverified {
         s.warning("allow_unverified", "upstreams are told addresses that anybody can claim", "remove the line");
     }
     s.finish();
-    (written, allow_unverified)
+    (written, allow_unverified, assertion)
 }
 
 /// A preset by itself, where it is another one than `gateway.identity.preset`.

@@ -1,6 +1,7 @@
 //! The keys of `nauth.toml`, section by section, each declared where it is read.
 
 mod accounts;
+mod assertion;
 mod devices;
 mod forward_auth;
 mod gateway;

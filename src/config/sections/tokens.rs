@@ -8,8 +8,8 @@ use crate::config::reader::Section;
 use crate::config::sections::routes::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
-    ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, FrameOptions, HmacAlgorithm,
-    HybridDefault, Jwt, OnSessionLimit, PageHeaders, PasswordHash, PublicUrl, SameSite, Security, Server, Session,
+    ContactChange, CookieFlags, CookiePriority, Csrf, Delivery, DeliveryMethod, FrameOptions, HybridDefault, Jwt,
+    OnSessionLimit, PageHeaders, PasswordHash, PublicUrl, SameSite, Security, Server, Session, SigningAlgorithm,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -18,6 +18,8 @@ use crate::domain::secret::Secret;
 const SECRET_BYTES: usize = 32;
 /// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
 const OWASP_KIB_PASSES: u64 = 7 * 1024 * 5;
+const ACCESS_ALGORITHMS: [(&str, SigningAlgorithm); 3] =
+    [("HS256", SigningAlgorithm::Hs256), ("HS384", SigningAlgorithm::Hs384), ("HS512", SigningAlgorithm::Hs512)];
 const SAME_SITE: [(&str, SameSite); 3] =
     [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
 /// Those of the Referrer Policy specification, but for `unsafe-url`.
@@ -42,7 +44,7 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
         algorithm: s.choice(
             "algorithm",
             "HS256",
-            &[("HS256", HmacAlgorithm::Hs256), ("HS384", HmacAlgorithm::Hs384), ("HS512", HmacAlgorithm::Hs512)],
+            &ACCESS_ALGORITHMS,
             "How access tokens are signed. Only nauth reads them, so the cheapest to verify is the default.",
         ),
         issuer: issuer.unwrap_or_else(|| public_url.origin.clone()),
@@ -56,6 +58,12 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
              it counts as stolen and its session ends.",
         ),
         leeway: s.duration("leeway", "30s", "Clock difference allowed when expiry is checked."),
+        publish_jwks: s.boolean(
+            "publish_jwks",
+            true,
+            "Whether the public keys stand under `{api.prefix}/.well-known/`: `jwks.json` for assertions, \
+             `access-jwks.json` for access tokens.",
+        ),
         access_secret: secret(
             &mut s,
             "access_secret",

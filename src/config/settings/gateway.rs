@@ -1,6 +1,6 @@
 //! `[gateway]`
 
-use crate::config::settings::Identity;
+use crate::config::settings::{Assertion, Identity};
 
 /// `[gateway]`
 #[derive(Debug, Clone)]
@@ -17,4 +17,6 @@ pub struct Gateway {
     pub auto_refresh: bool,
     /// `[gateway.identity]`
     pub identity: Identity,
+    /// `gateway.identity.assertion*`
+    pub assertion: Assertion,
 }

@@ -4,6 +4,7 @@
 //! read, every duration is parsed. A reload makes a whole new [`Settings`].
 
 mod accounts;
+mod assertion;
 mod devices;
 mod forward_auth;
 mod gateway;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accounts::*;
+pub use assertion::*;
 pub use devices::*;
 pub use forward_auth::*;
 pub use gateway::*;

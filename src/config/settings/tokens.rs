@@ -10,7 +10,7 @@ use crate::domain::secret::Secret;
 #[derive(Debug, Clone)]
 pub struct Jwt {
     /// How access tokens are signed.
-    pub algorithm: HmacAlgorithm,
+    pub algorithm: SigningAlgorithm,
     /// `iss` of access tokens.
     pub issuer: String,
     /// `aud` of access tokens; at least one.
@@ -23,21 +23,50 @@ pub struct Jwt {
     pub refresh_grace: Duration,
     /// Clock difference allowed when `exp` is checked.
     pub leeway: Duration,
+    /// Whether public keys are told to everybody.
+    pub publish_jwks: bool,
     /// A fixed key instead of a derived one; 32 bytes or more.
     pub access_secret: Option<Secret<String>>,
     /// A fixed key instead of a derived one; 32 bytes or more.
     pub refresh_secret: Option<Secret<String>>,
 }
 
-/// `jwt.algorithm`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HmacAlgorithm {
+/// How tokens are signed: `jwt.algorithm`, `gateway.identity.assertion_algorithm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SigningAlgorithm {
     /// HMAC with SHA-256.
     Hs256,
     /// HMAC with SHA-384.
     Hs384,
     /// HMAC with SHA-512.
     Hs512,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+impl SigningAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 5] = [Self::Hs256, Self::Hs384, Self::Hs512, Self::Es256, Self::EdDsa];
+
+    /// The name in a token's header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Hs384 => "HS384",
+            Self::Hs512 => "HS512",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// Whether whoever can verify can also sign.
+    #[must_use]
+    pub const fn is_symmetric(self) -> bool {
+        matches!(self, Self::Hs256 | Self::Hs384 | Self::Hs512)
+    }
 }
 
 /// `[session]`

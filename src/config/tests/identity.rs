@@ -74,3 +74,21 @@ fn another_preset_is_taken_by_a_reload() {
     assert_eq!(found.applied, ["routes"]);
     assert!(found.restart_required.is_empty() && found.refused.is_empty(), "{found:?}");
 }
+
+#[test]
+fn the_header_of_the_assertion_is_nobody_elses() {
+    let with = |lines: &str| format!("[gateway.identity]\n{lines}\n{SMALL}");
+
+    assert!(load_text(&with("assertion = \"\"")).unwrap().settings.gateway.assertion.header.is_none());
+    for name in ["cookie", "authorization", "host", "x-forwarded-for", "a b"] {
+        let found = messages(&with(&format!("assertion = \"{name}\"")));
+        assert!(found.len() == 1 && found[0].contains(name), "{name}: {found:?}");
+    }
+    let found = messages(&with("assertion = \"X-Auth-Request-User\"\npreset = \"auth_request\""));
+    assert_eq!(found, ["`x-auth-request-user` already says something else to the upstream of route `/`"]);
+    for ttl in ["1s", "2h", "0s", "soon"] {
+        assert_eq!(messages(&with(&format!("assertion_ttl = \"{ttl}\""))).len(), 1, "{ttl}");
+    }
+    let kept = with("assertion = \"x-who\"") + "keep_request_headers = [\"x_who\"]\n";
+    assert_eq!(messages(&kept), ["route `/` keeps `x_who`, which tells the upstream who the user is"]);
+}

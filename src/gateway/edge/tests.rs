@@ -9,11 +9,11 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::config::settings::{HmacAlgorithm, Jwt};
+use crate::config::settings::{Jwt, SigningAlgorithm};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Delivery, Session};
 use crate::gateway::inflight::{Holder, InFlight};
-use crate::tokens::keys::Purpose;
+use crate::tokens::signing::Use;
 use crate::tokens::{AccessMinter, KeyRing};
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -206,17 +206,18 @@ fn ada() -> Holder {
         revoked_at: None,
     };
     let jwt = Jwt {
-        algorithm: HmacAlgorithm::Hs256,
+        algorithm: SigningAlgorithm::Hs256,
         issuer: String::new(),
         audience: Vec::new(),
         access_ttl: PATIENCE,
         refresh_ttl: PATIENCE,
         refresh_grace: PATIENCE,
         leeway: PATIENCE,
+        publish_jwks: true,
         access_secret: None,
         refresh_secret: None,
     };
-    let minter = AccessMinter::new(KeyRing::ephemeral().purpose(Purpose::Access), &jwt);
+    let minter = AccessMinter::new(KeyRing::ephemeral().signing(Use::Access), &jwt);
     Holder { token: minter.mint(&user, &session, 1, now, now).1, until: None }
 }
 

@@ -1,0 +1,169 @@
+//! What nauth signs, and the keys others verify it with.
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, Validation};
+use serde_json::{Value, json};
+
+use crate::support::{Config, Echo, Nauth, Request, Seen, eventually, secs};
+
+const ASSERTION: &str = "X-Nauth-Assertion";
+const JWKS: &str = "/auth/.well-known/jwks.json";
+const ACCESS_JWKS: &str = "/auth/.well-known/access-jwks.json";
+
+fn config(echo: &Echo) -> Config {
+    Config::in_front_of(echo)
+        .without_verification()
+        .set("reload.debounce", "50ms")
+        .route("path = \"/open\"\naccess = \"public\"")
+        .route("path = \"/maybe\"\naccess = \"optional\"")
+        .route("path = \"/\"\naccess = \"required\"")
+}
+
+/// The keys published at a path.
+async fn published(nauth: &Nauth, path: &str) -> JwkSet {
+    serde_json::from_slice(&nauth.send(&Request::get(path)).await.expect(200).body).unwrap()
+}
+
+/// Reads a token as somebody does who has nothing but the published keys.
+fn verified(token: &str, keys: &JwkSet, typ: &str, audience: &str) -> Result<Value, String> {
+    let header = jsonwebtoken::decode_header(token).map_err(|error| error.to_string())?;
+    let key = header.kid.as_deref().and_then(|kid| keys.find(kid)).ok_or("an unknown key")?;
+    let algorithm = key.common.key_algorithm.unwrap().to_string().parse().unwrap();
+    if header.typ.as_deref() != Some(typ) {
+        return Err("another type".to_owned());
+    }
+    let mut validation = Validation::new(algorithm);
+    validation.set_audience(&[audience]);
+    let read = jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation);
+    read.map(|read| read.claims).map_err(|error| error.to_string())
+}
+
+/// The claims of the assertion that came with a request, checked with the keys published now.
+async fn asserted(nauth: &Nauth, request: &Request) -> Value {
+    let seen = Seen::in_answer(&nauth.send(request).await.expect(200));
+    let token = seen.header(ASSERTION).unwrap_or_else(|| panic!("no assertion: {:?}", seen.headers));
+    verified(token, &published(nauth, JWKS).await, "nauth-assertion+jwt", "app").unwrap()
+}
+
+#[tokio::test]
+async fn an_upstream_verifies_who_asks_with_the_published_keys() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    nauth.command(&["user", "grant-role", "ada@example.com", "admin"]).await.expect(0);
+    let ada = nauth.refresh(&ada).await;
+
+    let claims = asserted(&nauth, &Request::get("/").bearer(&ada.access_token)).await;
+
+    assert_eq!(claims["iss"], nauth.origin());
+    assert_eq!(claims["sub"], ada.sub);
+    assert_eq!(claims["roles"], json!(["admin", "user"]));
+    assert_eq!((&claims["amr"], &claims["acr"]), (&json!(["pwd"]), &json!("aal1")));
+    assert!(claims.get("email").is_none(), "nobody has proven the address: {claims}");
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 60);
+    assert!(claims["auth_time"].as_i64().unwrap() <= claims["iat"].as_i64().unwrap());
+    assert!(claims["sid"].as_str().unwrap().parse::<u64>().is_ok());
+    let again = asserted(&nauth, &Request::get("/maybe").bearer(&ada.access_token)).await;
+    assert_eq!(again["jti"], claims["jti"], "one assertion serves the requests of a session");
+}
+
+#[tokio::test]
+async fn nobody_is_asserted_where_nobody_is_known() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo).set("gateway.identity.assertion", "X-Who")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let seen = async |request: Request| Seen::in_answer(&nauth.send(&request).await.expect(200));
+
+    for name in ["X-Who", "x_who", "X.Who", "X-Nauth-Assertion"] {
+        for path in ["/open", "/maybe"] {
+            let seen = seen(Request::get(path).header(name, "evil")).await;
+            assert!(seen.headers.iter().all(|(_, value)| value != "evil"), "{name} {path}: {:?}", seen.headers);
+            assert_eq!(seen.header("X-Who"), None, "{name} {path}");
+        }
+    }
+    let seen = seen(Request::get("/").bearer(&ada.access_token).header("x-who", "evil")).await;
+    let keys = published(&nauth, JWKS).await;
+    assert!(verified(seen.header("X-Who").unwrap(), &keys, "nauth-assertion+jwt", "app").is_ok());
+    assert_eq!(seen.header(ASSERTION), None);
+}
+
+#[tokio::test]
+async fn the_keys_are_public_and_may_be_kept_for_a_while() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+
+    let answer = nauth.send(&Request::get(JWKS)).await.expect(200);
+    assert_eq!(answer.header("Content-Type"), Some("application/jwk-set+json"));
+    assert_eq!(answer.header("Cache-Control"), Some("public, max-age=300"));
+    let keys = answer.json()["keys"].clone();
+    assert_eq!((&keys[0]["alg"], &keys[0]["use"], &keys[0]["crv"]), (&json!("ES256"), &json!("sig"), &json!("P-256")));
+    assert!(keys[0].get("d").is_none() && keys.as_array().unwrap().len() == 1, "{keys}");
+    nauth.send(&Request::post(JWKS)).await.expect(405);
+    nauth.send(&Request::get(ACCESS_JWKS)).await.expect_error(404, "RESOURCE_NOT_FOUND");
+
+    let silent = Nauth::start(config(&echo).set("jwt.publish_jwks", false)).await;
+    silent.send(&Request::get(JWKS)).await.expect_error(404, "RESOURCE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_reload_changes_how_and_whether_assertions_are_signed() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let request = Request::get("/").bearer(&ada.access_token);
+    let keys = published(&nauth, JWKS).await.keys;
+    let assertion = async || {
+        let seen = Seen::in_answer(&nauth.send(&request).await.expect(200));
+        seen.header(ASSERTION).map(str::to_owned)
+    };
+    let before = assertion().await.unwrap();
+
+    nauth.reconfigure(&config(&echo).set("gateway.identity.assertion", ""));
+    assert!(eventually(secs(5), async || assertion().await.is_none().then_some(())).await.is_some());
+    nauth.reconfigure(&config(&echo).set("gateway.identity.assertion_ttl", "30s"));
+    let after = eventually(secs(5), assertion).await.unwrap();
+
+    let claims = verified(&after, &published(&nauth, JWKS).await, "nauth-assertion+jwt", "app").unwrap();
+    assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 30);
+    assert_eq!(published(&nauth, JWKS).await.keys, keys);
+    assert!(verified(&before, &JwkSet { keys }, "nauth-assertion+jwt", "app").is_ok());
+}
+
+#[tokio::test]
+async fn the_built_in_page_shows_an_assertion_nobody_can_use() {
+    let nauth = Nauth::start(Config::whoami().without_verification()).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    let page = nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200).text();
+
+    let line = page.lines().find(|line| line.starts_with("X-Nauth-Assertion: ey")).expect(&page);
+    assert!(line.ends_with(".***"), "{line}");
+}
+
+#[tokio::test]
+async fn private_keys_stand_nowhere_in_the_clear() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo).set("gateway.identity.assertion_algorithm", "EdDSA")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    asserted(&nauth, &Request::get("/").bearer(&ada.access_token)).await;
+
+    // How every PKCS #8 key begins: RSA, P-256, Ed25519; as it is, and in the alignments of base64.
+    let identifiers: [&[u8]; 3] = [
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",
+        b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01",
+        b"\x02\x01\x01\x30\x05\x06\x03\x2b\x65\x70",
+    ];
+    let holds = |bytes: &[u8], wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    for file in std::fs::read_dir(nauth.data_dir()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for identifier in identifiers {
+            assert!(!holds(&bytes, identifier), "{}", path.display());
+        }
+        for armour in [&b"PRIVATE KEY"[..], b"MC4CAQAwBQYDK2Vw", b"MFECAQEwBQYDK2Vw", b"MIGHAgEAMBMGByqGSM49"] {
+            assert!(!holds(&bytes, armour), "{}", path.display());
+        }
+    }
+    let keys = published(&nauth, JWKS).await;
+    assert_eq!(keys.keys.len(), 1);
+}
