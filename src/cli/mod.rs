@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the configuration or the command line is wrong.
 
 mod check;
+mod explain;
 mod health;
 mod import;
 mod migrate;
@@ -44,6 +45,8 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Say what becomes of a request, and why
+    Explain(explain::Arguments),
     /// List the routes in the order they are tried
     Routes,
     /// Print the JSON Schema of nauth.toml, for editors
@@ -79,6 +82,9 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { strict } => check::run(&path, &environment, strict),
         Command::Run => run::run(&path, &environment),
+        Command::Explain(arguments) => {
+            with_config(&path, &environment, |loaded| explain::run(&loaded.settings, arguments))
+        }
         Command::Routes => with_config(&path, &environment, |loaded| routes::run(&loaded.settings)),
         Command::Schema => ended(schema::run()),
         Command::Migrate { command } => {

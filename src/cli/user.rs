@@ -112,7 +112,7 @@ pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<
     })
 }
 
-async fn open(settings: &Arc<Settings>) -> anyhow::Result<Auth> {
+pub(super) async fn open(settings: &Arc<Settings>) -> anyhow::Result<Auth> {
     let data = DataDir::open(&settings.server.data_dir)?;
     let clock = Clock::system();
     let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
@@ -256,7 +256,7 @@ fn parse_phone(text: &str) -> anyhow::Result<Phone> {
     text.parse().map_err(|_| anyhow!("`{text}` is not a phone number such as +41791234567"))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 

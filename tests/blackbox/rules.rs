@@ -1,6 +1,6 @@
-//! Rules, asked before they count: `[[tests]]` in the file.
+//! Rules, asked before they count: `[[tests]]` in the file, and `nauth explain`.
 
-use crate::support::{Config, Echo, Finished, Nauth, Request, eventually, secs};
+use crate::support::{Config, Echo, Finished, Nauth, Request, Seen, eventually, secs};
 
 const SUCCESSFUL: &str = "nauth_config_last_reload_successful";
 
@@ -73,4 +73,65 @@ async fn what_cannot_be_a_test_is_reported_with_its_line() {
         std::fs::write(directory.path().join("nauth.toml"), text).unwrap();
         Finished::of(directory.path(), &["check"]).await.expect(2).says(wanted).says("nauth.toml:");
     }
+}
+
+#[tokio::test]
+async fn explain_says_what_becomes_of_a_request_and_which_line_decides() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo, "roles = [\"admin\"]\nmin_aal = 2\nstrip_prefix = true")).await;
+    let explain = async |arguments: &[&str]| {
+        let finished = nauth.command(&[&["explain"], arguments].concat()).await.expect(0);
+        serde_json::from_str::<serde_json::Value>(&finished.output).unwrap_or(finished.output.into())
+    };
+
+    let denied = explain(&["GET", "/admin/../x", "--json"]).await;
+    assert_eq!((&denied["decision"], &denied["route"]), (&"deny:bad_request".into(), &serde_json::Value::Null));
+
+    let denied = explain(&["POST", "//%61dmin/users?page=2", "--as", "role=user", "--json"]).await;
+    assert_eq!(denied["decision"], "deny:role");
+    assert_eq!(denied["canonical"], "/admin/users?page=2");
+    assert_eq!(denied["route"]["name"], "admin");
+    assert_eq!(denied["upstream"], serde_json::Value::Null);
+    let line = denied["route"]["line"].as_str().unwrap().strip_prefix("nauth.toml:").unwrap().parse::<usize>().unwrap();
+    let file = std::fs::read_to_string(nauth.config_path()).unwrap();
+    assert_eq!(file.lines().nth(line - 1), Some("[[routes]]"));
+    assert!(file.lines().skip(line).take(3).any(|line| line == "name = \"admin\""), "{file}");
+
+    assert_eq!(explain(&["GET", "/admin", "--as", "role=admin", "--json"]).await["decision"], "step_up");
+    assert_eq!(explain(&["GET", "/admin", "--json"]).await["decision"], "login");
+    let told = "x-forwarded-user: root";
+    let arguments = ["GET", "/admin/x", "--as", "role=admin,aal=2", "--header", told, "--json"];
+    let allowed = explain(&arguments).await;
+    assert_eq!(allowed["decision"], "allow");
+    assert_eq!(allowed["upstream"]["target"], "/x");
+    assert!(allowed["upstream"]["targets"][0].as_str().unwrap().contains(&echo.url()), "{allowed}");
+    assert!(allowed["upstream"]["strips"].as_array().unwrap().contains(&"x-forwarded-user".into()), "{allowed}");
+
+    let text = nauth.command(&["explain", "GET", "/"]).await.expect(0).says("as anonymous").says("route `app`");
+    assert!(text.output.contains("decision   login"), "{}", text.output);
+    nauth.command(&["explain", "GET", "/", "--as", "rank=1"]).await.expect(2).says("is not one of");
+    nauth.command(&["explain", "get", "/"]).await.expect(1).says("is not a method");
+}
+
+#[tokio::test]
+async fn explain_agrees_with_the_gateway_about_a_user_of_the_database() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo, "roles = [\"admin\"]")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let explained = async |url: &str| {
+        let finished = nauth.command(&["explain", "GET", url, "--as", "ada@example.com", "--json"]).await.expect(0);
+        serde_json::from_str::<serde_json::Value>(&finished.output).unwrap()
+    };
+
+    assert_eq!(explained("/admin").await["decision"], "deny:role");
+    let answer = nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+    let seen = Seen::in_answer(&answer);
+    let explained = explained("/").await;
+    assert_eq!(explained["decision"], "allow");
+    let set = explained["upstream"]["sets"].as_array().unwrap();
+    assert!(set.len() >= 2, "{explained}");
+    for header in set {
+        assert_eq!(seen.header(header["name"].as_str().unwrap()), header["value"].as_str(), "{explained}");
+    }
+    nauth.command(&["explain", "GET", "/", "--as", "eve@example.com"]).await.expect(1).says("is no user");
 }
