@@ -22,9 +22,10 @@ use crate::app::data_dir::{DataDir, Lock};
 use crate::app::reload::{InForce, Reloader};
 use crate::app::world::{Schema, World, master_keys, open_store};
 use crate::auth::{Auth, PURGE_EVERY};
-use crate::config::settings::{Listener, Serves, Settings, Target, listening_key};
+use crate::config::settings::{Listener, Serves, Settings, listening_key};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
+use crate::gateway::upstream::look_after;
 use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
@@ -165,6 +166,8 @@ impl Server {
         self.tasks.spawn(learn_hash_kinds(self.world.auth.clone(), stop.clone()));
         self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
         self.tasks.spawn(purge(Arc::clone(&self.public), stop.clone()));
+        let gateway = self.public.gateway().clone();
+        self.tasks.spawn(look_after(move || gateway.runtime(), stop.clone()));
         self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));
     }
 
@@ -181,7 +184,7 @@ impl Server {
             "nauth is running"
         );
         if std::io::stdout().is_terminal() || settings.log.format == crate::config::settings::LogFormat::Text {
-            let shows = settings.upstreams.values().any(|upstream| upstream.targets.contains(&Target::Whoami));
+            let shows = settings.upstreams.values().any(|upstream| upstream.is_whoami());
             let next = if shows { "put your own app into `targets` when you have seen enough" } else { "log in" };
             let url = &settings.server.public_url.origin;
             info!("open {url}/ to sign up; {next}");

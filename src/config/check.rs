@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
-use crate::config::settings::{Access, PathRule, Route, SameSite, Serves, Settings, SmsProvider, Target, UsernameRule};
+use crate::config::settings::{Access, PathRule, Route, SameSite, Serves, Settings, SmsProvider, UsernameRule};
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
 const LONG_ACCESS_TTL: Duration = Duration::from_secs(60 * 60 + 1);
@@ -119,7 +119,7 @@ fn whoami_stays_at_home(root: &Section<'_>, settings: &Settings) {
     }
     for route in &settings.routes {
         let upstream = settings.upstreams.get(&route.upstream);
-        let shows = upstream.is_some_and(|upstream| upstream.targets.contains(&Target::Whoami));
+        let shows = upstream.is_some_and(|upstream| upstream.is_whoami());
         if shows && route.allow_ips.is_empty() {
             let message = format!("route `{}` shows the built-in `whoami:` page to everybody", route.name);
             root.report_in(&route.origin, message, "set `allow_ips`, or a real target");

@@ -9,6 +9,7 @@ mod declared;
 mod diff;
 mod environment;
 mod load;
+mod pem;
 mod reader;
 mod reference;
 mod report;

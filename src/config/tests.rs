@@ -247,6 +247,23 @@ fn what_would_fail_later_is_refused_now() {
 }
 
 #[test]
+fn targets_that_make_no_sense_are_refused() {
+    let many: Vec<String> = (0..65).map(|port| format!("\"http://app:{}\"", 1000 + port)).collect();
+    let cases = [
+        ("\"whoami:\", \"http://app\"", "has no other targets beside it"),
+        ("\"http://app\", \"http://app:80/\"", "stands there twice"),
+        ("{ url = \"http://app\", weight = 0 }", "must be from 1 to 100"),
+        ("{ url = \"http://app\", wait = 1 }", "unknown key `wait`"),
+        ("\"ftp://app\"", "must begin with http://, https:// or h2c://"),
+        (&many.join(", "), "at most 64 targets"),
+    ];
+    for (targets, expected) in cases {
+        let found = messages(&SMALL.replace("\"whoami:\"", targets));
+        assert!(found.iter().any(|message| message.contains(expected)), "{targets}: {found:?}");
+    }
+}
+
+#[test]
 fn cookies_that_browsers_would_drop_are_refused() {
     let cases = [
         ("cookie_prefix = \"a;b\"", "cannot stand in a cookie's name"),

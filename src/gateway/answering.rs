@@ -11,7 +11,7 @@ use crate::api::context::Arrival;
 use crate::api::cors::{Called, Preflight};
 use crate::api::{bridge, cors, delivery, return_to};
 use crate::auth::Grant;
-use crate::config::settings::{Access, Route, Serves, Target};
+use crate::config::settings::{Access, Route, Serves};
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::session::Delivery;
@@ -63,9 +63,7 @@ impl Gateway {
         let route = Arc::clone(runtime.policy.route(&host, &target, &head.method)?);
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
-        let upstream = runtime.upstream(&route);
-        ctx.turn = upstream.turn();
-        ctx.route = Some((Arc::clone(&route), upstream));
+        ctx.route = Some((Arc::clone(&route), runtime.upstream(&route)));
         check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {
             return policy::pass_preflight(&route).map(|()| Self::onward(session, ctx));
@@ -222,20 +220,22 @@ impl Gateway {
     }
 
     /// The request may pass. `None` when it goes to an upstream.
-    fn onward(session: &Session, ctx: &RequestContext) -> Option<Response<Bytes>> {
-        if ctx.verify.is_some() { Some(verify::passed(session, ctx)) } else { Self::whoami(session, ctx) }
+    fn onward(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
+        if ctx.verify.is_some() { Some(verify::passed(session, ctx)) } else { Self::set_out(session, ctx) }
     }
 
-    /// The built-in page, when the route goes there.
-    fn whoami(session: &Session, ctx: &RequestContext) -> Option<Response<Bytes>> {
-        let (route, upstream) = ctx.route.as_ref()?;
-        if *upstream.target(ctx.turn, 0) != Target::Whoami {
+    /// Chooses the target. Answers with the built-in page, when the route goes there.
+    fn set_out(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
+        let (route, upstream) = ctx.route.clone()?;
+        let key = upstream.hash_on().and_then(|on| forward::key(on, session.req_header(), ctx));
+        let trip = ctx.trip.insert(upstream.set_out(key));
+        if !trip.is_whoami() {
             return None;
         }
         let mut received = session.req_header().clone();
         forward::prepare(&mut received, ctx);
         let asked = ctx.target.as_ref()?;
-        let rewritten = rewrite::target(route, asked);
+        let rewritten = rewrite::target(&route, asked);
         let target = rewritten.as_deref().unwrap_or_else(|| asked.target());
         let page = whoami::page(&received.method, target, &received.headers);
         Some(respond::text(page, &ctx.id))

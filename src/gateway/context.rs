@@ -13,7 +13,7 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::inflight::InFlight;
 use crate::gateway::runtime::Runtime;
-use crate::gateway::upstream::Balanced;
+use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::verify::Verify;
 use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
 use crate::tokens::AccessToken;
@@ -46,10 +46,8 @@ pub struct RequestContext {
     pub set_cookies: Vec<HeaderValue>,
     /// Why it is refused, when pingora is left to end it.
     pub refusal: Option<Error>,
-    /// Whose turn it was among the targets, and how many were tried.
-    pub turn: usize,
-    /// Targets tried so far.
-    pub attempts: usize,
+    /// Its way to the upstream, once it is on it.
+    pub trip: Option<Trip>,
     /// Bytes of the body seen so far.
     pub received: u64,
     /// Bytes of the answer sent so far.
@@ -88,8 +86,7 @@ impl RequestContext {
             bearer_consumed: false,
             set_cookies: Vec::new(),
             refusal: None,
-            turn: 0,
-            attempts: 0,
+            trip: None,
             received: 0,
             sent: 0,
             status: 0,

@@ -4,12 +4,14 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::api::client::forwarded_headers;
+use crate::api::credentials::cookie_values;
+use crate::config::settings::HashOn;
 use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::without_own;
 use crate::gateway::hardening;
 use crate::gateway::identity;
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::rewrite;
+use crate::gateway::{rewrite, upstream};
 use crate::revocation::Standing;
 
 /// Where the app seems to live: what a route takes off the path.
@@ -27,11 +29,10 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
     if gateway.strip_credentials {
         strip_credentials(upstream, ctx);
     }
-    if let Some((route, balanced)) = &ctx.route {
-        let target = balanced.target(ctx.turn, ctx.attempts.saturating_sub(1));
-        if let Some(host) = balanced.host_header(target) {
-            let _ = upstream.insert_header(header::HOST, host);
-        }
+    if let Some(host) = ctx.trip.as_ref().and_then(|trip| trip.endpoint().host_header.as_ref()) {
+        let _ = upstream.insert_header(header::HOST, host.clone());
+    }
+    if let Some((route, _)) = &ctx.route {
         for (name, value) in &route.set_request_headers {
             let _ = upstream.insert_header(name.clone(), value.clone());
         }
@@ -61,6 +62,20 @@ pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
             let assertion = runtime.auth.assertions().of(token, &balanced.settings.name);
             let _ = upstream.insert_header(name.clone(), assertion);
         }
+    }
+}
+
+/// What decides about a request's target among those of one upstream; `None` when it has nothing of the kind.
+pub fn key(on: &HashOn, head: &RequestHeader, ctx: &RequestContext) -> Option<u64> {
+    let of_cookie = |name: &str| {
+        let values = cookie_values(&head.headers, name);
+        values.first().map(|value| upstream::key_of(value.as_bytes()))
+    };
+    match on {
+        HashOn::Ip => ctx.client.as_ref().map(|client| upstream::key_of(client.ip.to_string().as_bytes())),
+        HashOn::User => ctx.identity.as_ref().map(|token| upstream::key_of(token.claims.sub.as_bytes())),
+        HashOn::Header(name) => head.headers.get(name).map(|value| upstream::key_of(value.as_bytes())),
+        HashOn::Cookie(name) => of_cookie(name),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::domain::error::Error;
 use crate::domain::id::SessionId;
 use crate::gateway::edge::{Edge, Limits};
 use crate::gateway::inflight::InFlight;
+use crate::gateway::upstream::MAX_TRIES;
 use crate::gateway::{Gateway, Runtime};
 use crate::metrics::Metrics;
 use crate::revocation::Standing;
@@ -41,7 +42,8 @@ impl PublicEdge {
     /// A listener in front of a gateway that begins with `runtime`.
     #[must_use]
     pub fn new(runtime: Runtime, server: &Server, metrics: &Metrics, clock: Clock) -> Arc<Self> {
-        let conf = ServerConf { max_retries: 11, upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
+        let conf =
+            ServerConf { max_retries: MAX_TRIES, upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
         let gateway = Gateway::new(runtime, metrics, clock.clone());
         let proxy = http_proxy(&Arc::new(conf), gateway.clone());
         let edge = Edge::new(proxy, Limits::from(server), clock.clone());

@@ -39,23 +39,26 @@ pub mod whoami;
 mod answering;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::ALPN;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error as PingoraError, ErrorType};
+use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 
+use crate::config::settings::Route;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::gateway::context::RequestContext;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::refresh::Refreshes;
+use crate::gateway::upstream::Trip;
 use crate::gateway::vouch::Vouched;
-use crate::metrics::{ConnectError, Metrics, RetryOutcome, StreamKind};
+use crate::metrics::{ConnectError, Metrics, StreamKind};
 
 pub use listeners::{ManagementEdge, PublicEdge};
 pub use runtime::Runtime;
@@ -131,30 +134,27 @@ impl ProxyHttp for Gateway {
         Ok(true)
     }
 
-    /// Whose turn it is.
+    /// How the chosen target is connected to.
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
-        let Some((route, upstream)) = ctx.route.clone() else { return Self::refuse(ctx, Error::NotFound) };
-        ctx.asked_at.get_or_insert_with(Instant::now);
-        ctx.request.expect_answer(route.timeout);
-        loop {
-            let attempt = ctx.attempts;
-            ctx.attempts += 1;
-            let target = upstream.target(ctx.turn, attempt);
-            match upstream.peer(target, attempt, route.timeout, session.is_upgrade_req()).await {
-                Ok(peer) => return Ok(Box::new(peer)),
-                Err(_) if ctx.attempts <= upstream.settings.retries => {
-                    upstream.metrics.connect_error(ConnectError::Dns);
-                }
-                Err(error) => {
-                    upstream.metrics.connect_error(ConnectError::Dns);
-                    tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream has no address");
-                    return Self::refuse(ctx, Error::BadGateway);
-                }
+        let (Some((route, upstream)), Some(trip)) = (ctx.route.clone(), ctx.trip.as_mut()) else {
+            return Self::refuse(ctx, Error::NotFound);
+        };
+        if ctx.asked_at.is_none() {
+            ctx.asked_at = Some(Instant::now());
+            ctx.request.expect_answer(route.timeout);
+        }
+        // What was read of the body before is sent again from the start.
+        ctx.received = 0;
+        match trip.next_address().await {
+            Ok(address) => Ok(Box::new(peer(&address.peer, &route, session.is_upgrade_req()))),
+            Err(error) => {
+                tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream has no address");
+                Self::refuse(ctx, Error::BadGateway)
             }
         }
     }
 
-    /// The next target, while there is one to try and nothing has been sent.
+    /// The next target, while there is one to try: nothing has been sent.
     fn fail_to_connect(
         &self,
         _: &mut Session,
@@ -162,18 +162,32 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         mut error: Box<PingoraError>,
     ) -> Box<PingoraError> {
-        let Some((_, upstream)) = &ctx.route else { return error };
-        upstream.metrics.connect_error(connect_error(error.etype()));
-        let again = ctx.attempts <= upstream.settings.retries;
-        let (name, target) = (&upstream.settings.name, &peer._address);
+        let (Some((_, upstream)), Some(trip)) = (&ctx.route, ctx.trip.as_mut()) else { return error };
+        let again = trip.not_connected(connect_error(error.etype()));
         // Said once: what comes next is either an answer or the last word.
         if !again {
+            let (name, target) = (&upstream.settings.name, &peer._address);
             tracing::warn!(upstream.name = name, target_addr = %target, error = error.etype().as_str(), "upstream cannot be connected to");
         }
-        if again {
-            upstream.metrics.retried(RetryOutcome::Failed);
-        }
         error.set_retry(again);
+        error
+    }
+
+    /// Again, when the target broke off before a word of its answer and the request may be sent twice.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<PingoraError>,
+        ctx: &mut RequestContext,
+        _: bool,
+    ) -> Box<PingoraError> {
+        let may_be_sent_twice = session.req_header().method.is_idempotent()
+            && !session.is_upgrade_req()
+            && !session.as_ref().retry_buffer_truncated();
+        let is_unanswered = ctx.status == 0 && session.response_written().is_none();
+        let again = may_be_sent_twice && is_unanswered && is_broken_off(&error) && !ctx.request.conn().is_late();
+        error.set_retry(again && ctx.trip.as_mut().is_some_and(Trip::broken_off));
         error
     }
 
@@ -221,8 +235,8 @@ impl ProxyHttp for Gateway {
         ctx.upstream_took = ctx.asked_at.map(|at| at.elapsed()).unwrap_or_default();
         if let Some((route, upstream)) = ctx.route.clone() {
             upstream.metrics.answered(ctx.status, ctx.upstream_took);
-            if ctx.attempts > 1 {
-                upstream.metrics.retried(RetryOutcome::Succeeded);
+            if let Some(trip) = &ctx.trip {
+                trip.answered();
             }
             if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 ctx.request.conn().upgrade(route.ws.idle_timeout);
@@ -258,6 +272,9 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         ctx.request.answered();
         let refusal = ctx.refusal.take().or_else(|| answering::failure(ctx, error));
+        if let (Some(Error::GatewayTimeout), Some(trip)) = (&refusal, &ctx.trip) {
+            trip.timed_out();
+        }
         let Some(refusal) = refusal.filter(|_| session.response_written().is_none()) else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -283,6 +300,32 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
+}
+
+/// The peer as this one request needs it.
+fn peer(of: &HttpPeer, route: &Route, is_upgrade: bool) -> HttpPeer {
+    let mut peer = of.clone();
+    let options = &mut peer.options;
+    if is_upgrade {
+        let timeout = options.connection_timeout.unwrap_or(route.timeout);
+        options.custom_l4 = Some(Arc::new(upgrade::Connector { timeout }));
+        options.alpn = ALPN::H1;
+        // A socket may be silent for long.
+        options.read_timeout = None;
+        // Neither a connection that was made in another way, nor one for anything else later.
+        options.idle_timeout = Some(Duration::ZERO);
+        peer.group_key = upstream::new_group();
+    } else {
+        // It also runs before the head and while a request is uploaded.
+        options.read_timeout = options.read_timeout.map(|limit| limit.max(route.timeout));
+    }
+    peer
+}
+
+/// Whether the connection to the upstream ended, rather than that it was slow or spoke nonsense.
+fn is_broken_off(error: &PingoraError) -> bool {
+    let kinds = [ErrorType::ConnectionClosed, ErrorType::ReadError, ErrorType::WriteError, ErrorType::H2Error];
+    *error.esource() == ErrorSource::Upstream && kinds.contains(error.etype())
 }
 
 fn connect_error(kind: &ErrorType) -> ConnectError {

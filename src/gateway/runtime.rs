@@ -70,6 +70,11 @@ impl Runtime {
         Arc::clone(self.upstreams.get(&route.upstream).expect("routes were checked to name an upstream"))
     }
 
+    /// Every upstream.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Balanced>> {
+        self.upstreams.values()
+    }
+
     /// The counters of a route.
     #[must_use]
     pub fn route_metrics(&self, route: &Route) -> Arc<RouteMetrics> {

@@ -65,6 +65,7 @@ struct Series {
     upstream_request_duration: HistogramVec,
     upstream_connect_errors: IntCounterVec,
     upstream_retries: IntCounterVec,
+    upstream_healthy: IntGaugeVec,
     connections_open: IntGaugeVec,
     streams_open: IntGaugeVec,
     streams_closed: IntCounterVec,
@@ -155,10 +156,11 @@ impl Metrics {
                 "Connections to upstreams that failed.",
                 &["upstream", "reason"],
             ),
-            upstream_retries: make.counters(
-                "nauth_upstream_retries_total",
-                "Further targets tried.",
-                &["upstream", "outcome"],
+            upstream_retries: make.counters("nauth_upstream_retries_total", "Further tries.", &["upstream", "outcome"]),
+            upstream_healthy: make.gauges(
+                "nauth_upstream_healthy",
+                "Whether requests go to a target.",
+                &["upstream", "endpoint"],
             ),
             connections_open: make.gauges(
                 "nauth_connections_open",

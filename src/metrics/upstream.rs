@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::Histogram;
+use prometheus::{Histogram, IntGauge};
 
 use super::labels::{ConnectError, RetryOutcome};
 use super::{Series, StatusCounters};
@@ -41,5 +41,17 @@ impl UpstreamMetrics {
     /// A further target was tried.
     pub fn retried(&self, outcome: RetryOutcome) {
         self.series.upstream_retries.with_label_values(&[self.name.as_str(), outcome.as_str()]).inc();
+    }
+
+    /// Whether requests go to one of its targets.
+    #[must_use]
+    pub fn healthy(&self, target: &str) -> IntGauge {
+        self.series.upstream_healthy.with_label_values(&[self.name.as_str(), target])
+    }
+
+    /// A target is no longer configured.
+    pub fn forget_target(&self, target: &str) {
+        // Nothing to remove is removed already.
+        let _ = self.series.upstream_healthy.remove_label_values(&[self.name.as_str(), target]);
     }
 }

@@ -34,3 +34,4 @@ mod smtp;
 mod spoofing;
 mod step_up;
 mod streams;
+mod upstreams;

@@ -48,8 +48,20 @@ impl Config {
     }
 
     /// The one upstream has these targets from here on.
-    pub(crate) fn targets(mut self, targets: &[&str]) -> Self {
-        self.upstreams = vec![format!("name = \"app\"\ntargets = {}", toml(&Value::from(targets.to_vec())))];
+    pub(crate) fn targets(self, targets: &[&str]) -> Self {
+        self.targets_as(&toml(&Value::from(targets.to_vec())))
+    }
+
+    /// The same, given as TOML.
+    pub(crate) fn targets_as(mut self, targets: &str) -> Self {
+        self.upstreams = vec![format!("name = \"app\"\ntargets = {targets}")];
+        self
+    }
+
+    /// Adds lines to the one upstream.
+    pub(crate) fn upstream(mut self, lines: &str) -> Self {
+        let upstream = self.upstreams.last_mut().expect("there is one");
+        write!(upstream, "\n{lines}").unwrap();
         self
     }
 

@@ -12,7 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -101,9 +101,12 @@ impl Echo {
         let accepting = tokio::spawn({
             let state = state.clone();
             async move {
+                // Its connections end with it, as those of a process do.
+                let mut serving = JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(serve(stream, state.clone()));
+                    serving.spawn(serve(stream, state.clone()));
+                    while serving.try_join_next().is_some() {}
                 }
             }
         });

@@ -6,6 +6,7 @@ mod config;
 mod echo;
 mod nauth;
 mod receiver;
+mod secure;
 mod wire;
 
 pub(crate) use account::{Account, PASSWORD};
@@ -14,6 +15,7 @@ pub(crate) use config::Config;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use nauth::{Finished, Nauth, free_port};
 pub(crate) use receiver::{Posted, Receiver};
+pub(crate) use secure::{Authority, Secure, Spoken};
 pub(crate) use wire::{Answer, Connection, Request, send_raw};
 
 use std::time::{Duration, Instant};

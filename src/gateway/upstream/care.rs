@@ -1,0 +1,32 @@
+//! Looks after upstreams while nobody waits for it: names are looked up again before they go stale.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Runtime;
+
+/// How often it is seen what is due.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Looks after the upstreams of whatever `runtime` is in force, until `stop`. Upstreams that a reload
+/// removed are simply no longer looked at.
+pub async fn look_after(runtime: impl Fn() -> Arc<Runtime>, stop: CancellationToken) {
+    let mut work = JoinSet::new();
+    loop {
+        tokio::select! {
+            // What is under way is dropped with its set; it only learns.
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        while work.try_join_next().is_some() {}
+        for endpoint in runtime().upstreams().flat_map(|upstream| upstream.endpoints().iter()) {
+            if endpoint.is_due() {
+                let endpoint = Arc::clone(endpoint);
+                work.spawn(async move { endpoint.look_up().await });
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! An upstream behind TLS, or one that speaks HTTP/2: it answers every request with what it saw of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+/// What an upstream speaks once the connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// TLS with HTTP/1.1 alone.
+    Https1,
+    /// TLS with HTTP/2, or HTTP/1.1 for those that do not.
+    Https,
+    /// HTTP/2 without TLS.
+    H2c,
+}
+
+/// Signs certificates.
+pub(crate) struct Authority {
+    directory: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { directory, issuer }
+    }
+
+    /// The file with its own certificate.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// A certificate for `name` and its key, in files.
+    pub(crate) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let paths = ["cert", "key"].map(|kind| self.directory.path().join(format!("{name}.{kind}.pem")));
+        std::fs::write(&paths[0], certificate.pem()).unwrap();
+        std::fs::write(&paths[1], key.serialize_pem()).unwrap();
+        let [certificate, key] = paths;
+        (certificate, key)
+    }
+}
+
+/// The upstream; it ends with its owner.
+pub(crate) struct Secure {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Secure {
+    /// HTTP/2 without TLS.
+    pub(crate) async fn h2c() -> Self {
+        Self::start(Spoken::H2c, None).await
+    }
+
+    /// With a certificate for `name`; clients must show one of `clients`, if there is such an authority.
+    pub(crate) async fn tls(spoken: Spoken, by: &Authority, name: &str, clients: Option<&Authority>) -> Self {
+        let (certificate, key) = by.sign(name);
+        let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let builder = match clients {
+            None => builder.unwrap().with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_file(authority.path()).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                builder.unwrap().with_client_cert_verifier(verifier.unwrap())
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).unwrap();
+        let protocols: &[&[u8]] = if spoken == Spoken::Https { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Self::start(spoken, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start(spoken: Spoken, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let accepting = tokio::spawn(async move {
+            let mut serving = JoinSet::new();
+            let mut connection = 0;
+            while let Ok((stream, _)) = listener.accept().await {
+                connection += 1;
+                let tls = tls.clone();
+                serving.spawn(async move {
+                    let Some(tls) = tls else { return serve_h2(stream, json!({ "connection": connection })).await };
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let session = stream.get_ref().1;
+                    let facts = json!({
+                        "connection": connection,
+                        "sni": session.server_name(),
+                        "clientCertificates": session.peer_certificates().map_or(0, <[_]>::len),
+                    });
+                    if session.alpn_protocol() == Some(b"h2") && spoken == Spoken::Https {
+                        serve_h2(stream, facts).await;
+                    } else {
+                        serve_h1(stream, facts).await;
+                    }
+                });
+            }
+        });
+        Self { address, accepting }
+    }
+
+    /// What a configuration calls it.
+    pub(crate) fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://localhost:{}", self.address.port())
+    }
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Answers one request after the other, none of which may have a body.
+async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value) {
+    let mut unread = Vec::new();
+    loop {
+        while !unread.ends_with(b"\r\n\r\n") {
+            match stream.read_buf(&mut unread).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        let head = String::from_utf8_lossy(&std::mem::take(&mut unread)).into_owned();
+        let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ").or(line.strip_prefix("Host: ")));
+        let body = described(&facts, "HTTP/1.1", &target, host.unwrap_or_default(), 0);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers streams as they come. `/goaway` ends the connection instead.
+async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let facts = facts.clone();
+        if request.uri().path() == "/goaway" {
+            return;
+        }
+        tokio::spawn(async move {
+            let (head, mut body) = request.into_parts();
+            let mut received = 0;
+            while let Some(Ok(piece)) = body.data().await {
+                received += piece.len();
+                let _ = body.flow_control().release_capacity(piece.len());
+            }
+            let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
+            let described = described(&facts, "HTTP/2", head.uri.path(), &authority, received);
+            let answer = http::Response::builder().status(200).body(()).unwrap();
+            if let Ok(mut sending) = respond.send_response(answer, false) {
+                let _ = sending.send_data(Bytes::from(described), true);
+            }
+        });
+    }
+}
+
+fn described(facts: &Value, protocol: &str, path: &str, authority: &str, received: usize) -> String {
+    let mut facts = facts.clone();
+    facts["protocol"] = protocol.into();
+    facts["path"] = path.into();
+    facts["authority"] = authority.into();
+    facts["received"] = received.into();
+    facts.to_string()
+}

@@ -1,0 +1,334 @@
+//! Upstreams: which target gets a request, what happens when one fails, and what is spoken with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::support::{
+    Authority, Config, Connection, Echo, Nauth, Request, Secure, Spoken, eventually, free_port, secs,
+};
+
+const OPEN: &str = "path = \"/\"\naccess = \"public\"";
+
+fn in_front_of(targets: &[&str]) -> Config {
+    Config::whoami().targets(targets).route(OPEN)
+}
+
+async fn ask(nauth: &Nauth, times: usize) {
+    for _ in 0..times {
+        nauth.send(&Request::get("/")).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_target_gets_its_share_by_weight() {
+    let (heavy, light) = (Echo::start().await, Echo::start().await);
+    let targets = format!("[{{ url = \"{}\", weight = 3 }}, \"{}\"]", heavy.url(), light.url());
+    let nauth = Nauth::start(Config::whoami().targets_as(&targets).route(OPEN)).await;
+
+    ask(&nauth, 8).await;
+
+    assert_eq!((heavy.seen().len(), light.seen().len()), (6, 2));
+}
+
+#[tokio::test]
+async fn the_least_busy_target_is_next() {
+    let echoes = [Echo::start().await, Echo::start().await];
+    let config = in_front_of(&[&echoes[0].url(), &echoes[1].url()]).upstream("balance = \"least_conn\"");
+    let nauth = Nauth::start(config).await;
+
+    let mut open = Connection::open(nauth.public()).await;
+    open.send(&Request::get("/sse-quiet")).await;
+    open.head().await;
+    let busy = usize::from(echoes[1].open_streams() == 1);
+    for _ in 0..4 {
+        ask(&nauth, 1).await;
+        // A request is over a moment after its client has the answer.
+        nauth.metric_becomes("nauth_http_requests_in_flight", 1.0).await;
+    }
+    assert_eq!(echoes[busy].seen().len(), 1, "as long as the stream is open");
+
+    drop(open);
+    let used_again = eventually(secs(5), async || {
+        ask(&nauth, 1).await;
+        (echoes[busy].seen().len() > 1).then_some(())
+    });
+    assert!(used_again.await.is_some());
+}
+
+#[tokio::test]
+async fn a_key_sticks_to_its_target_until_that_is_gone() {
+    let mut echoes = vec![Echo::start().await, Echo::start().await, Echo::start().await];
+    let urls: Vec<String> = echoes.iter().map(Echo::url).collect();
+    let config = in_front_of(&urls.iter().map(String::as_str).collect::<Vec<_>>())
+        .upstream("balance = \"hash\"\nhash_on = \"header:X-Tenant\"");
+    let nauth = Nauth::start(config).await;
+    let tenants: Vec<String> = (0..12).map(|number| format!("tenant-{number}")).collect();
+    let ask = async |tenant: &str| {
+        let answer = nauth.send(&Request::get("/where").header("X-Tenant", tenant)).await.expect(200);
+        // The upstream is seen by what it describes, and known by whom it counts.
+        answer.status
+    };
+
+    for tenant in &tenants {
+        for _ in 0..3 {
+            ask(tenant).await;
+        }
+    }
+    let of = |echo: &Echo| -> Vec<String> {
+        let mut tenants: Vec<String> =
+            echo.seen().iter().filter_map(|seen| seen.header("X-Tenant").map(str::to_owned)).collect();
+        assert_eq!(tenants.len() % 3, 0, "a tenant was sent to two targets");
+        tenants.dedup();
+        tenants
+    };
+    let before: Vec<Vec<String>> = echoes.iter().map(of).collect();
+    assert!(before.iter().all(|tenants| !tenants.is_empty()), "{before:?}");
+
+    drop(echoes.remove(0));
+    for tenant in &before[1] {
+        ask(tenant).await;
+    }
+    assert_eq!(echoes[0].seen().len(), before[1].len() * 4, "whoever was elsewhere stays there");
+    for tenant in &before[0] {
+        ask(tenant).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_that_may_be_repeated_fails_when_a_target_dies() {
+    let mut echoes = vec![Echo::start().await, Echo::start().await, Echo::start().await];
+    let urls: Vec<String> = echoes.iter().map(Echo::url).collect();
+    let config = in_front_of(&urls.iter().map(String::as_str).collect::<Vec<_>>())
+        .upstream("retries = 2")
+        .set("server.keepalive_requests", 1_000_000);
+    let nauth = Nauth::start(config).await;
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (stop, served, public) = (stop.clone(), served.clone(), nauth.public());
+            tokio::spawn(async move {
+                let mut connection = Connection::open(public).await;
+                while !stop.load(Ordering::Relaxed) {
+                    connection.ask(&Request::get("/slow/5")).await.expect(200);
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let serves = async |more: usize| {
+        let until = served.load(Ordering::Relaxed) + more;
+        let reached = eventually(secs(20), async || (served.load(Ordering::Relaxed) >= until).then_some(())).await;
+        assert!(reached.is_some(), "only {} requests", served.load(Ordering::Relaxed));
+    };
+
+    serves(200).await;
+    drop(echoes.remove(1));
+    serves(400).await;
+    stop.store(true, Ordering::Relaxed);
+
+    for client in clients {
+        client.await.unwrap();
+    }
+    assert!(nauth.metric("nauth_upstream_retries_total", &["succeeded"]).await > 0.0);
+}
+
+#[tokio::test]
+async fn what_may_have_reached_a_target_is_not_sent_again() {
+    let echoes = [Echo::start().await, Echo::start().await];
+    let nauth = Nauth::start(in_front_of(&[&echoes[0].url(), &echoes[1].url()])).await;
+    let seen = || echoes.iter().map(|echo| echo.seen().len()).sum::<usize>();
+
+    nauth.send(&Request::post("/close").body("once")).await.expect_error(502, "BAD_GATEWAY");
+    assert_eq!(seen(), 1, "a POST is sent once");
+
+    nauth.send(&Request::get("/close")).await.expect_error(502, "BAD_GATEWAY");
+    assert_eq!(seen(), 3, "a GET as often as `retries` says");
+
+    let large = Request::new("PUT", "/close").body(vec![b'x'; 200_000]);
+    nauth.send(&large).await.expect_error(502, "BAD_GATEWAY");
+    assert_eq!(seen(), 4, "a body that was not kept cannot be sent again");
+
+    nauth.send(&Request::new("PUT", "/close").body("kept")).await.expect_error(502, "BAD_GATEWAY");
+    assert_eq!(seen(), 6);
+}
+
+#[tokio::test]
+async fn a_request_that_reached_nobody_is_sent_to_another_target_whatever_it_is() {
+    let echo = Echo::start().await;
+    let dead = format!("http://127.0.0.1:{}", free_port());
+    let nauth = Nauth::start(in_front_of(&[&dead, &echo.url()])).await;
+
+    for _ in 0..4 {
+        let answer = nauth.send(&Request::post("/").body("the whole body")).await.expect(200);
+        assert_eq!(answer.json()["body"], "the whole body");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_fails_is_left_out_until_it_answers_again() {
+    let echo = Echo::start().await;
+    let port = free_port();
+    let dead = format!("http://127.0.0.1:{port}");
+    let nauth = Nauth::start(in_front_of(&[&dead, &echo.url()])).await;
+    let healthy = async || nauth.metric("nauth_upstream_healthy", &[&format!("endpoint=\"{dead}\"")]).await;
+    assert!((healthy().await - 1.0).abs() < f64::EPSILON);
+
+    ask(&nauth, 6).await;
+    assert!(healthy().await.abs() < f64::EPSILON, "{}", nauth.output());
+    assert!((nauth.metric("nauth_upstream_connect_errors_total", &["refused"]).await - 3.0).abs() < f64::EPSILON);
+
+    let revived = Echo::start_on(port).await;
+    let used = eventually(secs(10), async || {
+        ask(&nauth, 2).await;
+        (!revived.seen().is_empty()).then_some(())
+    });
+    assert!(used.await.is_some());
+    assert!((healthy().await - 1.0).abs() < f64::EPSILON);
+    nauth.writes("target answers again").await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_removed_targets_out_of_the_metrics() {
+    let (one, other) = (Echo::start().await, Echo::start().await);
+    let nauth = Nauth::start(in_front_of(&[&one.url(), &other.url()]).set("reload.debounce", "100ms")).await;
+    let label = format!("endpoint=\"{}\"", other.url());
+    assert!(nauth.metric("nauth_upstream_healthy", &[&label]).await > 0.0);
+
+    nauth.reconfigure(&in_front_of(&[&one.url()]).set("reload.debounce", "100ms"));
+
+    let gone = eventually(secs(5), async || {
+        let text = nauth.manage(&Request::get("/metrics")).await.text();
+        (!text.contains(&label)).then_some(())
+    });
+    assert!(gone.await.is_some());
+    ask(&nauth, 4).await;
+    assert_eq!(other.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_name_leads_to_whichever_of_its_addresses_listens() {
+    let echo = Echo::start().await;
+    let target = format!("http://localhost:{}", echo.address().port());
+    let nauth = Nauth::start(in_front_of(&[&target]).upstream("retries = 0")).await;
+
+    ask(&nauth, 6).await;
+}
+
+fn tls(authority: &Authority, more: &str) -> String {
+    format!("tls = {{ ca = \"{}\"{more} }}", authority.path().display())
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_with_targets_that_do() {
+    let authority = Authority::new();
+    let (both, old, clear) = tokio::join!(
+        Secure::tls(Spoken::Https, &authority, "localhost", None),
+        Secure::tls(Spoken::Https1, &authority, "localhost", None),
+        Secure::h2c(),
+    );
+    let cases = [(both.url("https"), "HTTP/2"), (old.url("https"), "HTTP/1.1"), (clear.url("h2c"), "HTTP/2")];
+    for (url, protocol) in cases {
+        let nauth = Nauth::start(in_front_of(&[&url]).upstream(&tls(&authority, ""))).await;
+
+        let first = nauth.send(&Request::get("/a?b=c").header("Host", "localhost")).await.expect(200).json();
+
+        assert_eq!((&first["protocol"], &first["authority"]), (&protocol.into(), &"localhost".into()), "{url}");
+        // It is put back a moment after the client has its answer.
+        let kept = eventually(secs(5), async || {
+            let answer = nauth.send(&Request::get("/")).await.expect(200).json();
+            (answer["connection"] == first["connection"]).then_some(())
+        });
+        assert!(kept.await.is_some(), "connections are kept: {url}");
+        if protocol == "HTTP/2" {
+            let body = vec![b'x'; 300_000];
+            let answer = nauth.send(&Request::post("/up").body(body)).await.expect(200).json();
+            assert_eq!(answer["received"], 300_000);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_must_prove_its_name_by_the_authority_of_the_upstream() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let target = Secure::tls(Spoken::Https, &authority, "app.internal", None).await;
+    let url = target.url("https");
+    let cases = [
+        ("the name is another one", tls(&authority, ""), 502),
+        ("the name is the one named", tls(&authority, ", sni = \"app.internal\""), 200),
+        ("nobody knows the authority", tls(&stranger, ", sni = \"app.internal\""), 502),
+        ("the system does not know it", "tls = { sni = \"app.internal\" }".to_owned(), 502),
+        ("nobody asks", "tls = { verify = false }".to_owned(), 200),
+    ];
+    for (case, lines, status) in cases {
+        let nauth = Nauth::start(in_front_of(&[&url]).upstream(&lines)).await;
+        let answer = nauth.send(&Request::get("/")).await;
+        assert_eq!(answer.status, status, "{case}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn nauth_shows_its_certificate_and_a_reload_takes_up_another_one() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let target = Secure::tls(Spoken::Https, &authority, "localhost", Some(&clients)).await;
+    let (certificate, key) = clients.sign("nauth");
+    let own = format!(", client_cert = \"{}\", client_key = \"{}\"", certificate.display(), key.display());
+    let config = |more: &str| in_front_of(&[&target.url("https")]).upstream(&tls(&authority, more));
+
+    let unknown = Nauth::start(config("")).await;
+    unknown.send(&Request::get("/")).await.expect_error(502, "BAD_GATEWAY");
+
+    let nauth = Nauth::start(config(&own).set("server.management.token", "t".repeat(40))).await;
+    let seen = nauth.send(&Request::get("/")).await.expect(200).json();
+    assert_eq!(seen["clientCertificates"], 1);
+
+    let reload = Request::post("/reload").bearer(&"t".repeat(40));
+    std::fs::write(&key, "no key at all").unwrap();
+    let refused = nauth.manage(&reload).await;
+    assert!(refused.status != 200 && refused.text().contains("holds no private key"), "{refused}");
+    let seen_again = nauth.send(&Request::get("/")).await.expect(200).json();
+    assert_eq!(seen_again["connection"], seen["connection"], "what was in force stays");
+
+    clients.sign("nauth");
+    let answer = nauth.manage(&reload).await.expect(200);
+    assert!(answer.text().contains("upstreams"), "{answer}");
+    let seen_again = nauth.send(&Request::get("/")).await.expect(200).json();
+    assert_ne!(seen_again["connection"], seen["connection"], "the new one is shown on a new connection");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_errors_of_the_configuration() {
+    let authority = Authority::new();
+    let (certificate, _) = authority.sign("nauth");
+    let (_, other_key) = authority.sign("other");
+    let certificate = certificate.display();
+    let cases = [
+        ("tls = { ca = \"gone.pem\" }".to_owned(), "gone.pem` cannot be read"),
+        (format!("tls = {{ client_cert = \"{certificate}\" }}"), "needs a `client_key`"),
+        (
+            format!("tls = {{ client_cert = \"{certificate}\", client_key = \"{}\" }}", other_key.display()),
+            "is the key of another certificate",
+        ),
+        ("tls = { sni = \"no name\" }".to_owned(), "is not a host name"),
+        ("balance = \"fair\"".to_owned(), "`fair` is not one of"),
+        ("balance = \"hash\"\nhash_on = \"path\"".to_owned(), "`path` is none of"),
+    ];
+    for (lines, expected) in cases {
+        let config = in_front_of(&["https://localhost:1"]).upstream(&lines);
+        let refused = Nauth::start_refused(config).await.expect(2);
+        let refused = refused.says(expected);
+        assert!(refused.output.contains("nauth.toml:"), "{}", refused.output);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_handshake_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let nauth = Nauth::start(in_front_of(&[&url]).upstream("connect_timeout = \"300ms\"\nretries = 0")).await;
+    let began = std::time::Instant::now();
+
+    nauth.send(&Request::get("/")).await.expect_error(502, "BAD_GATEWAY");
+
+    assert!(began.elapsed() < secs(5), "{:?}", began.elapsed());
+    assert!(nauth.metric("nauth_upstream_connect_errors_total", &["timeout"]).await > 0.0);
+}
