@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::cli::user;
-use crate::config::settings::{Access, Described, Route, Settings, Target};
+use crate::config::settings::{Access, Described, Route, Settings};
 use crate::domain::assurance::Aal;
 use crate::domain::claims::AccessClaims;
 use crate::domain::clock::Clock;
@@ -167,7 +167,7 @@ impl Explained<'_> {
         let target = self.verdict.target.as_ref()?;
         let upstream = self.settings.upstreams.get(&route.upstream)?;
         let path = rewrite::target(route, target).unwrap_or_else(|| target.target().to_owned());
-        Some((&upstream.name, upstream.targets.iter().map(shown).collect(), path))
+        Some((&upstream.name, upstream.targets.iter().map(|target| target.url.clone()).collect(), path))
     }
 
     /// What the upstream does not get: the credentials, and every described field by which a client
@@ -226,17 +226,6 @@ fn demands(route: &Route) -> String {
     ];
     demands.extend(more.into_iter().flatten());
     demands.join("; ")
-}
-
-fn shown(target: &Target) -> String {
-    match target {
-        Target::Whoami => "whoami:".to_owned(),
-        Target::Http { tls, host, port } => {
-            let scheme = if *tls { "https" } else { "http" };
-            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            format!("{scheme}://{host}:{port}")
-        }
-    }
 }
 
 fn parse_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
