@@ -24,11 +24,11 @@ pub struct ClientInfo {
     pub peer_is_trusted: bool,
 }
 
-/// Finds the client behind `peer`.
+/// Finds the client behind `peer`, which speaks TLS with us or does not.
 #[must_use]
-pub fn client(peer: SocketAddr, headers: &HeaderMap, server: &Server) -> ClientInfo {
+pub fn client(peer: SocketAddr, is_tls: bool, headers: &HeaderMap, server: &Server) -> ClientInfo {
     let peer = peer.ip().to_canonical();
-    let default = server.public_url.scheme.clone();
+    let default = scheme(is_tls, server).to_owned();
     if !is_trusted(peer, server) {
         return ClientInfo { ip: peer, scheme: default, forwarded_host: None, peer_is_trusted: false };
     }
@@ -47,6 +47,16 @@ pub fn client(peer: SocketAddr, headers: &HeaderMap, server: &Server) -> ClientI
 pub fn named_client(headers: &HeaderMap, proxies: &[IpNet], server: &Server) -> Option<IpAddr> {
     let is_proxy = |ip: IpAddr| proxies.iter().any(|net| net.contains(&ip)) || is_trusted(ip, server);
     right_most_untrusted(&named_addresses(headers, server.client_ip_header), is_proxy)
+}
+
+/// Where some listener speaks TLS, a connection is what it is. Where none does, https ends before
+/// us, and `public_url` knows better than the socket.
+fn scheme(is_tls: bool, server: &Server) -> &str {
+    match is_tls {
+        true => "https",
+        false if server.listeners.iter().any(|listener| listener.tls) => "http",
+        false => &server.public_url.scheme,
+    }
 }
 
 /// The forwarding headers for the upstream: what an untrusted peer said is replaced, what a
@@ -153,7 +163,7 @@ mod tests {
         for line in lines {
             headers.append(name, HeaderValue::from_static(line));
         }
-        client(peer.parse().unwrap(), &headers, server).ip.to_string()
+        client(peer.parse().unwrap(), false, &headers, server).ip.to_string()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::app::{post, prove};
 use crate::auth::{Auth, Parts};
 use crate::config::settings::Settings;
 use crate::config::{self, Environment};
+use crate::gateway::tls::ServerTls;
 use crate::gateway::{PublicEdge, Runtime};
 use crate::logging::Logging;
 use crate::metrics::{Metrics, ReloadResult};
@@ -110,6 +111,7 @@ impl Reloader {
         let gateway = self.edge.gateway();
         let auth = Auth::new(Arc::clone(new), Arc::clone(&self.parts));
         let runtime = Runtime::build(auth, &self.metrics, Some(&gateway.runtime()));
+        let tls = ServerTls::build(&new.tls)?;
 
         self.logging.reload(&new.log);
         self.ways_out.store(Arc::new(ways_out));
@@ -125,7 +127,8 @@ impl Reloader {
             });
         }
         gateway.set_runtime(runtime);
-        self.edge.set_limits(&new.server);
+        self.edge.set_limits(&new.server, tls);
+        self.metrics.certificates_expire(new.tls.expiries());
         Ok(())
     }
 

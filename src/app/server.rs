@@ -25,6 +25,7 @@ use crate::auth::{Auth, PURGE_EVERY};
 use crate::config::settings::{Listener, Serves, Settings, listening_key};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
+use crate::gateway::tls::ServerTls;
 use crate::gateway::upstream::look_after;
 use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
 use crate::logging::Logging;
@@ -73,7 +74,9 @@ impl Server {
         let world = World::build(&settings, store, &masters, clock.clone(), metrics.clone()).await?;
 
         let runtime = Runtime::build(world.auth.clone(), &metrics, None);
-        let public = PublicEdge::new(runtime, &settings.server, &metrics, clock.clone());
+        let tls = ServerTls::build(&settings.tls)?;
+        metrics.certificates_expire(settings.tls.expiries());
+        let public = PublicEdge::new(runtime, &settings.server, tls, &metrics, clock.clone());
         let draining = Arc::new(AtomicBool::new(false));
         let current = InForce { settings: Arc::clone(&settings), fingerprint: loaded.fingerprint.clone() };
         let reloader = Arc::new(Reloader {
@@ -173,7 +176,7 @@ impl Server {
 
     fn greet(&self, public: &[(TcpListener, Listener)], management: &TcpListener) {
         let shown = |listener: &TcpListener| listener.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
-        let listen: Vec<String> = public.iter().map(|(socket, kind)| shown(socket) + described(*kind)).collect();
+        let listen: Vec<String> = public.iter().map(|(socket, kind)| described(&shown(socket), *kind)).collect();
         let settings = &self.settings;
         let database = settings.database.path.display().to_string();
         info!(
@@ -192,14 +195,15 @@ impl Server {
     }
 }
 
-/// What is special about a listener, for whoever reads that it is there.
-fn described(listener: Listener) -> &'static str {
-    match (listener.serves, listener.proxy_protocol) {
-        (Serves::Everything, false) => "",
-        (Serves::Everything, true) => " (PROXY protocol)",
-        (Serves::HttpsElsewhere, false) => " (redirects to https)",
-        (Serves::HttpsElsewhere, true) => " (PROXY protocol, redirects to https)",
-    }
+/// A listener as the operator meets it: `0.0.0.0:443 (TLS)`.
+fn described(addr: &str, listener: Listener) -> String {
+    let traits = [
+        (listener.proxy_protocol, "PROXY protocol"),
+        (listener.tls, "TLS"),
+        (listener.serves == Serves::HttpsElsewhere, "redirects to https"),
+    ];
+    let traits: Vec<&str> = traits.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+    if traits.is_empty() { addr.to_owned() } else { format!("{addr} ({})", traits.join(", ")) }
 }
 
 async fn bind_all(listeners: &[Listener]) -> Result<Vec<(TcpListener, Listener)>, ServerError> {

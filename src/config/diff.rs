@@ -24,6 +24,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
 fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let live = [
         ("server", old.server != new.server),
+        ("server.tls", old.tls != new.tls),
         ("reload", old.reload.debounce != new.reload.debounce),
         ("jwt", shown(&old.jwt) != shown(&new.jwt)),
         ("session", old.session != new.session),

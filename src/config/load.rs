@@ -41,8 +41,10 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
     problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
 
     let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    let fingerprint = fingerprint(sources.iter().map(|source| Some(source.digest)));
-    let files = sources.iter().map(|source| source.path.clone()).collect();
+    let digests = sources.iter().map(|source| source.digest).chain(settings.tls.files().map(|file| file.digest));
+    let fingerprint = fingerprint(digests.map(Some));
+    let files = sources.iter().map(|source| &source.path).chain(settings.tls.files().map(|file| &file.path));
+    let files = files.cloned().collect();
     let report = Report::new(sources, problems);
     if failed {
         return Err(report);

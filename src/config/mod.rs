@@ -4,6 +4,7 @@
 //! one call that declares it; rules across keys come last. All problems are collected, and nothing
 //! runs on a configuration that has one.
 
+mod certificates;
 mod check;
 mod declared;
 mod diff;

@@ -491,17 +491,17 @@ fn full_example() -> String {
         "# Every key with its default. This file is generated; docs/configuration.md says the same as a page.\n\
          # Start from nauth.toml instead, and take over only the keys that you change.\n",
     );
+    // There is none of these unless somebody writes one.
+    let absent = ["webhooks", "hooks", "server.listeners", "server.tls.certs", "tests", "tests.as"];
     for (section, keys) in load::declared().by_section() {
+        let mark = if absent.contains(&section.as_str()) { "# " } else { "" };
         match section.as_str() {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
-            // There is none unless somebody writes one.
-            name @ ("webhooks" | "hooks" | "server.listeners" | "tests") => write!(text, "\n# [[{name}]]\n").unwrap(),
-            name @ "tests.as" => write!(text, "\n# [{name}]\n").unwrap(),
+            "tests.as" => text.push_str("\n# [tests.as]\n"),
+            name if absent.contains(&name) => write!(text, "\n# [[{name}]]\n").unwrap(),
             name => write!(text, "\n[{name}]\n").unwrap(),
         }
-        let absent = ["webhooks", "hooks", "server.listeners", "tests", "tests.as"];
-        let mark = if absent.contains(&section.as_str()) { "# " } else { "" };
         for key in keys {
             let value = match (section.as_str(), key.key) {
                 ("upstreams", "name") | ("routes", "upstream") => "\"app\"",

@@ -24,8 +24,8 @@ const MAX_FIELDS: usize = 100;
 pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) -> Result<(), Error> {
     let head = session.req_header();
     ctx.method = head.method.clone();
-    let peer = ctx.request.conn().peer();
-    let client = client::client(peer, &head.headers, &ctx.runtime.settings.server);
+    let (peer, is_tls) = (ctx.request.conn().peer(), ctx.request.conn().listener().tls);
+    let client = client::client(peer, is_tls, &head.headers, &ctx.runtime.settings.server);
     let trusted = client.peer_is_trusted;
     ctx.client = Some(client);
     if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(|id| id.to_str().ok())

@@ -35,7 +35,7 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Option<Response<Bytes>>, Error> {
-        if ctx.request.conn().serves() == Serves::HttpsElsewhere {
+        if ctx.request.conn().listener().serves == Serves::HttpsElsewhere {
             return Ok(Some(to_https(ctx)));
         }
         if ctx.verify.is_some() && ctx.runtime.policy.is_api(ctx.path()) {
@@ -259,7 +259,10 @@ impl Gateway {
         for cookie in forward::cookies(ctx) {
             answer.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
-        let answer = verify::answer(session, ctx, &self.metrics, answer);
+        let mut answer = verify::answer(session, ctx, &self.metrics, answer);
+        if let Some(hsts) = forward::hsts(ctx) {
+            answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         ctx.status = answer.status().as_u16();
         ctx.sent = answer.body().len() as u64;
         if ctx.request.is_draining() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
-use crate::config::settings::Serves;
+use crate::config::settings::Listener;
 use crate::domain::clock::Time;
 use crate::domain::context::address_prefix;
 use crate::domain::id::SessionId;
@@ -78,8 +78,8 @@ impl End {
 pub struct Entrance {
     /// The other end of the socket, or who a trusted load balancer says it is.
     pub peer: SocketAddr,
-    /// What its listener answers.
-    pub serves: Serves,
+    /// Where it came in.
+    pub listener: Listener,
 }
 
 /// One connection. Shared by its task, the sweeper and whoever ends sessions.
@@ -125,10 +125,10 @@ impl Conn {
         self.entrance.peer
     }
 
-    /// What is answered on it.
+    /// Where it came in.
     #[must_use]
-    pub fn serves(&self) -> Serves {
-        self.entrance.serves
+    pub fn listener(&self) -> Listener {
+        self.entrance.listener
     }
 
     /// What the connection is doing.
@@ -193,6 +193,15 @@ impl Conn {
             2 => Some(End::SessionEnded),
             _ => Some(End::GoingAway),
         }
+    }
+
+    /// Waits until the connection has to end. For whoever reads the socket before its guard does.
+    pub async fn ends(&self) {
+        std::future::poll_fn(|cx| {
+            self.register_reader(cx.waker());
+            if self.ending().is_some() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
     }
 
     /// How long the connection has been told to end, if it was.
@@ -418,7 +427,8 @@ mod tests {
     use super::*;
 
     fn peer(address: &str) -> Entrance {
-        Entrance { peer: SocketAddr::new(address.parse().unwrap(), 1), serves: Serves::Everything }
+        let peer = SocketAddr::new(address.parse().unwrap(), 1);
+        Entrance { peer, listener: Listener::plain(peer) }
     }
 
     #[test]

@@ -10,23 +10,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::config::settings::{self, Listener};
 use crate::domain::clock::Clock;
-use crate::gateway::conn::{Connections, End, Entrance, OpenConn, Phase};
+use crate::gateway::conn::{Conn, Connections, End, Entrance, OpenConn, Phase};
 use crate::gateway::guarded::{Guarded, Head};
 use crate::gateway::inflight::REQUEST;
 use crate::gateway::proxy_protocol;
+use crate::gateway::socket::Socket;
 use crate::gateway::sweeper::{self, Deadlines};
+use crate::gateway::tls::ServerTls;
 
 /// How long to wait before accepting again when the system has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -75,6 +78,7 @@ pub struct Edge<A> {
     app: Arc<A>,
     clock: Clock,
     limits: Arc<ArcSwap<Limits>>,
+    tls: ArcSwapOption<ServerTls>,
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: watch::Sender<bool>,
@@ -95,6 +99,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             app: Arc::new(app),
             clock,
             limits,
+            tls: ArcSwapOption::empty(),
             connections,
             tasks: TaskTracker::new(),
             stop: watch::Sender::new(false),
@@ -116,6 +121,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     /// Replaces the limits.
     pub fn set_limits(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// Replaces what TLS handshakes go by. Without it, listeners that speak TLS accept nobody.
+    pub fn set_tls(&self, tls: Option<ServerTls>) {
+        self.tls.store(tls.map(Arc::new));
     }
 
     /// Accepts connections until [`Edge::drain`] is called; then the socket is closed.
@@ -168,7 +178,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     fn take_in(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, listener: Listener) {
         // Answers are written in whole pieces; waiting for more would only delay them.
         let _ = socket.set_nodelay(true);
-        let entrance = Entrance { peer, serves: listener.serves };
+        let entrance = Entrance { peer, listener };
         let Some(open) = self.open(entrance) else { return };
         if listener.proxy_protocol {
             self.tasks.spawn(Arc::clone(self).introduce(socket, open, entrance));
@@ -209,6 +219,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     /// One connection, from its first byte to its end.
     async fn converse(self: Arc<Self>, socket: TcpStream, open: OpenConn) {
         let conn = open.conn();
+        let socket = if conn.listener().tls {
+            let Some(socket) = Box::pin(self.shake_hands(socket, conn)).await else { return };
+            socket
+        } else {
+            Socket::Plain(socket)
+        };
         let mut stream = Box::new(Guarded::new(socket, Arc::clone(conn), self.clock.clone()));
         let stopping = self.stop.subscribe();
         let mut answered: u32 = 0;
@@ -230,6 +246,23 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             conn.enter(Phase::Idle);
             if conn.is_draining() {
                 return;
+            }
+        }
+    }
+
+    /// TLS. It has as long as the first request's head, which comes right after it.
+    async fn shake_hands(&self, socket: TcpStream, conn: &Conn) -> Option<Socket> {
+        let tls = self.tls.load_full()?;
+        let shaken = tokio::select! {
+            biased;
+            () = conn.ends() => return None,
+            shaken = TlsAcceptor::from(tls.config()).accept(socket) => shaken,
+        };
+        match shaken {
+            Ok(stream) => Some(Socket::Tls(Box::new(stream))),
+            Err(error) => {
+                debug!(peer.addr = %conn.peer(), %error, "a TLS handshake did not succeed");
+                None
             }
         }
     }

@@ -122,6 +122,9 @@ pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
             let _ = response.insert_header(name.clone(), value.clone());
         }
     }
+    if let Some(hsts) = hsts(ctx).filter(|_| !response.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)) {
+        let _ = response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         let _ = response.insert_header(REQUEST_ID, id);
     }
@@ -135,6 +138,12 @@ pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
             response.remove_header(name);
         }
     }
+}
+
+/// What a browser is told on this connection about coming by https.
+#[must_use]
+pub fn hsts(ctx: &RequestContext) -> Option<&HeaderValue> {
+    ctx.runtime.hsts.as_ref().filter(|_| ctx.request.conn().listener().tls)
 }
 
 /// The cookies that ride on an answer: none once their session has ended meanwhile.

@@ -18,13 +18,13 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::domain::clock::Clock;
 use crate::gateway::conn::{Conn, Phase};
 use crate::gateway::frames::Frames;
 use crate::gateway::head::{HeadScanner, Scan, leading_empty_lines};
 use crate::gateway::respond;
+use crate::gateway::socket::Socket;
 
 /// How much is collected before it is written: a head and the first piece of a body leave together.
 const WRITE_BUFFER: usize = 4096;
@@ -35,7 +35,7 @@ const LINGER: usize = 1 << 20;
 
 /// A socket under guard.
 pub struct Guarded {
-    io: TcpStream,
+    io: Socket,
     conn: Arc<Conn>,
     clock: Clock,
     /// Received, not yet read by pingora.
@@ -73,7 +73,7 @@ pub enum Head {
 impl Guarded {
     /// Puts `io` under guard.
     #[must_use]
-    pub fn new(io: TcpStream, conn: Arc<Conn>, clock: Clock) -> Self {
+    pub fn new(io: Socket, conn: Arc<Conn>, clock: Clock) -> Self {
         Self {
             io,
             conn,
@@ -127,10 +127,10 @@ impl Guarded {
         let answer = respond::raw(status, self.clock.now());
         if self.conn.ending().is_some() {
             // Out of time already: what the socket takes at once is all this client gets.
-            let _ = self.io.try_write(&answer);
+            self.io.write_at_once(&answer);
             return;
         }
-        if self.io.write_all(&answer).await.is_err() || self.io.shutdown().await.is_err() {
+        if self.io.write_all(&answer).await.is_err() || AsyncWriteExt::shutdown(&mut self.io).await.is_err() {
             return;
         }
         self.linger().await;
@@ -195,7 +195,8 @@ impl Guarded {
             }
             self.pending.advance(sent);
         }
-        Poll::Ready(Ok(()))
+        // TLS keeps what the socket did not take.
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Takes bytes for sending: small ones wait for the next flush, large ones leave with what waits.
@@ -304,7 +305,7 @@ impl Drop for Guarded {
         // A cut answer must not look complete: a reset, where a plain close would be an end of body.
         let cut = self.conn.ending().is_some() && self.frames.is_none() && self.conn.phase() == Phase::Busy;
         if cut {
-            let _ = self.io.set_zero_linger();
+            self.io.reset_on_drop();
         }
     }
 }
@@ -319,7 +320,7 @@ impl Shutdown for Guarded {
 impl UniqueID for Guarded {
     fn id(&self) -> i32 {
         use std::os::fd::AsRawFd;
-        self.io.as_raw_fd()
+        self.io.tcp().as_raw_fd()
     }
 }
 

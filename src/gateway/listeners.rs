@@ -19,6 +19,7 @@ use crate::domain::error::Error;
 use crate::domain::id::SessionId;
 use crate::gateway::edge::{Edge, Limits};
 use crate::gateway::inflight::InFlight;
+use crate::gateway::tls::ServerTls;
 use crate::gateway::upstream::MAX_TRIES;
 use crate::gateway::{Gateway, Runtime};
 use crate::metrics::Metrics;
@@ -41,12 +42,19 @@ pub struct PublicEdge {
 impl PublicEdge {
     /// A listener in front of a gateway that begins with `runtime`.
     #[must_use]
-    pub fn new(runtime: Runtime, server: &Server, metrics: &Metrics, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        runtime: Runtime,
+        server: &Server,
+        tls: Option<ServerTls>,
+        metrics: &Metrics,
+        clock: Clock,
+    ) -> Arc<Self> {
         let conf =
             ServerConf { max_retries: MAX_TRIES, upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
         let gateway = Gateway::new(runtime, metrics, clock.clone());
         let proxy = http_proxy(&Arc::new(conf), gateway.clone());
         let edge = Edge::new(proxy, Limits::from(server), clock.clone());
+        edge.set_tls(tls);
         Arc::new(Self { edge, gateway, clock })
     }
 
@@ -71,9 +79,10 @@ impl PublicEdge {
         self.edge.end_all();
     }
 
-    /// Takes over new limits.
-    pub fn set_limits(&self, server: &Server) {
+    /// Takes over new limits and what new TLS handshakes go by.
+    pub fn set_limits(&self, server: &Server, tls: Option<ServerTls>) {
         self.edge.set_limits(Limits::from(server));
+        self.edge.set_tls(tls);
     }
 
     /// Looks the sessions behind open requests up and ends the requests of those that are over: a

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::api::AuthApi;
 use crate::auth::Auth;
 use crate::config::settings::{Route, Settings};
@@ -29,6 +31,8 @@ pub struct Runtime {
     pub managed: Managed,
     /// Names of our cookies.
     pub names: CookieNames,
+    /// What browsers are told on answers over TLS: to come by https only.
+    pub hsts: Option<HeaderValue>,
     /// Counters of what no route takes.
     pub unrouted: Arc<RouteMetrics>,
     /// Counters of the auth API.
@@ -55,6 +59,7 @@ impl Runtime {
             policy: Policy::new(&settings),
             managed: Managed::new(&settings),
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
+            hsts: hsts(&settings),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
             auth_metrics: Arc::new(metrics.route(ROUTE_AUTH)),
             route_metrics: route_metrics.collect(),
@@ -80,4 +85,11 @@ impl Runtime {
     pub fn route_metrics(&self, route: &Route) -> Arc<RouteMetrics> {
         Arc::clone(self.route_metrics.get(&route.name).unwrap_or(&self.unrouted))
     }
+}
+
+/// Nothing while `public_url` is loopback: a browser would remember it for whatever else runs on that machine.
+fn hsts(settings: &Settings) -> Option<HeaderValue> {
+    let seconds = settings.tls.hsts.as_secs();
+    let wanted = seconds > 0 && !settings.server.public_url.is_loopback();
+    wanted.then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok()).flatten()
 }

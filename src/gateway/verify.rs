@@ -38,7 +38,7 @@ pub fn take_place(session: &mut Session, ctx: &mut RequestContext, metrics: &Met
     let runtime = std::sync::Arc::clone(&ctx.runtime);
     let settings = &runtime.settings;
     let Some(forward_auth) = &settings.forward_auth else { return Ok(()) };
-    if ctx.request.conn().serves() == Serves::HttpsElsewhere {
+    if ctx.request.conn().listener().serves == Serves::HttpsElsewhere {
         return Ok(());
     }
     let head = session.req_header();

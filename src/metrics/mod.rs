@@ -94,6 +94,7 @@ struct Series {
     config_last_reload_successful: IntGauge,
     config_last_reload_success_timestamp: Gauge,
     config_info: IntGaugeVec,
+    cert_not_after: IntGaugeVec,
     audit_dropped: IntCounter,
 }
 
@@ -255,6 +256,11 @@ impl Metrics {
             config_last_reload_success_timestamp: make
                 .float_gauge("nauth_config_last_reload_success_timestamp_seconds", "When settings last took effect."),
             config_info: make.gauges("nauth_config_info", "The settings in force.", &["sha256"]),
+            cert_not_after: make.gauges(
+                "nauth_tls_cert_not_after_timestamp_seconds",
+                "When certificates expire.",
+                &["server_name"],
+            ),
             audit_dropped: make.counter("nauth_audit_dropped_total", "Audit rows lost."),
             registry: make.0,
         }))
@@ -385,6 +391,14 @@ impl Metrics {
         self.0.config_last_reload_success_timestamp.set(micros.as_secs_f64());
         if let Some(result) = result {
             self.0.config_reloads.with_label_values(&[result.as_str()]).inc();
+        }
+    }
+
+    /// The certificates in force, by the names they are for.
+    pub fn certificates_expire<'a>(&self, expiries: impl Iterator<Item = (&'a str, Time)>) {
+        self.0.cert_not_after.reset();
+        for (name, at) in expiries {
+            self.0.cert_not_after.with_label_values(&[name]).set(at.secs());
         }
     }
 

@@ -34,4 +34,5 @@ mod smtp;
 mod spoofing;
 mod step_up;
 mod streams;
+mod tls;
 mod upstreams;

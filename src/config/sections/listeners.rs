@@ -43,12 +43,18 @@ fn listener(mut s: Section<'_>) -> Listener {
     if s.at().is_some() && !s.has("addr") {
         s.error("addr", "a listener needs an `addr`", "write addr = \"0.0.0.0:8080\"");
     }
+    let doc = "Whether TLS is spoken, with the certificates of `[server.tls]`.";
+    let tls = s.boolean("tls", false, doc);
     let doc = "Whether each connection begins with a PROXY header (version 1 or 2), as load balancers write it. The \
                address it names is the client's. With `server.trusted_proxies` set, only those may connect.";
     let proxy_protocol = s.boolean("proxy_protocol", false, doc);
     let doc = "Whether every request is answered with the way to the same address by https (308), and nothing else is \
                served.";
     let redirects = s.boolean("redirect_https", false, doc);
+    if tls && redirects {
+        let message = "a listener that speaks TLS has no other https to redirect to";
+        s.error("redirect_https", message, "leave out `tls` or `redirect_https`");
+    }
     s.finish();
-    Listener { addr, proxy_protocol, serves: if redirects { Serves::HttpsElsewhere } else { Serves::Everything } }
+    Listener { addr, tls, proxy_protocol, serves: if redirects { Serves::HttpsElsewhere } else { Serves::Everything } }
 }

@@ -14,6 +14,7 @@ mod recovery;
 mod routes;
 mod rule_tests;
 mod server;
+mod tls;
 mod tokens;
 mod upstreams;
 mod webhooks;
@@ -27,7 +28,7 @@ use crate::config::settings::Settings;
 /// Reads everything. Problems go to the reader; what comes back counts only when there are none.
 pub(super) fn settings(mut root: Section<'_>) -> Settings {
     server::version(&mut root);
-    let (server, management) = server::server(&mut root);
+    let (server, management, tls) = server::server(&mut root);
     let jwt = tokens::jwt(&mut root, &server.public_url);
     let delivery = tokens::delivery(&mut root, &server.public_url, jwt.refresh_ttl);
     let api = accounts::api(&mut root);
@@ -74,6 +75,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         tests: rule_tests::tests(&mut root, &roles),
         server,
         management,
+        tls,
         jwt,
         delivery,
         api,

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::reader::Section;
-use crate::config::sections::listeners;
+use crate::config::sections::{listeners, tls};
 use crate::config::settings::{
-    Audit, ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server,
+    Audit, ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
     default_origin,
 };
 use crate::config::values;
@@ -33,7 +33,7 @@ pub(super) fn version(root: &mut Section<'_>) {
     root.list("include", "[]", doc, |text| Ok(text.to_owned()));
 }
 
-pub(super) fn server(root: &mut Section<'_>) -> (Server, Management) {
+pub(super) fn server(root: &mut Section<'_>) -> (Server, Management, Tls) {
     let mut s = root.section("server");
     let listeners = listeners::listeners(&mut s);
     let doc = "Scheme, host and port that browsers see. Cookies, CSRF checks and links derive from it. Empty means \
@@ -101,9 +101,10 @@ pub(super) fn server(root: &mut Section<'_>) -> (Server, Management) {
             "Longest wait for requests in flight at shutdown; nauth exits as soon as there are none.",
         ),
     };
+    let tls = tls::tls(&mut s, &server.listeners);
     let management = management(&mut s);
     s.finish();
-    (server, management)
+    (server, management, tls)
 }
 
 fn management(server: &mut Section<'_>) -> Management {

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 pub struct Listener {
     /// Where it binds.
     pub addr: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
     /// Whether each connection begins with a PROXY header that names its client.
     pub proxy_protocol: bool,
     /// What is answered.
@@ -26,7 +28,7 @@ impl Listener {
     /// A listener that speaks plain HTTP/1.1 and serves everything.
     #[must_use]
     pub fn plain(addr: SocketAddr) -> Self {
-        Self { addr, proxy_protocol: false, serves: Serves::Everything }
+        Self { addr, tls: false, proxy_protocol: false, serves: Serves::Everything }
     }
 }
 
@@ -43,5 +45,6 @@ pub fn listening_key(listeners: &[Listener]) -> &'static str {
 #[must_use]
 pub fn default_origin(listeners: &[Listener]) -> String {
     let first = listeners.iter().find(|listener| listener.serves == Serves::Everything).or(listeners.first());
-    format!("http://localhost:{}", first.map_or(0, |listener| listener.addr.port()))
+    let scheme = if first.is_some_and(|listener| listener.tls) { "https" } else { "http" };
+    format!("{scheme}://localhost:{}", first.map_or(0, |listener| listener.addr.port()))
 }

@@ -16,6 +16,7 @@ mod passwords;
 mod routes;
 mod rule_tests;
 mod server;
+mod tls;
 mod tokens;
 mod upstreams;
 mod webhooks;
@@ -38,6 +39,7 @@ pub use passwords::*;
 pub use routes::*;
 pub use rule_tests::*;
 pub use server::*;
+pub use tls::*;
 pub use tokens::*;
 pub use upstreams::*;
 pub use webhooks::*;
@@ -45,12 +47,14 @@ pub use webhooks::*;
 /// All of `nauth.toml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Every file the settings came from, the main one first.
+    /// Every file the settings came from, the main one first, certificates and keys last.
     pub files: Vec<PathBuf>,
     /// `[server]`
     pub server: Server,
     /// `[server.management]`
     pub management: Management,
+    /// `[server.tls]`
+    pub tls: Tls,
     /// `[reload]`
     pub reload: Reload,
     /// `[secrets]`

@@ -7,6 +7,7 @@ mod echo;
 mod nauth;
 mod receiver;
 mod secure;
+mod tls;
 mod wire;
 
 pub(crate) use account::{Account, PASSWORD};
@@ -15,7 +16,8 @@ pub(crate) use config::Config;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use nauth::{Finished, Nauth, free_port};
 pub(crate) use receiver::{Posted, Receiver};
-pub(crate) use secure::{Authority, Secure, Spoken};
+pub(crate) use secure::{Secure, Spoken};
+pub(crate) use tls::{Authority, Issued, server_name};
 pub(crate) use wire::{Answer, Connection, Request, send_raw};
 
 use std::time::{Duration, Instant};

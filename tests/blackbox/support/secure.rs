@@ -1,21 +1,20 @@
 //! An upstream behind TLS, or one that speaks HTTP/2: it answers every request with what it saw of it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+
+use super::Authority;
 
 /// What an upstream speaks once the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,40 +25,6 @@ pub(crate) enum Spoken {
     Https,
     /// HTTP/2 without TLS.
     H2c,
-}
-
-/// Signs certificates.
-pub(crate) struct Authority {
-    directory: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { directory, issuer }
-    }
-
-    /// The file with its own certificate.
-    pub(crate) fn path(&self) -> PathBuf {
-        self.directory.path().join("ca.pem")
-    }
-
-    /// A certificate for `name` and its key, in files.
-    pub(crate) fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let paths = ["cert", "key"].map(|kind| self.directory.path().join(format!("{name}.{kind}.pem")));
-        std::fs::write(&paths[0], certificate.pem()).unwrap();
-        std::fs::write(&paths[1], key.serialize_pem()).unwrap();
-        let [certificate, key] = paths;
-        (certificate, key)
-    }
 }
 
 /// The upstream; it ends with its owner.
@@ -84,9 +49,8 @@ impl Secure {
         let builder = match clients {
             None => builder.unwrap().with_no_client_auth(),
             Some(authority) => {
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add(CertificateDer::from_pem_file(authority.path()).unwrap()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let roots = Arc::new(authority.roots());
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.unwrap().with_client_cert_verifier(verifier.unwrap())
             }
         };

@@ -5,13 +5,16 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
-use super::secs;
+use super::{secs, server_name};
 
 /// No answer of a test takes longer.
 const PATIENCE: Duration = secs(20);
@@ -112,9 +115,14 @@ pub(crate) async fn send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Op
     connection.try_answer("GET").await
 }
 
+/// What bytes go over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// One connection, kept open as long as the test likes.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     host: String,
     unread: Vec<u8>,
 }
@@ -124,7 +132,19 @@ impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("connect {address}: {error}"));
         stream.set_nodelay(true).unwrap();
-        Self { stream, host: format!("localhost:{}", address.port()), unread: Vec::new() }
+        Self::over(stream, address.port())
+    }
+
+    /// Connects by TLS, asking for `localhost`.
+    pub(crate) async fn open_tls(address: SocketAddr, client: Arc<ClientConfig>) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap_or_else(|error| panic!("connect {address}: {error}"));
+        let stream = TlsConnector::from(client).connect(server_name("localhost"), stream).await;
+        Self::over(stream.expect("a TLS handshake"), address.port())
+    }
+
+    /// Speaks over what is there already.
+    pub(crate) fn over(stream: impl Stream + 'static, port: u16) -> Self {
+        Self { stream: Box::new(stream), host: format!("localhost:{port}"), unread: Vec::new() }
     }
 
     /// Sends a request.
@@ -136,11 +156,12 @@ impl Connection {
     /// Sends bytes. A peer that has already answered and gone is no error: its answer tells.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         drop(self.stream.write_all(bytes).await);
+        drop(self.stream.flush().await);
     }
 
     /// Whether the peer still takes bytes.
     pub(crate) async fn try_write(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).await.is_ok()
+        self.stream.write_all(bytes).await.is_ok() && self.stream.flush().await.is_ok()
     }
 
     /// Sends and reads the answer, on the same connection.
