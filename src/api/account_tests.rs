@@ -468,6 +468,7 @@ async fn a_hash_of_another_system_gives_way_to_our_own_at_the_first_login() {
             password: Some(ImportedHash::parse(hash).unwrap()),
             roles: vec![],
             metadata: serde_json::Map::new(),
+            metadata_admin: serde_json::Map::new(),
             created_at: None,
             must_change_password: false,
             locale: None,

@@ -10,6 +10,7 @@ use crate::config::settings::HookEvent;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event, LoginFailure};
+use crate::domain::template::Source;
 use crate::domain::user::{Role, User};
 use crate::events::Change;
 use crate::webhooks::hooks::{Changes, Verdict};
@@ -92,6 +93,10 @@ impl Auth {
         if let Some(metadata) = metadata {
             let merged = merged(&user.metadata_admin, metadata)?;
             change.users().set_metadata_admin(user.id, &merged, self.now()).await?;
+            let is_told = || self.settings.jwt.tells(|source| matches!(source, Source::Metadata(_)));
+            if merged != user.metadata_admin && is_told() {
+                self.refresh_claims(change, user.id).await?;
+            }
         }
         change.users().by_id(user.id).await?.ok_or(Error::InvalidCredentials)
     }

@@ -44,6 +44,8 @@ pub struct ImportedUser {
     pub roles: Vec<Role>,
     /// What the user may write: a JSON object.
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What only operators and hooks write: a JSON object.
+    pub metadata_admin: serde_json::Map<String, serde_json::Value>,
     /// When the account was made; now when that is not known.
     pub created_at: Option<Time>,
     /// Whether the next login asks for a new password.
@@ -145,6 +147,7 @@ impl Auth {
             timezone: from.timezone.clone(),
             locale: from.locale.clone(),
             metadata: serde_json::Value::Object(from.metadata.clone()).to_string(),
+            metadata_admin: serde_json::Value::Object(from.metadata_admin.clone()).to_string(),
             created_at,
             ..new
         }

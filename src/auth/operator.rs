@@ -36,6 +36,8 @@ pub struct NewUser {
     pub must_change_password: bool,
     /// The roles; `signup.default_roles` when empty.
     pub roles: Vec<Role>,
+    /// What only operators and hooks write about the user: a JSON object.
+    pub metadata_admin: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Auth {
@@ -56,6 +58,7 @@ impl Auth {
             password_changed_at: Some(now),
             must_change_password: new.must_change_password,
             completed_at: Some(now),
+            metadata_admin: serde_json::Value::Object(new.metadata_admin).to_string(),
             ..User::new(new.email, roles, now)
         };
         let mut change = self.parts.events.begin().await?;

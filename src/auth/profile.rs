@@ -11,6 +11,7 @@ use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error, FieldError, Limit};
 use crate::domain::event::Event;
 use crate::domain::secret::Secret;
+use crate::domain::template::Source;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::StoreError;
@@ -216,11 +217,22 @@ impl Auth {
             StoreError::Taken(_) => Error::Conflicts(vec![USERNAME_EXISTS]),
             other => other.into(),
         })?;
-        if fields.contains(&"username") {
+        if fields.iter().any(|field| self.is_told(field)) {
             let version = change.users().raise_claims_version(user.id, now).await?.ok_or(Error::NotFound)?;
             self.outdate_claims(change, user, version).await?;
         }
         Ok(fields)
+    }
+
+    /// Whether tokens hold what this field of the profile says.
+    fn is_told(&self, field: &str) -> bool {
+        let asked = match field {
+            "username" => return true,
+            "firstName" => Source::FirstName,
+            "lastName" => Source::LastName,
+            _ => return false,
+        };
+        self.settings.jwt.tells(|source| *source == asked)
     }
 
     /// Where upstreams know users by their names, a name is nobody else's ever.

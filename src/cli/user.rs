@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
+use serde_json::{Map, Value};
 
 use crate::app::{DataDir, Schema, World, master_keys, open_store};
 use crate::auth::Auth;
@@ -19,7 +20,7 @@ use crate::domain::clock::Clock;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
-use crate::domain::user::{Role, User};
+use crate::domain::user::{MAX_METADATA_ADMIN, Role, User};
 use crate::metrics::Metrics;
 
 /// Users read at a time.
@@ -44,7 +45,7 @@ pub(super) enum Command {
         #[arg(long)]
         must_change_password: bool,
         /// Print an invitation code instead of making an account
-        #[arg(long, conflicts_with_all = ["username", "phone", "must_change_password", "roles"])]
+        #[arg(long, conflicts_with_all = ["username", "phone", "must_change_password", "roles", "metadata_admin"])]
         invite: bool,
         /// How many signups the invitation opens
         #[arg(long, default_value_t = 1, requires = "invite", value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,6 +56,9 @@ pub(super) enum Command {
         /// A role; may be given several times [default: `signup.default_roles`]
         #[arg(long = "role")]
         roles: Vec<String>,
+        /// What headers may tell upstreams of the user, a JSON object such as {"tenant":"acme"}
+        #[arg(long, value_name = "JSON", value_parser = parse_metadata)]
+        metadata_admin: Option<Map<String, Value>>,
     },
     /// List all users
     List,
@@ -126,7 +130,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
         Command::Create { email, invite: true, max_uses, ttl, .. } => {
             invite(auth, email.as_deref(), max_uses, ttl).await
         }
-        Command::Create { email, username, phone, must_change_password, roles, .. } => {
+        Command::Create { email, username, phone, must_change_password, roles, metadata_admin, .. } => {
             let email = email.context("name an e-mail address")?;
             let new = NewUser {
                 email: parse_email(&email)?,
@@ -135,6 +139,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
                 roles: roles.iter().map(|role| parse_role(role)).collect::<Result<_, _>>()?,
                 password: password()?,
                 must_change_password,
+                metadata_admin: metadata_admin.unwrap_or_default(),
             };
             create(auth, &email, new).await
         }
@@ -219,6 +224,9 @@ fn show(user: &User) -> anyhow::Result<()> {
     if let Some(lock) = &user.lock {
         writeln!(out, "disabled  {} ({})", lock.at, lock.reason)?;
     }
+    if user.metadata_admin != "{}" {
+        writeln!(out, "metadata  {}", user.metadata_admin)?;
+    }
     writeln!(out, "created   {}", user.created_at)?;
     Ok(())
 }
@@ -258,6 +266,13 @@ fn parse_phone(text: &str) -> anyhow::Result<Phone> {
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn parse_metadata(text: &str) -> Result<Map<String, Value>, String> {
+    if text.len() > MAX_METADATA_ADMIN {
+        return Err(format!("more than {MAX_METADATA_ADMIN} bytes"));
+    }
+    serde_json::from_str(text).map_err(|_| "not a JSON object".to_owned())
 }
 
 fn parse_role(text: &str) -> anyhow::Result<Role> {

@@ -1,13 +1,16 @@
 //! Rules across keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
-use crate::config::settings::{Access, PathRule, Route, SameSite, Serves, Settings, SmsProvider, UsernameRule};
+use crate::config::settings::{
+    Access, HookEvent, PathRule, Route, SameSite, Serves, Settings, SmsProvider, UsernameRule,
+};
+use crate::domain::template::Source;
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
 const LONG_ACCESS_TTL: Duration = Duration::from_secs(60 * 60 + 1);
@@ -19,6 +22,7 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     routes_do_not_overlap(root, settings);
     expressions_are_reached(root, settings);
     identity_headers_are_ours(root, settings);
+    claims_are_set_by_somebody(root, settings);
     whoami_stays_at_home(root, settings);
     login_page_is_reachable(root, settings);
     listeners_differ(root, settings);
@@ -109,6 +113,30 @@ fn identity_headers_are_ours(root: &Section<'_>, settings: &Settings) {
         if let Some(name) = route.keep_request_headers.iter().find(sent) {
             let message = format!("route `{}` keeps `{name}`, which tells the upstream who the user is", route.name);
             root.report_in(&route.origin, message, "remove it, or set `identity = { preset = \"none\" }` there");
+        }
+    }
+}
+
+/// A header of a claim that nothing sets would never be sent.
+fn claims_are_set_by_somebody(root: &Section<'_>, settings: &Settings) {
+    if settings.hooks.iter().any(|hook| hook.event == HookEvent::LoginPreToken) {
+        return;
+    }
+    let is_set = |claim: &String| settings.jwt.claims.iter().any(|(name, _)| name == claim);
+    let mut said: BTreeSet<&str> = BTreeSet::new();
+    let of_routes = settings.routes.iter().map(|route| (&route.identity, Some(&route.origin)));
+    for (identity, origin) in std::iter::once((&settings.gateway.identity, None)).chain(of_routes) {
+        for (header, told) in identity.asks_for() {
+            let Source::Claim(claim) = told.source() else { continue };
+            if is_set(claim) || !said.insert(claim) {
+                continue;
+            }
+            let message = format!("`{header}` asks for the claim `{claim}`, which nothing sets");
+            let hint = "set it in `[jwt.claims]`, or by a hook `login.pre_token`";
+            match origin {
+                None => root.error(&format!("gateway.identity.extra.{header}"), message, hint),
+                Some(origin) => root.report_in(origin, message, hint),
+            }
         }
     }
 }

@@ -1,7 +1,45 @@
 //! What tokens say.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+/// Claims that are nauth's own to set.
+pub const OWN: [&str; 24] = [
+    "sub",
+    "email",
+    "emailVerified",
+    "username",
+    "type",
+    "sessionId",
+    "tokenFamily",
+    "iat",
+    "exp",
+    "iss",
+    "aud",
+    "roles",
+    "amr",
+    "acr",
+    "authTime",
+    "gen",
+    "epoch",
+    "cv",
+    "ge",
+    "nbf",
+    "jti",
+    "cnf",
+    "scopes",
+    "told",
+];
+
+/// Whether an operator may add a claim of this name: 1 to 64 of `A-Z a-z 0-9 _ . : / -`, and not
+/// one of [`OWN`].
+#[must_use]
+pub fn may_be_added(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '/' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(allowed) && !OWN.contains(&name)
+}
 
 /// The claims of an access token (DECISIONS D3), in the order they are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,12 +89,45 @@ pub struct AccessClaims {
     pub cv: i64,
     /// The installation's epoch; an older one means "refresh".
     pub ge: i64,
-    /// What the operator's hook adds, for upstreams that read tokens. Of it nauth reads `scope` alone.
+    /// What templates of headers ask for, under its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub told: BTreeMap<String, Words>,
+    /// What the operator adds, for upstreams that read tokens. Of it nauth reads `scope` alone.
     #[serde(flatten, skip_deserializing)]
     pub added: Map<String, Value>,
     /// What the credential may be used for; set by what was added.
     #[serde(default, skip_serializing)]
     pub scope: Option<Scope>,
+}
+
+/// One text or several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Words {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Words {
+    /// What a JSON value says in words: a text, a number, yes or no, or a list of such. `None` for the rest.
+    #[must_use]
+    pub fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Array(values) => values.iter().map(word).collect::<Option<_>>().map(Self::Many),
+            value => word(value).map(Self::One),
+        }
+    }
+}
+
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(is) => Some(is.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// The claim that grants scopes (RFC 9068), in either of its forms.

@@ -17,4 +17,5 @@ pub mod outcome;
 pub mod password_policy;
 pub mod secret;
 pub mod session;
+pub mod template;
 pub mod user;

@@ -8,6 +8,9 @@ use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::id::{UserId, random_number};
 use crate::domain::secret::Secret;
 
+/// Largest `metadata_admin`, in bytes of JSON.
+pub const MAX_METADATA_ADMIN: usize = 4 * 1024;
+
 /// One user as stored.
 #[derive(Debug, Clone)]
 pub struct User {

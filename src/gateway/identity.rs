@@ -4,51 +4,147 @@
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::config::settings::{Identity, IdentityUser, Says};
-use crate::domain::claims::AccessClaims;
+use crate::config::settings::{IDENTITY_TRUNCATED, Identity, IdentityUser, Says};
+use crate::domain::claims::{AccessClaims, Words};
+use crate::domain::template::{Piece, Template, Variable};
 use crate::gateway::credentials::CookieNames;
 
 /// Longest list of groups an upstream gets, in bytes.
 const MAX_GROUPS: usize = 4 * 1024;
 
+/// Longest value of any header, in bytes.
+const MAX_VALUE: usize = 4 * 1024;
+/// Most bytes of all of them, names and values.
+const MAX_ALL: usize = 16 * 1024;
+
 /// What percent-encoding leaves alone: printable ASCII without the blank, `%` and `,`.
 const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
 /// Sets every header that tells an upstream who the user is; what is not known sets none.
-pub fn tell(claims: &AccessClaims, identity: &Identity, mut set: impl FnMut(&HeaderName, HeaderValue)) {
-    let email = (claims.email_verified || identity.allow_unverified).then_some(claims.email.as_str());
-    let username = claims.username.as_deref();
+pub fn tell(claims: &AccessClaims, identity: &Identity, set: impl FnMut(&HeaderName, HeaderValue)) {
+    let mut upstream = Upstream { set, bytes: 0, is_cut: false };
+    let known = Known { claims, allow_unverified: identity.allow_unverified };
     for header in &identity.headers {
         let said = match &header.says {
             Says::User => match identity.user {
                 IdentityUser::Sub => Some(claims.sub.as_str()),
-                IdentityUser::Email => email,
-                IdentityUser::Username => username,
+                IdentityUser::Email => known.email(),
+                IdentityUser::Username => known.username(),
             },
             Says::Sub => Some(claims.sub.as_str()),
-            Says::Email => email,
-            Says::Username => username,
+            Says::Email => known.email(),
+            Says::Username => known.username(),
             Says::Groups { separator, truncated } => {
                 let (list, is_whole) = groups(&claims.roles, *separator);
-                set_text(&header.name, list, &mut set);
+                upstream.hears(&header.name, list);
                 if !is_whole {
-                    set(truncated, HeaderValue::from_static("1"));
+                    upstream.hears(truncated, "1".to_owned());
+                }
+                continue;
+            }
+            Says::Template(template) => {
+                if let Some(text) = known.rendered(template) {
+                    upstream.hears(&header.name, text);
                 }
                 continue;
             }
         };
         if let Some(said) = said {
-            set_text(&header.name, encoded(said), &mut set);
+            upstream.hears(&header.name, encoded(said));
+        }
+    }
+    if upstream.is_cut {
+        (upstream.set)(&IDENTITY_TRUNCATED, HeaderValue::from_static("1"));
+    }
+}
+
+/// What an upstream is told, as long as it is no more than it can take.
+struct Upstream<S> {
+    set: S,
+    /// Of all headers so far.
+    bytes: usize,
+    /// Whether something was left out.
+    is_cut: bool,
+}
+
+impl<S: FnMut(&HeaderName, HeaderValue)> Upstream<S> {
+    fn hears(&mut self, name: &HeaderName, text: String) {
+        if text.is_empty() {
+            return;
+        }
+        let bytes = self.bytes + name.as_str().len() + text.len();
+        if text.len() > MAX_VALUE || bytes > MAX_ALL {
+            self.is_cut = true;
+        } else if let Ok(value) = HeaderValue::try_from(text) {
+            self.bytes = bytes;
+            (self.set)(name, value);
         }
     }
 }
 
-fn set_text(name: &HeaderName, text: String, set: &mut impl FnMut(&HeaderName, HeaderValue)) {
-    if text.is_empty() {
-        return;
+/// What a token says about its user.
+struct Known<'a> {
+    claims: &'a AccessClaims,
+    allow_unverified: bool,
+}
+
+impl<'a> Known<'a> {
+    fn email(&self) -> Option<&'a str> {
+        (self.claims.email_verified || self.allow_unverified).then_some(self.claims.email.as_str())
     }
-    if let Ok(value) = HeaderValue::try_from(text) {
-        set(name, value);
+
+    fn username(&self) -> Option<&'a str> {
+        self.claims.username.as_deref()
+    }
+
+    /// A template filled in; `None` when something in it is not known.
+    fn rendered(&self, template: &Template) -> Option<String> {
+        let mut text = String::new();
+        for piece in template.pieces() {
+            match piece {
+                Piece::Text(piece) => text.push_str(piece),
+                Piece::Value(variable) => {
+                    let before = text.len();
+                    self.push(&mut text, variable);
+                    if text.len() == before {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(text)
+    }
+
+    fn push(&self, text: &mut String, variable: &Variable) {
+        let claims = self.claims;
+        match variable {
+            Variable::UserId => push(text, &claims.sub),
+            Variable::Email => push(text, self.email().unwrap_or_default()),
+            Variable::Username => push(text, self.username().unwrap_or_default()),
+            Variable::Roles => push_list(text, &claims.roles),
+            Variable::SessionId => push(text, &claims.session_id),
+            Variable::Acr => push(text, &claims.acr),
+            Variable::Amr => push_list(text, &claims.amr),
+            Variable::AuthTime => push(text, &claims.auth_time.to_string()),
+            Variable::Told(told) => match claims.told.get(told.key()) {
+                Some(Words::One(word)) => push(text, word),
+                Some(Words::Many(words)) => push_list(text, words),
+                None => {}
+            },
+        }
+    }
+}
+
+fn push(text: &mut String, value: &str) {
+    text.extend(utf8_percent_encode(value, VALUE));
+}
+
+fn push_list(text: &mut String, values: &[String]) {
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        push(text, value);
     }
 }
 
@@ -60,7 +156,7 @@ fn groups(roles: &[String], separator: char) -> (String, bool) {
         if before > 0 {
             list.push(separator);
         }
-        list.extend(utf8_percent_encode(role, VALUE));
+        push(&mut list, role);
         if list.len() > MAX_GROUPS {
             list.truncate(before);
             return (list, false);
@@ -84,8 +180,10 @@ pub fn sets_own_cookie(value: &HeaderValue, names: &CookieNames) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::config::settings::IdentityPreset;
+    use crate::config::settings::{IdentityHeader, IdentityPreset};
 
     fn claims() -> AccessClaims {
         let mut claims = crate::tokens::access::tests_support::token(1, 1, 0).claims;
@@ -215,6 +313,84 @@ mod tests {
             assert!(odd.roles.iter().any(|role| role == last), "{preset:?} cuts `{last}`");
             assert_eq!(*truncated, format!("{name}-truncated: 1"));
         }
+    }
+
+    fn extra(preset: IdentityPreset, extra: &[(&'static str, &str)]) -> Identity {
+        let mut identity = identity(preset, IdentityUser::Sub);
+        identity.headers.extend(extra.iter().map(|(name, template)| IdentityHeader {
+            name: HeaderName::from_static(name),
+            says: Says::Template(template.parse().unwrap()),
+        }));
+        identity
+    }
+
+    #[test]
+    fn a_template_says_what_is_known() {
+        let claims = AccessClaims {
+            session_id: "42".to_owned(),
+            amr: vec!["pwd".to_owned(), "otp".to_owned()],
+            acr: "aal2".to_owned(),
+            auth_time: 1_700_000_000,
+            told: BTreeMap::from([
+                ("metadata_admin.tenant".to_owned(), Words::One("Zürich, 100%".to_owned())),
+                ("metadata_admin.teams".to_owned(), Words::Many(vec!["a,b".to_owned(), "c".to_owned()])),
+                ("claims.plan".to_owned(), Words::One("pro".to_owned())),
+            ]),
+            ..claims()
+        };
+        for (template, expected) in [
+            ("{{user.id}}", Some("0b5c")),
+            ("{{user.email}}", Some("ada@example.com")),
+            ("{{user.username}}/{{user.roles}}", Some("ada/admin,user")),
+            (
+                "{{session.id}} {{session.acr}} {{session.amr}} {{session.auth_time}}",
+                Some("42 aal2 pwd,otp 1700000000"),
+            ),
+            ("{{user.metadata_admin.tenant}}", Some("Z%C3%BCrich%2C%20100%25")),
+            ("{{user.metadata_admin.teams}}", Some("a%2Cb,c")),
+            ("plan={{claims.plan}}", Some("plan=pro")),
+            ("constant", Some("constant")),
+            ("{{user.metadata_admin.gone}}", None),
+            ("t-{{user.first_name}}", None),
+            ("{{user.id}}{{claims.gone}}", None),
+        ] {
+            let told = told(&claims, &extra(IdentityPreset::None, &[("x-said", template)]));
+            let expected: Vec<String> = expected.map(|value| format!("x-said: {value}")).into_iter().collect();
+            assert_eq!(told, expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_template_tells_no_unproven_address() {
+        let unproven = AccessClaims { email_verified: false, ..claims() };
+        let closed = extra(IdentityPreset::None, &[("x-mail", "mailto:{{user.email}}")]);
+        assert!(told(&unproven, &closed).is_empty());
+
+        let open = Identity { allow_unverified: true, ..closed };
+        assert_eq!(told(&unproven, &open), ["x-mail: mailto:ada@example.com"]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_whole_and_that_is_said() {
+        let claims = AccessClaims {
+            told: BTreeMap::from([("claims.long".to_owned(), Words::One("ä".repeat(MAX_VALUE / 6 - 10)))]),
+            ..claims()
+        };
+        let is_cut = |told: &[String]| told.last().is_some_and(|last| last == "x-nauth-identity-truncated: 1");
+
+        let fits = told(&claims, &extra(IdentityPreset::None, &[("x-a", "{{claims.long}}")]));
+        assert!(fits.len() == 1 && !is_cut(&fits), "{fits:?}");
+
+        let long =
+            told(&claims, &extra(IdentityPreset::None, &[("x-a", "{{claims.long}}{{claims.long}}"), ("x-b", "b")]));
+        assert!(long.len() == 2 && long[0] == "x-b: b" && is_cut(&long), "{long:?}");
+
+        let names = ["x-a", "x-b", "x-c", "x-d", "x-e", "x-f"].map(|name| (name, "{{claims.long}}"));
+        let many = told(&claims, &extra(IdentityPreset::Standard, &names));
+        let names: Vec<&str> = many.iter().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(names[4..], ["x-a", "x-b", "x-c", "x-d", "x-nauth-identity-truncated"]);
+        let bytes: usize = many.iter().map(String::len).sum();
+        assert!(bytes < MAX_ALL + 100, "{bytes}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Access tokens: what every proxied request is checked against, by the CPU alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -17,6 +17,7 @@ use crate::domain::session::Session;
 use crate::domain::user::{Role, User};
 use crate::metrics::{CacheResult, Metrics};
 use crate::tokens::TokenError;
+use crate::tokens::added::{Added, Additions};
 use crate::tokens::signing::{SigningKey, SigningKeys, VerifyingKey};
 
 /// `typ` of access tokens (RFC 9068).
@@ -74,6 +75,7 @@ impl AccessToken {
             epoch: 0,
             cv: 0,
             ge: 0,
+            told: BTreeMap::new(),
             added: serde_json::Map::new(),
             scope: Some(Scope::List(persona.scopes.clone())),
         };
@@ -185,6 +187,7 @@ pub struct AccessMinter {
     issuer: String,
     audience: Vec<String>,
     ttl: std::time::Duration,
+    additions: Additions,
 }
 
 impl AccessMinter {
@@ -198,6 +201,7 @@ impl AccessMinter {
             issuer: jwt.issuer.clone(),
             audience: jwt.audience.clone(),
             ttl: jwt.access_ttl,
+            additions: Additions::new(jwt),
         }
     }
 
@@ -217,7 +221,7 @@ impl AccessMinter {
         now: Time,
         expires_at: Time,
     ) -> (Secret<String>, Arc<AccessToken>) {
-        let added = added_claims(session);
+        let Added { claims: added, told } = self.additions.of(user, session);
         let claims = AccessClaims {
             scope: added.get("scope").and_then(|scope| serde_json::from_value(scope.clone()).ok()),
             sub: user.id.to_string(),
@@ -239,17 +243,13 @@ impl AccessMinter {
             epoch: session.auth_epoch,
             cv: user.claims_version,
             ge: global_epoch,
+            told,
             added,
         };
         let text = self.key.token(&self.header, &claims);
         let token = AccessToken::new(claims).expect("ids that were just written can be read");
         (Secret::new(text), Arc::new(token))
     }
-}
-
-/// The claims a hook added when the session was opened.
-fn added_claims(session: &Session) -> serde_json::Map<String, serde_json::Value> {
-    session.claims.as_deref().and_then(|claims| serde_json::from_str(claims).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -278,6 +278,7 @@ pub(crate) mod tests_support {
             epoch,
             cv,
             ge,
+            told: BTreeMap::new(),
             added: serde_json::Map::new(),
             scope: None,
         })

@@ -1,6 +1,7 @@
 //! Floor 4, tokens: made and checked by the CPU alone, no database.
 
 pub mod access;
+mod added;
 pub mod assertion;
 pub mod keychain;
 pub mod keys;
@@ -89,10 +90,12 @@ mod tests {
             publish_jwks: true,
             access_secret: None,
             refresh_secret: None,
+            claims: Vec::new(),
+            told: Vec::new(),
         }
     }
 
-    fn session(kid: &str, now: Time) -> Session {
+    pub(super) fn session(kid: &str, now: Time) -> Session {
         let user = ada();
         Session {
             id: SessionId::random(),

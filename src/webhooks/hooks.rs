@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::config::settings::{Hook, HookEvent, OnHookError};
-use crate::domain::user::Role;
+use crate::domain::claims::OWN;
+use crate::domain::user::{MAX_METADATA_ADMIN, Role};
 use crate::mail::content::plain;
 use crate::outgoing::{Endpoint, Outgoing};
 
@@ -20,38 +21,8 @@ const AT_ONCE: usize = 256;
 const MAX_MESSAGE: usize = 200;
 /// Most roles taken over.
 const MAX_ROLES: usize = 64;
-/// Largest claims and metadata taken over, in bytes of JSON. Claims travel in a cookie, and browsers
-/// drop cookies above 4 KiB.
+/// Largest claims taken over, in bytes of JSON. They travel in a cookie, and browsers drop cookies above 4 KiB.
 const MAX_CLAIMS: usize = 1024;
-const MAX_METADATA: usize = 4 * 1024;
-/// Claims that are nauth's own.
-const RESERVED: [&str; 24] = [
-    "sub",
-    "email",
-    "emailVerified",
-    "username",
-    "type",
-    "sessionId",
-    "tokenFamily",
-    "iat",
-    "exp",
-    "iss",
-    "aud",
-    "roles",
-    "amr",
-    "acr",
-    "authTime",
-    "gen",
-    "epoch",
-    "cv",
-    "ge",
-    "nbf",
-    "jti",
-    "cnf",
-    "scope",
-    "scopes",
-];
-
 /// The hooks of one configuration.
 #[derive(Debug, Clone)]
 pub struct Hooks {
@@ -175,10 +146,10 @@ fn read_changes(set: &Value) -> Result<Changes, String> {
         _ => return Err(format!("its `set.roles` is no list of at most {MAX_ROLES}")),
     };
     let claims = object("claims", MAX_CLAIMS)?;
-    if let Some(own) = claims.iter().flat_map(Map::keys).find(|name| RESERVED.contains(&name.as_str())) {
+    if let Some(own) = claims.iter().flat_map(Map::keys).find(|name| OWN.contains(&name.as_str())) {
         return Err(format!("its `set.claims` holds `{own}`, which is nauth's own"));
     }
-    Ok(Changes { roles, metadata_admin: object("metadata_admin", MAX_METADATA)?, claims })
+    Ok(Changes { roles, metadata_admin: object("metadata_admin", MAX_METADATA_ADMIN)?, claims })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Answer, Config, Echo, Nauth, PASSWORD, Request, Seen, eventually, secs};
+use crate::support::{Account, Answer, Config, Echo, Nauth, PASSWORD, Request, Seen, claims_of, eventually, secs};
 
 /// A user with a proven address and a name.
 async fn ada(nauth: &Nauth) -> Account {
@@ -172,5 +172,124 @@ async fn many_roles_are_told_as_far_as_they_fit_and_the_rest_is_admitted() {
         assert!((4000..=4096).contains(&groups.len()), "{}", groups.len());
         assert!(groups.split(separator).all(|group| roles.iter().any(|role| role == group)), "{groups}");
         assert_eq!(seen.header(&format!("{name}-Truncated")), Some("1"));
+    }
+}
+
+/// Makes an account with what only operators write, and logs in.
+async fn of_tenant(nauth: &Nauth, name: &str, metadata: &str) -> Account {
+    let email = format!("{name}@example.com");
+    let create = ["user", "create", &email, "--username", name, "--metadata-admin", metadata];
+    nauth.command_reading(&create, PASSWORD).await.expect(0);
+    nauth.login(&email).await
+}
+
+#[tokio::test]
+async fn headers_say_what_operators_know_of_users_and_nothing_users_say_themselves() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .set("gateway.identity.preset", "none")
+        .set("gateway.identity.extra.x-tenant", "{{user.metadata_admin.tenant}}")
+        .set("gateway.identity.extra.x-org", "org-{{user.metadata_admin.org.id}}")
+        .set("gateway.identity.extra.x-teams", "{{user.metadata_admin.teams}}")
+        .set("gateway.identity.extra.x-session", "{{session.acr}} {{session.amr}}")
+        .set("gateway.identity.extra.x-who", "{{user.username}} <{{user.email}}>")
+        .set("gateway.identity.extra.x-plan", "{{claims.plan}}")
+        .set("jwt.claims.plan", "{{user.metadata_admin.plan}}")
+        .route("path = \"/\"")
+        .route("path = \"/bare\"\nidentity = { extra = { x-tenant = \"\", x-plan = \"\", x-level = \"{{session.acr}}\" } }");
+    let nauth = Nauth::start(config).await;
+    let metadata = r#"{"tenant":"Zürich","org":{"id":7},"teams":["a","b"],"plan":"pro","secret":"not asked for"}"#;
+    let ada = of_tenant(&nauth, "ada", metadata).await;
+    let bob = of_tenant(&nauth, "bob", "{}").await;
+    let claim = json!({ "metadata": { "tenant": "evil", "plan": "evil" } });
+    nauth.send(&Request::new("PUT", "/auth/profile").bearer(&bob.access_token).json(&claim)).await.expect(200);
+    let bob = nauth.refresh(&bob).await;
+    let said = ["x-tenant", "x-org", "x-teams", "x-session", "x-who", "x-plan", "x-level"];
+    let sent = |path: &str, token: &str| {
+        let request = Request::get(path).bearer(token);
+        said.iter().fold(request, |request, name| request.header(&name.replace('-', "_"), "evil").header(name, "evil"))
+    };
+
+    let answer = nauth.send(&sent("/", &ada.access_token)).await.expect(200);
+    assert_eq!(
+        told(&answer, &["x-tenant", "x-org", "x-teams", "x-session", "x-who", "x-plan", "x-level", "x_"]),
+        [
+            "x-org: org-7",
+            "x-plan: pro",
+            "x-session: aal1 pwd",
+            "x-teams: a,b",
+            "x-tenant: Z%C3%BCrich",
+            "x-who: ada <ada@example.com>",
+        ]
+    );
+    let answer = nauth.send(&sent("/bare", &ada.access_token)).await.expect(200);
+    let bare = told(&answer, &said);
+    assert!(bare.contains(&"x-level: aal1".to_owned()) && !bare.iter().any(|line| line.contains("pro")), "{bare:?}");
+    let answer = nauth.send(&sent("/", &bob.access_token)).await.expect(200);
+    let strangers = ["x-session: aal1 pwd", "x-who: bob <bob@example.com>"];
+    assert_eq!(told(&answer, &["x-tenant", "x-org", "x-teams", "x-session", "x-who", "x-plan", "x_"]), strangers);
+}
+
+#[tokio::test]
+async fn tokens_hold_what_templates_ask_for_and_no_more() {
+    let config =
+        |template: &str| Config::whoami().without_verification().set("gateway.identity.extra.x-tenant", template);
+    let nauth = Nauth::start(config("{{user.metadata_admin.tenant}}")).await;
+    let ada = of_tenant(&nauth, "ada", r#"{"tenant":"acme","secret":"not asked for"}"#).await;
+
+    let claims = claims_of(&ada.access_token);
+
+    assert_eq!(claims["told"], json!({ "metadata_admin.tenant": "acme" }));
+    assert!(!claims.to_string().contains("not asked for"), "{claims}");
+    nauth.reconfigure(&config("{{user.id}}"));
+    let told = eventually(secs(10), async || {
+        let claims = claims_of(&nauth.login("ada@example.com").await.access_token);
+        claims.get("told").is_none().then_some(())
+    });
+    told.await.expect("no header asks for it any more");
+}
+
+#[tokio::test]
+async fn another_name_is_told_as_soon_as_the_next_request() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .set("gateway.identity.extra.remote-name", "{{user.first_name}}");
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let by_cookies = || Request::get("/").cookies(&ada.cookies());
+    let seen = Seen::in_answer(&nauth.send(&by_cookies()).await.expect(200));
+    assert_eq!(seen.header("Remote-Name"), None);
+
+    let rename = Request::new("PUT", "/auth/profile").bearer(&ada.access_token).json(&json!({ "firstName": "Ada L." }));
+    nauth.send(&rename).await.expect(200);
+
+    let told = eventually(secs(5), async || {
+        let seen = Seen::in_answer(&nauth.send(&by_cookies()).await.expect(200));
+        seen.header("Remote-Name").map(str::to_owned)
+    });
+    assert_eq!(told.await.as_deref(), Some("Ada%20L."));
+}
+
+#[tokio::test]
+async fn an_imported_account_brings_what_operators_know() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).set("gateway.identity.extra.x-tenant", "{{user.metadata_admin.tenant}}");
+    let nauth = Nauth::start(config).await;
+    let file = nauth.config_path().with_file_name("users.jsonl");
+    let row = json!({ "email": "ada@example.com", "email_verified": true, "metadata_admin": { "tenant": "acme" } });
+    std::fs::write(&file, row.to_string()).unwrap();
+
+    nauth.command(&["user", "import", file.to_str().unwrap()]).await.expect(0);
+    nauth.command_reading(&["user", "set-password", "ada@example.com"], PASSWORD).await.expect(0);
+    nauth.command(&["user", "show", "ada@example.com"]).await.expect(0).says(r#"metadata  {"tenant":"acme"}"#);
+    let ada = nauth.login("ada@example.com").await;
+
+    let seen = Seen::in_answer(&nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200));
+    assert_eq!(seen.header("X-Tenant"), Some("acme"));
+    let too_much = format!(r#"{{"a":"{}"}}"#, "x".repeat(5000));
+    for bad in ["[]", "acme", &too_much] {
+        let create = ["user", "create", "eve@example.com", "--metadata-admin", bad];
+        nauth.command_reading(&create, PASSWORD).await.expect(2);
     }
 }

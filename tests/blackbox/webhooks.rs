@@ -1,10 +1,10 @@
 //! `[[webhooks]]` learn what happened, `[[hooks]]` are asked before it does.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Account, Config, Echo, Nauth, PASSWORD, Posted, Receiver, Request, Seen, eventually, secs};
+use crate::support::{
+    Account, Config, Echo, Nauth, PASSWORD, Posted, Receiver, Request, Seen, claims_of, eventually, secs,
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -175,15 +175,21 @@ async fn a_hook_adds_claims_to_tokens_and_keeps_people_out() {
         let answer = if email.starts_with("eve") {
             json!({ "decision": "deny", "message": "Not today" })
         } else {
-            json!({ "decision": "allow", "set": { "claims": { "tenant": "acme", "limits": { "seats": 3 } } } })
+            json!({ "decision": "allow", "set": { "claims": { "tenant": "acme", "scope": "vault:read", "limits": { "seats": 3 } } } })
         };
         (200, answer.to_string())
     })
     .await;
-    let config = Config::whoami().without_verification();
+    let config = Config::whoami()
+        .without_verification()
+        .set("gateway.identity.extra.x-tenant", "{{claims.tenant}}")
+        .route("path = \"/\"")
+        .route("path = \"/vault\"\nscopes = [\"vault:read\"]");
     let nauth = Nauth::start(config.table(&hook("login.pre_token", &asked.url("/"), ""))).await;
 
     let ada = nauth.signup("ada@example.com").await;
+    let page = nauth.send(&Request::get("/vault").bearer(&ada.access_token)).await.expect(200);
+    assert!(page.text().contains("X-Tenant: acme\n"), "{page}");
     let claims = claims_of(&ada.access_token);
     assert_eq!((&claims["tenant"], &claims["limits"]["seats"]), (&json!("acme"), &json!(3)));
     assert_eq!(claims["sub"], ada.sub.as_str());
@@ -242,9 +248,4 @@ async fn a_slow_hook_holds_up_nobody_else() {
 
     Account::in_answer(&answer.expect(201));
     assert!(took < secs(1), "{took:?}");
-}
-
-fn claims_of(token: &str) -> Value {
-    let payload = token.split('.').nth(1).unwrap();
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }

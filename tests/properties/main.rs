@@ -75,6 +75,7 @@ fn a_token_changed_in_one_place_is_none() {
             password: password.clone(),
             must_change_password: false,
             roles: vec![],
+            metadata_admin: serde_json::Map::new(),
         };
         auth.create_user(new).await.unwrap();
         let login = Login {

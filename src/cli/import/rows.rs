@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::auth::import::ImportedUser;
 use crate::domain::clock::Time;
 use crate::domain::id::UserId;
-use crate::domain::user::Role;
+use crate::domain::user::{MAX_METADATA_ADMIN, Role};
 use crate::password_hash::imported::ImportedHash;
 
 /// Longest line of a JSONL file.
@@ -101,13 +101,14 @@ enum Column {
     PasswordHash,
     Roles,
     Metadata,
+    MetadataAdmin,
     CreatedAt,
     MustChangePassword,
     Locale,
     Timezone,
 }
 
-const COLUMNS: [(&str, Column); 15] = [
+const COLUMNS: [(&str, Column); 16] = [
     ("sub", Column::Sub),
     ("email", Column::Email),
     ("email_verified", Column::EmailVerified),
@@ -119,6 +120,7 @@ const COLUMNS: [(&str, Column); 15] = [
     ("password_hash", Column::PasswordHash),
     ("roles", Column::Roles),
     ("metadata", Column::Metadata),
+    ("metadata_admin", Column::MetadataAdmin),
     ("created_at", Column::CreatedAt),
     ("must_change_password", Column::MustChangePassword),
     ("locale", Column::Locale),
@@ -189,6 +191,7 @@ struct Fields {
     password_hash: Option<String>,
     roles: Option<Vec<String>>,
     metadata: Option<Map<String, Value>>,
+    metadata_admin: Option<Map<String, Value>>,
     created_at: Option<Value>,
     must_change_password: Option<bool>,
     locale: Option<String>,
@@ -209,10 +212,8 @@ impl Fields {
             Column::LastName => self.last_name = text(),
             Column::PasswordHash => self.password_hash = text(),
             Column::Roles => self.roles = Some(words(cell)),
-            Column::Metadata => {
-                let object = serde_json::from_str(cell).map_err(|_| "`metadata` is not a JSON object".to_owned())?;
-                self.metadata = Some(object);
-            }
+            Column::Metadata => self.metadata = Some(object("metadata", cell)?),
+            Column::MetadataAdmin => self.metadata_admin = Some(object("metadata_admin", cell)?),
             Column::CreatedAt => {
                 self.created_at = Some(cell.parse().map_or_else(|_| Value::from(cell), |n: i64| Value::from(n)));
             }
@@ -248,6 +249,7 @@ impl Fields {
                 .transpose()?,
             roles: self.roles.unwrap_or_default().iter().map(|role| self::role(role)).collect::<Result<_, _>>()?,
             metadata: self.metadata.unwrap_or_default(),
+            metadata_admin: self.metadata_admin.map(metadata_admin).transpose()?.unwrap_or_default(),
             created_at: self.created_at.map(|at| time(&at, now)).transpose()?,
             must_change_password: self.must_change_password.unwrap_or(false),
             locale: short("locale", self.locale, MAX_TAG)?,
@@ -297,6 +299,18 @@ fn time(value: &Value, now: Time) -> Result<Time, String> {
     past.ok_or_else(|| "`created_at` is not a past time as in 2024-05-01T12:00:00Z or seconds since 1970".to_owned())
 }
 
+fn object(name: &str, text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|_| format!("`{name}` is not a JSON object"))
+}
+
+fn metadata_admin(object: Map<String, Value>) -> Result<Map<String, Value>, String> {
+    let bytes = Value::Object(object.clone()).to_string().len();
+    if bytes > MAX_METADATA_ADMIN {
+        return Err(format!("`metadata_admin` is larger than {MAX_METADATA_ADMIN} bytes"));
+    }
+    Ok(object)
+}
+
 fn boolean(name: &str, text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "1" | "t" => Ok(true),
@@ -322,9 +336,9 @@ mod tests {
     #[test]
     fn both_formats_say_the_same() {
         let json = r#"
-{"sub":"7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11","email":"Ada@Example.com","email_verified":true,"username":"Ada","phone":"+41791234567","phone_verified":true,"first_name":" Ada ","last_name":"Lovelace","password_hash":"$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va","roles":["user","admin"],"metadata":{"plan":"pro"},"created_at":"2020-02-03T04:05:06Z","must_change_password":true,"locale":"en","timezone":"Europe/London"}
+{"sub":"7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11","email":"Ada@Example.com","email_verified":true,"username":"Ada","phone":"+41791234567","phone_verified":true,"first_name":" Ada ","last_name":"Lovelace","password_hash":"$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va","roles":["user","admin"],"metadata":{"plan":"pro"},"metadata_admin":{"tenant":"acme"},"created_at":"2020-02-03T04:05:06Z","must_change_password":true,"locale":"en","timezone":"Europe/London"}
 "#;
-        let csv = "sub,email,email_verified,username,phone,phone_verified,first_name,last_name,password_hash,roles,metadata,created_at,must_change_password,locale,timezone\n7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11,Ada@Example.com,yes,Ada,+41791234567,t,Ada,Lovelace,$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va,user;admin,\"{\"\"plan\"\":\"\"pro\"\"}\",1580702706,1,en,Europe/London\n";
+        let csv = "sub,email,email_verified,username,phone,phone_verified,first_name,last_name,password_hash,roles,metadata,metadata_admin,created_at,must_change_password,locale,timezone\n7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11,Ada@Example.com,yes,Ada,+41791234567,t,Ada,Lovelace,$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va,user;admin,\"{\"\"plan\"\":\"\"pro\"\"}\",\"{\"\"tenant\"\":\"\"acme\"\"}\",1580702706,1,en,Europe/London\n";
 
         let from_json = all(JsonLines::new(json.as_bytes()));
         let from_csv = all(Csv::new(csv.as_bytes()).unwrap());
@@ -332,6 +346,7 @@ mod tests {
         assert_eq!((from_json[0].0, from_csv[0].0), (2, 2));
         let (json, csv) = (from_json[0].1.as_ref().unwrap(), from_csv[0].1.as_ref().unwrap());
         assert_eq!(format!("{json:?}"), format!("{csv:?}"));
+        assert_eq!(json.metadata_admin["tenant"], "acme");
         assert_eq!((json.email.as_str(), json.first_name.as_deref()), ("ada@example.com", Some("Ada")));
         assert_eq!(json.created_at.unwrap().to_string(), "2020-02-03T04:05:06.000Z");
     }
@@ -348,6 +363,7 @@ mod tests {
             (r#"{"email":"ada@example.com","username":"a b"}"#, Some("`username`")),
             (r#"{"email":"ada@example.com","roles":["two words"]}"#, Some("a role is")),
             (r#"{"email":"ada@example.com","metadata":[]}"#, Some("invalid type")),
+            (r#"{"email":"ada@example.com","metadata_admin":"acme"}"#, Some("invalid type")),
             (r#"{"email":"ada@example.com","created_at":"yesterday"}"#, Some("`created_at`")),
             (r#"{"email":"ada@example.com","created_at":4000000000}"#, Some("`created_at`")),
             (r#"{"email":"ada@example.com","password_hash":"hunter2"}"#, Some("not a kind of password hash")),

@@ -40,6 +40,9 @@ pub(super) fn gateway(root: &mut Section<'_>) -> (Gateway, &'static str, Written
     (gateway, default_access, written)
 }
 
+/// Longest name of a header that is managed, in bytes.
+pub(super) const MAX_NAME: usize = 64;
+
 /// A header that may be set, kept or dropped by configuration.
 pub(super) fn header_name(text: &str) -> Result<HeaderName, String> {
     let lower = text.to_ascii_lowercase();

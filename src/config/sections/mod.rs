@@ -29,7 +29,7 @@ use crate::config::settings::Settings;
 pub(super) fn settings(mut root: Section<'_>) -> Settings {
     server::version(&mut root);
     let (server, management, tls) = server::server(&mut root);
-    let jwt = tokens::jwt(&mut root, &server.public_url);
+    let mut jwt = tokens::jwt(&mut root, &server.public_url);
     let delivery = tokens::delivery(&mut root, &server.public_url, jwt.refresh_ttl);
     let api = accounts::api(&mut root);
     let (upstreams, told) = upstreams::upstreams(&mut root);
@@ -48,6 +48,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         upstreams: &told,
     };
     let routes = routes::routes(&mut root, &context);
+    jwt.told = identity::told(routes.iter().flat_map(|route| [&route.identity, &route.asked_identity]));
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),

@@ -12,8 +12,12 @@ use crate::config::settings::{
     OnSessionLimit, PageHeaders, PasswordHash, PublicUrl, SameSite, Security, Server, Session, SigningAlgorithm,
 };
 use crate::config::values;
+use crate::domain::claims::{OWN, may_be_added};
 use crate::domain::secret::Secret;
+use crate::domain::template::{Source, Template, Variable};
 
+/// Most claims of `jwt.claims`.
+const MAX_CLAIMS: usize = 32;
 /// Shortest fixed signing key, in bytes.
 const SECRET_BYTES: usize = 32;
 /// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
@@ -74,6 +78,8 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
             "refresh_secret",
             "A fixed key for refresh tokens, 32 bytes or more. Empty means a derived one.",
         ),
+        claims: claims(&mut s),
+        told: Vec::new(),
     };
     if let (Some(access), Some(refresh)) = (&jwt.access_secret, &jwt.refresh_secret)
         && access.expose() == refresh.expose()
@@ -82,6 +88,44 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
     }
     s.finish();
     jwt
+}
+
+/// Further claims. That of roles and address, which every token has, may be written down.
+fn claims(s: &mut Section<'_>) -> Vec<(String, Template)> {
+    let doc = "Further claims of access tokens: `tenant = \"{{user.metadata_admin.tenant}}\"`. Known are the `user.…` and \
+               `session.…` of `gateway.identity.extra`; a single variable keeps its type, and a claim of which something \
+               is not known is left out. Whoever holds a token can read it: no secrets. They share 1 KiB with what \
+               headers ask for; what does not fit is left out.";
+    let mut claims = Vec::new();
+    for (name, text, at) in s.pairs("claims", doc) {
+        if matches!((name.as_str(), text.as_str()), ("roles", "{{user.roles}}") | ("email", "{{user.email}}")) {
+            continue;
+        }
+        match claim(&name, &text) {
+            Ok(template) => claims.push((name, template)),
+            Err(message) => s.report_at(Some(at), message, "write tenant = \"{{user.metadata_admin.tenant}}\""),
+        }
+    }
+    if claims.len() > MAX_CLAIMS {
+        s.error("claims", format!("there are more than {MAX_CLAIMS} claims"), "put more into one of them");
+    }
+    claims
+}
+
+fn claim(name: &str, text: &str) -> Result<Template, String> {
+    if OWN.contains(&name) {
+        return Err(format!("the claim `{name}` is nauth's own"));
+    }
+    if !may_be_added(name) {
+        return Err(format!("`{name}` is not a claim: 1 to 64 of A-Z a-z 0-9 _ . : / -"));
+    }
+    let template: Template = text.parse().map_err(|error| format!("`{text}`: {error}"))?;
+    let is_claim =
+        |variable: &Variable| matches!(variable, Variable::Told(told) if matches!(told.source(), Source::Claim(_)));
+    if template.variables().any(is_claim) {
+        return Err(format!("`{text}`: a claim cannot be made of claims"));
+    }
+    Ok(template)
 }
 
 fn secret(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<Secret<String>> {

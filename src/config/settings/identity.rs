@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use crate::config::settings::Settings;
+use crate::domain::template::{Template, Told, Variable};
 
 /// What one route's upstream is told about the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +73,12 @@ pub enum Says {
         /// The header that says that there were more.
         truncated: HeaderName,
     },
+    /// What a template makes of what is known.
+    Template(Template),
 }
+
+/// Says that something was left out because it is too long.
+pub static IDENTITY_TRUNCATED: HeaderName = HeaderName::from_static("x-nauth-identity-truncated");
 
 impl IdentityPreset {
     /// Every preset.
@@ -122,12 +128,28 @@ impl IdentityPreset {
 impl Identity {
     /// Every header it may set.
     pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.headers.iter().flat_map(|header| {
+        let may_be_cut = self.headers.iter().any(|header| matches!(header.says, Says::Template(_)));
+        let names = self.headers.iter().flat_map(|header| {
             let truncated = match &header.says {
                 Says::Groups { truncated, .. } => Some(truncated),
                 _ => None,
             };
             std::iter::once(&header.name).chain(truncated)
+        });
+        names.chain(may_be_cut.then_some(&IDENTITY_TRUNCATED))
+    }
+
+    /// What its templates ask tokens for.
+    pub fn asks_for(&self) -> impl Iterator<Item = (&HeaderName, &Told)> {
+        let templates = self.headers.iter().filter_map(|header| match &header.says {
+            Says::Template(template) => Some((&header.name, template)),
+            _ => None,
+        });
+        templates.flat_map(|(name, template)| {
+            template.variables().filter_map(move |variable| match variable {
+                Variable::Told(told) => Some((name, told)),
+                _ => None,
+            })
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::domain::secret::Secret;
+use crate::domain::template::{Source, Template, Told, Variable};
 
 /// `[jwt]`
 #[derive(Debug, Clone)]
@@ -29,6 +30,23 @@ pub struct Jwt {
     pub access_secret: Option<Secret<String>>,
     /// A fixed key instead of a derived one; 32 bytes or more.
     pub refresh_secret: Option<Secret<String>>,
+    /// Further claims of access tokens, and what they say.
+    pub claims: Vec<(String, Template)>,
+    /// What access tokens hold because the headers of some route ask for it.
+    pub told: Vec<Told>,
+}
+
+impl Jwt {
+    /// Whether access tokens hold something that comes from there.
+    #[must_use]
+    pub fn tells(&self, wanted: impl Fn(&Source) -> bool) -> bool {
+        let of_claims = self.claims.iter().flat_map(|(_, template)| template.variables());
+        let of_claims = of_claims.filter_map(|variable| match variable {
+            Variable::Told(told) => Some(told),
+            _ => None,
+        });
+        of_claims.chain(&self.told).map(Told::source).any(wanted)
+    }
 }
 
 /// How tokens are signed: `jwt.algorithm`, `gateway.identity.assertion_algorithm`.

@@ -92,3 +92,108 @@ fn the_header_of_the_assertion_is_nobody_elses() {
     let kept = with("assertion = \"x-who\"") + "keep_request_headers = [\"x_who\"]\n";
     assert_eq!(messages(&kept), ["route `/` keeps `x_who`, which tells the upstream who the user is"]);
 }
+
+fn extra(lines: &str) -> String {
+    format!("[gateway.identity.extra]\n{lines}\n{SMALL}")
+}
+
+#[test]
+fn a_header_nearer_to_the_request_stands_in_place_of_one_further_out() {
+    let text = "[gateway.identity]\npreset = \"remote\"\nextra = { x-tenant = \"{{user.metadata_admin.tenant}}\", x-kind = \"user\" }\n\
+         [[upstreams]]\nname = \"app\"\ntargets = [\"whoami:\"]\nidentity = { extra = { Remote-Name = \"{{user.first_name}}\" } }\n\
+         [[routes]]\npath = \"/\"\nupstream = \"app\"\nidentity = { extra = { x-kind = \"\", X-Level = \"{{session.acr}}\" } }\n";
+
+    let settings = load_text(text).unwrap().settings;
+
+    let names: Vec<&str> = settings.routes[0].identity.headers.iter().map(|header| header.name.as_str()).collect();
+    assert_eq!(names, ["remote-user", "remote-email", "remote-groups", "x-tenant", "remote-name", "x-level"]);
+    let told: Vec<&str> = settings.jwt.told.iter().map(crate::domain::template::Told::key).collect();
+    assert_eq!(told, ["first_name", "metadata_admin.tenant"]);
+}
+
+#[test]
+fn a_header_of_a_template_cannot_be_kept_either() {
+    let keep = "identity = { extra = { x-tenant = \"{{user.id}}\" } }\nkeep_request_headers = [\"X_Tenant\"]\n";
+
+    let found = messages(&format!("{SMALL}{keep}"));
+
+    assert_eq!(found, ["route `/` keeps `x_tenant`, which tells the upstream who the user is"]);
+}
+
+#[test]
+fn headers_that_mean_something_else_tell_nothing_about_users() {
+    for name in [
+        "Authorization",
+        "Cookie",
+        "Content-Type",
+        "content_md5",
+        "X-Forwarded-For",
+        "x_forwarded_proto",
+        "X-Real-IP",
+        "Forwarded",
+        "TE",
+        "Keep-Alive",
+        "Proxy-Authorization",
+        "X-Request-Id",
+        "X-Nauth-Intercepted",
+        "Sec-Fetch-Site",
+        "traceparent",
+        "Host",
+        "Connection",
+        "no name",
+    ] {
+        let report = load_text(&extra(&format!("\"{name}\" = \"{{{{user.id}}}}\""))).unwrap_err().to_string();
+        assert!(report.contains(name) && report.contains("nauth.toml:2:"), "{name}: {report}");
+    }
+    for name in ["X-Tenant", "Remote-User", "X-Forwarded-User", "x-nauth-tenant"] {
+        assert!(load_text(&extra(&format!("\"{name}\" = \"{{{{user.id}}}}\""))).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_template_that_cannot_be_filled_in_is_blamed_on_its_line() {
+    for (line, expected) in [
+        ("x-a = \"{{user.metadata.tenant}}\"", "`user.metadata.tenant` is no variable"),
+        ("x-a = \"{{user.id\"", "never closed"),
+        ("x-a = \"{{user.id}}\\n\"", "cannot be sent"),
+        ("x-a = \"ü{{user.id}}\"", "cannot be sent"),
+        ("x-a = \"{{claims.plan}}\"", "asks for the claim `plan`, which nothing sets"),
+        ("x-a = 5", "must be a string"),
+        ("x-ok = \"a\"\nx_ok = \"b\"", "is there twice"),
+    ] {
+        let report = load_text(&extra(line)).unwrap_err().to_string();
+        assert!(report.contains(expected) && report.contains("nauth.toml:"), "{line}: {report}");
+    }
+    let many: Vec<String> = (0..33).map(|n| format!("x-{n} = \"a\"")).collect();
+    assert!(messages(&extra(&many.join("\n"))).iter().any(|message| message.contains("more than 32 headers")));
+    let set = "[jwt.claims]\nplan = \"pro\"\n";
+    assert!(load_text(&format!("{set}{}", extra("x-a = \"{{claims.plan}}\""))).is_ok());
+}
+
+#[test]
+fn claims_are_the_operators_and_none_of_nauths() {
+    let claims = |line: &str| format!("[jwt.claims]\n{line}\n{SMALL}");
+    for (line, expected) in [
+        ("sub = \"x\"", "the claim `sub` is nauth's own"),
+        ("roles = \"x\"", "the claim `roles` is nauth's own"),
+        ("\"two words\" = \"x\"", "is not a claim"),
+        ("plan = \"{{claims.other}}\"", "a claim cannot be made of claims"),
+        ("plan = \"{{user.metadata.plan}}\"", "is no variable"),
+        ("plan = \"\"", "a template has 1 to"),
+    ] {
+        let report = load_text(&claims(line)).unwrap_err().to_string();
+        assert!(report.contains(expected) && report.contains("nauth.toml:2:"), "{line}: {report}");
+    }
+    let usual = load_text(&claims("roles = \"{{user.roles}}\"\nemail = \"{{user.email}}\"")).unwrap().settings;
+    assert!(usual.jwt.claims.is_empty(), "every token has these");
+}
+
+#[test]
+fn other_templates_are_taken_by_a_reload() {
+    let old = load_text(SMALL).unwrap().settings;
+    let header = load_text(&extra("x-tenant = \"{{user.metadata_admin.tenant}}\"")).unwrap().settings;
+    let claim = load_text(&format!("[jwt.claims]\nplan = \"pro\"\n{SMALL}")).unwrap().settings;
+
+    assert_eq!(changes(&old, &header).applied, ["jwt", "gateway", "routes"]);
+    assert_eq!(changes(&old, &claim).applied, ["jwt"]);
+}

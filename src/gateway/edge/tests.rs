@@ -216,6 +216,8 @@ fn ada() -> Holder {
         publish_jwks: true,
         access_secret: None,
         refresh_secret: None,
+        claims: Vec::new(),
+        told: Vec::new(),
     };
     let minter = AccessMinter::new(KeyRing::ephemeral().signing(Use::Access), &jwt);
     Holder { token: minter.mint(&user, &session, 1, now, now).1, until: None }

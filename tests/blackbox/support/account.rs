@@ -1,5 +1,7 @@
 //! Users of the tests: signed up over the API, with what they hold.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Answer, Nauth, Request};
@@ -43,6 +45,12 @@ impl Account {
     pub(crate) fn refresh_cookie(&self) -> String {
         format!("nauth_refresh_token={}", self.refresh_token)
     }
+}
+
+/// What a token says.
+pub(crate) fn claims_of(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
 impl Nauth {

@@ -10,7 +10,7 @@ mod secure;
 mod tls;
 mod wire;
 
-pub(crate) use account::{Account, PASSWORD};
+pub(crate) use account::{Account, PASSWORD, claims_of};
 pub(crate) use browser::{Browser, Form};
 pub(crate) use config::Config;
 pub(crate) use echo::{Echo, Seen};
