@@ -65,6 +65,7 @@ fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("server.threads", old.server.threads != new.server.threads),
         ("server.management", old.management.addr != new.management.addr || token(old) != token(new)),
         ("secrets.previous", old_previous != new_previous),
+        ("jwt.private_key", private_key(old) != private_key(new)),
         ("reload.watch", old.reload.watch != new.reload.watch),
         ("database", old.database != new.database),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
@@ -94,6 +95,11 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     settings.server.data_dir.clone_from(&old.server.data_dir);
     settings.server.threads = old.server.threads;
     settings.management = old.management.clone();
+    if private_key(old) != private_key(new) {
+        // A key is of one kind, so it stays with its algorithm.
+        settings.jwt.private_key.clone_from(&old.jwt.private_key);
+        settings.jwt.algorithm = old.jwt.algorithm;
+    }
     settings.reload.watch = old.reload.watch;
     settings.secrets = old.secrets.clone();
     settings.database = old.database.clone();
@@ -137,6 +143,10 @@ fn unplaced(settings: &Settings) -> Vec<Route> {
 
 fn token(settings: &Settings) -> Option<String> {
     settings.management.token.as_ref().map(|token| token.expose().clone())
+}
+
+fn private_key(settings: &Settings) -> Option<&[u8]> {
+    settings.jwt.private_key.as_ref().map(|key| key.expose().as_slice())
 }
 
 fn email_secret(settings: &Settings) -> Option<&str> {

@@ -515,3 +515,4 @@ fn full_example() -> String {
 }
 
 mod identity;
+mod keys;

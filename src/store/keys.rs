@@ -15,7 +15,7 @@ pub struct KeyRow {
     pub purpose: String,
     /// The one algorithm it is used with; `HMAC` where the purpose says it.
     pub alg: String,
-    /// The check value of the master key it is derived from or sealed with.
+    /// The check value of the master key it is derived from or sealed with, or [`KeyRow::FIXED`].
     pub master: String,
     /// `active` signs and verifies, `retired` only verifies.
     pub state: String,
@@ -27,6 +27,17 @@ pub struct KeyRow {
     pub sealed: Option<String>,
     /// When nothing it signed lives any more; unknown while it signs.
     pub expires_at: Option<Time>,
+}
+
+impl KeyRow {
+    /// Stands for the master key of a key that the configuration names.
+    pub const FIXED: &'static str = "";
+
+    /// Whether the configuration names the key.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.master == Self::FIXED
+    }
 }
 
 /// The keys, outside or inside a transaction.
@@ -73,6 +84,15 @@ impl<'a> Keys<'a> {
         sql("UPDATE nauth_signing_keys SET master = ?, sealed = ? WHERE kid = ?")
             .bind(master)
             .bind(sealed)
+            .bind(kid)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Lets a key sign again.
+    pub async fn activate(&mut self, kid: &str) -> Result<(), StoreError> {
+        sql("UPDATE nauth_signing_keys SET state = 'active', expires_at = NULL WHERE kid = ?")
             .bind(kid)
             .execute(&mut self.on)
             .await?;

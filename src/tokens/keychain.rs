@@ -6,8 +6,9 @@ use arc_swap::ArcSwap;
 
 use crate::domain::clock::Time;
 use crate::store::Store;
-use crate::tokens::keys::{KeyError, KeyRing, Wanted};
+use crate::tokens::keys::{KeyError, KeyRing};
 use crate::tokens::master::MasterKeys;
+use crate::tokens::wanted::Wanted;
 
 /// Holds the ring while settings come and go.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The key ring: every key nauth uses.
 //!
 //! Secrets are derived from a master key (`master.rs`), keys with two halves are made at random and
-//! sealed with it. Ids and states live in the database. Purposes never mix: what is signed for one
-//! verifies for no other.
+//! sealed with it (`provide.rs`), and the configuration may name some. Ids and states live in the
+//! database. Purposes never mix: what is signed for one verifies for no other.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,18 +11,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use crate::config::settings::{Settings, SigningAlgorithm};
+use crate::config::settings::SigningAlgorithm;
 use crate::domain::clock::Time;
 use crate::domain::secret::Secret;
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, StoreError};
 use crate::tokens::master::{MasterKeys, SECRET_BYTES, Unopened, check_value};
+use crate::tokens::provide::{self, ACTIVE};
 use crate::tokens::signing::{self, SigningKey, SigningKeys, Use, VerifyingKey};
-
-const ACTIVE: &str = "active";
-const RETIRED: &str = "retired";
-/// What a key is called whose purpose says how it is used.
-const BY_PURPOSE: &str = "HMAC";
+use crate::tokens::wanted::Wanted;
 
 /// What secrets are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,39 +46,6 @@ impl Purpose {
             Self::Csrf => "csrf",
             Self::Code => "code",
             Self::Outbox => "outbox",
-        }
-    }
-}
-
-/// What the settings ask of the keys.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// How access tokens are signed.
-    pub access: SigningAlgorithm,
-    /// `jwt.access_secret`, instead of a derived one.
-    pub access_secret: Option<Secret<String>>,
-    /// `jwt.refresh_secret`, instead of a derived one.
-    pub refresh_secret: Option<Secret<String>>,
-    /// How assertions are signed.
-    pub assertion: SigningAlgorithm,
-}
-
-impl Wanted {
-    /// What these settings ask for.
-    #[must_use]
-    pub fn by(settings: &Settings) -> Self {
-        Self {
-            access: settings.jwt.algorithm,
-            access_secret: settings.jwt.access_secret.clone(),
-            refresh_secret: settings.jwt.refresh_secret.clone(),
-            assertion: settings.gateway.assertion.algorithm,
-        }
-    }
-
-    fn algorithm(&self, of: Use) -> SigningAlgorithm {
-        match of {
-            Use::Access => self.access,
-            Use::Assertion => self.assertion,
         }
     }
 }
@@ -138,7 +102,7 @@ impl KeyRing {
     /// [`KeyError::WrongMaster`] when the database was never used with any of the master keys,
     /// [`KeyError::Broken`] when a private key of ours does not open.
     pub async fn load(store: &Store, masters: &MasterKeys, wanted: &Wanted, now: Time) -> Result<Self, KeyError> {
-        let rows = provide(store, masters, wanted, now).await?;
+        let rows = provide::provide(store, masters, wanted, now).await?;
         Self::assemble(&rows, masters, wanted)
     }
 
@@ -202,106 +166,6 @@ fn secret_pair(kid: String, algorithm: SigningAlgorithm, secret: &[u8]) -> (Sign
     (SigningKey::from_secret(kid, algorithm, secret), verifying)
 }
 
-/// Makes what is missing; answers every key there is.
-async fn provide(store: &Store, masters: &MasterKeys, wanted: &Wanted, now: Time) -> Result<Vec<KeyRow>, KeyError> {
-    let mut tx = store.begin().await?;
-    admit(&mut tx, masters, now).await?;
-    let current = masters.check();
-    let mut rows = tx.keys().all().await?;
-    reseal(&mut tx, &mut rows, masters).await?;
-    for purpose in Purpose::ALL {
-        let is_ours = |row: &KeyRow| row.master == current;
-        provide_one(&mut tx, &mut rows, purpose.as_str(), is_ours, || {
-            new_row(purpose.as_str(), BY_PURPOSE, masters, now)
-        })
-        .await?;
-    }
-    for of in Use::ALL {
-        let algorithm = wanted.algorithm(of);
-        let is_ours = |row: &KeyRow| row.master == current && row.alg == algorithm.as_str();
-        provide_one(&mut tx, &mut rows, of.as_str(), is_ours, || new_signing_row(of, algorithm, masters, now)).await?;
-    }
-    tx.commit().await?;
-    Ok(rows)
-}
-
-/// Lets nobody in whose master key the database was never used with.
-async fn admit(tx: &mut Tx, masters: &MasterKeys, now: Time) -> Result<(), KeyError> {
-    let current = masters.check();
-    let known = tx.keys().master_checks().await?;
-    if known.contains(&current) {
-        return Ok(());
-    }
-    if !known.is_empty() && !masters.continues(&known) {
-        return Err(KeyError::WrongMaster);
-    }
-    tx.keys().insert_master_check(&current, now).await?;
-    Ok(())
-}
-
-/// Private keys outlive the master key they were sealed with: their seal is renewed with the new one.
-async fn reseal(tx: &mut Tx, rows: &mut [KeyRow], masters: &MasterKeys) -> Result<(), KeyError> {
-    let current = masters.check();
-    for row in rows.iter_mut().filter(|row| row.sealed.is_some() && row.master != current) {
-        match masters.open(row) {
-            Ok(private) => {
-                row.sealed = Some(masters.seal(row, private.expose()));
-                row.master.clone_from(&current);
-            }
-            Err(Unopened::OtherMaster) => continue,
-            Err(Unopened::Broken) => return Err(KeyError::Broken(row.kid.clone())),
-        }
-        tx.keys().reseal(&row.kid, &row.master, row.sealed.as_deref().unwrap_or_default()).await?;
-    }
-    Ok(())
-}
-
-/// Makes the key that signs when none that does is one of ours; the others verify on.
-async fn provide_one(
-    tx: &mut Tx,
-    rows: &mut Vec<KeyRow>,
-    purpose: &str,
-    is_ours: impl Fn(&KeyRow) -> bool,
-    make: impl FnOnce() -> KeyRow,
-) -> Result<(), KeyError> {
-    let is_active = |row: &KeyRow| row.purpose == purpose && row.state == ACTIVE;
-    if rows.iter().any(|row| is_active(row) && is_ours(row)) {
-        return Ok(());
-    }
-    for old in rows.iter_mut().filter(|row| is_active(row)) {
-        tx.keys().retire(&old.kid).await?;
-        RETIRED.clone_into(&mut old.state);
-    }
-    let row = make();
-    tx.keys().insert(&row).await?;
-    rows.push(row);
-    Ok(())
-}
-
-fn new_row(purpose: &str, alg: &str, masters: &MasterKeys, now: Time) -> KeyRow {
-    KeyRow {
-        kid: format!("{purpose}-{}", &uuid::Uuid::new_v4().simple().to_string()[..16]),
-        purpose: purpose.to_owned(),
-        alg: alg.to_owned(),
-        master: masters.check(),
-        state: ACTIVE.to_owned(),
-        created_at: now,
-        public_key: None,
-        sealed: None,
-        expires_at: None,
-    }
-}
-
-fn new_signing_row(of: Use, algorithm: SigningAlgorithm, masters: &MasterKeys, now: Time) -> KeyRow {
-    let mut row = new_row(of.as_str(), algorithm.as_str(), masters, now);
-    let Some(private) = signing::generate(algorithm) else { return row };
-    let key = SigningKey::from_pkcs8(row.kid.clone(), algorithm, private.expose());
-    let public = key.and_then(|key| key.public()).expect("a key that was just made can be read");
-    row.public_key = Some(STANDARD_NO_PAD.encode(public));
-    row.sealed = Some(masters.seal(&row, private.expose()));
-    row
-}
-
 fn secrets(purpose: Purpose, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> PurposeKeys {
     let ours = rows.iter().filter(|row| row.purpose == purpose.as_str());
     let derived = ours.filter_map(|row| {
@@ -309,53 +173,61 @@ fn secrets(purpose: Purpose, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wan
         Some((row.state == ACTIVE, key))
     });
     let (active, mut all): (Vec<_>, Vec<_>) = derived.partition(|(active, _)| *active);
+    all.extend(active);
+    let mut all: Vec<Key> = all.into_iter().map(|(_, key)| key).collect();
     let fixed = wanted.refresh_secret.as_ref().filter(|_| purpose == Purpose::Refresh);
     let signing = match fixed {
         Some(secret) => Key::fixed(purpose.as_str(), secret),
-        None => active.last().expect("a key of every purpose was just made").1.clone(),
+        None => all.last().expect("a key of every purpose was made with this master key").clone(),
     };
-    all.extend(active);
-    let mut all: Vec<Key> = all.into_iter().map(|(_, key)| key).collect();
     if !all.iter().any(|key| key.kid == signing.kid) {
         all.push(signing.clone());
     }
     PurposeKeys { active: signing, all }
 }
 
+/// The newest active key signs. Where that is another node's alone (it has a newer master key), the
+/// newest of ours does: every node verifies it.
 fn signing_keys(of: Use, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<SigningKeys, KeyError> {
-    let mut ours = rows.iter().filter(|row| row.purpose == of.as_str());
-    let mut all: Vec<VerifyingKey> = ours.clone().filter_map(|row| verifying_key(row, masters)).collect();
-    if let Some(secret) = wanted.access_secret.as_ref().filter(|_| of == Use::Access) {
-        let fixed = Key::fixed(of.as_str(), secret);
-        let (active, verifying) = secret_pair(fixed.kid.clone(), wanted.access, fixed.bytes());
-        all.push(verifying);
-        return Ok(SigningKeys { active: Arc::new(active), all });
-    }
-    let row = ours.rfind(|row| row.state == ACTIVE).expect("a key of every use was just made");
-    Ok(SigningKeys { active: Arc::new(signing_key(row, masters)?), all })
-}
-
-/// The half that verifies; `None` of a secret that was derived from another master key.
-fn verifying_key(row: &KeyRow, masters: &MasterKeys) -> Option<VerifyingKey> {
-    let algorithm = algorithm_of(row)?;
-    match &row.public_key {
-        Some(public) => VerifyingKey::from_public(row.kid.clone(), algorithm, &STANDARD_NO_PAD.decode(public).ok()?),
-        None if algorithm.is_symmetric() => {
-            Some(VerifyingKey::from_secret(row.kid.clone(), algorithm, masters.secret(row)?.expose()))
+    let mut ours: Vec<&KeyRow> = rows.iter().filter(|row| row.purpose == of.as_str()).collect();
+    ours.sort_by_key(|row| (row.state == ACTIVE, row.created_at));
+    let all = ours.iter().filter_map(|row| verifying_key(row, masters, wanted)).collect();
+    for row in ours.into_iter().rev() {
+        if let Some(key) = signing_key(row, masters, wanted)? {
+            return Ok(SigningKeys { active: Arc::new(key), all });
         }
-        None => None,
     }
+    Err(KeyError::Missing(of.as_str()))
 }
 
-fn signing_key(row: &KeyRow, masters: &MasterKeys) -> Result<SigningKey, KeyError> {
-    let broken = || KeyError::Broken(row.kid.clone());
-    let algorithm = algorithm_of(row).ok_or_else(broken)?;
-    if algorithm.is_symmetric() {
-        let secret = masters.secret(row).ok_or_else(broken)?;
-        return Ok(SigningKey::from_secret(row.kid.clone(), algorithm, secret.expose()));
+/// The half that verifies; `None` when it is not here.
+fn verifying_key(row: &KeyRow, masters: &MasterKeys, wanted: &Wanted) -> Option<VerifyingKey> {
+    let (kid, algorithm) = (row.kid.clone(), algorithm_of(row)?);
+    if let Some(public) = &row.public_key {
+        return VerifyingKey::from_public(kid, algorithm, &STANDARD_NO_PAD.decode(public).ok()?);
     }
-    let private = masters.open(row).map_err(|_| broken())?;
-    SigningKey::from_pkcs8(row.kid.clone(), algorithm, private.expose()).ok_or_else(broken)
+    let secret = if row.is_fixed() { wanted.fixed(&kid, algorithm)?.secret()? } else { masters.secret(row)? };
+    algorithm.is_symmetric().then(|| VerifyingKey::from_secret(kid, algorithm, secret.expose()))
+}
+
+/// The half that signs; `None` when it is not here: configured elsewhere, or of another master key.
+pub(super) fn signing_key(row: &KeyRow, masters: &MasterKeys, wanted: &Wanted) -> Result<Option<SigningKey>, KeyError> {
+    let kid = row.kid.clone();
+    let Some(algorithm) = algorithm_of(row) else { return Ok(None) };
+    if row.is_fixed() {
+        return Ok(wanted.fixed(&kid, algorithm).and_then(|fixed| fixed.signing_key(algorithm)));
+    }
+    if algorithm.is_symmetric() {
+        return Ok(masters.secret(row).map(|secret| SigningKey::from_secret(kid, algorithm, secret.expose())));
+    }
+    match masters.open(row) {
+        Ok(private) => {
+            let key = SigningKey::from_pkcs8(kid, algorithm, private.expose());
+            key.map(Some).ok_or_else(|| KeyError::Broken(row.kid.clone()))
+        }
+        Err(Unopened::OtherMaster) => Ok(None),
+        Err(Unopened::Broken) => Err(KeyError::Broken(row.kid.clone())),
+    }
 }
 
 fn algorithm_of(row: &KeyRow) -> Option<SigningAlgorithm> {
@@ -371,6 +243,9 @@ pub enum KeyError {
     /// A key of ours cannot be used: its row was changed.
     #[error("the key `{0}` in the database is damaged")]
     Broken(String),
+    /// No key that signs for a use is here.
+    #[error("no key for `{0}` is here: it is sealed with another master key, or was taken out of the configuration")]
+    Missing(&'static str),
     /// The database cannot serve.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -397,9 +272,9 @@ mod tests {
     fn wanted() -> Wanted {
         Wanted {
             access: SigningAlgorithm::Hs256,
-            access_secret: None,
-            refresh_secret: None,
             assertion: SigningAlgorithm::Es256,
+            fixed: Vec::new(),
+            refresh_secret: None,
         }
     }
 

@@ -6,9 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384,
+    RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
@@ -17,6 +22,8 @@ use serde::Serialize;
 
 use crate::config::settings::SigningAlgorithm;
 use crate::domain::secret::Secret;
+
+const CAN_SIGN: &str = "a key that was read can sign";
 
 /// What keys sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +74,7 @@ pub struct SigningKey {
 
 enum Private {
     Hmac(Box<hmac::Key>),
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
@@ -89,6 +97,9 @@ impl SigningKey {
                 Private::Ecdsa(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).ok()?)
             }
             SigningAlgorithm::EdDsa => Private::Ed25519(Ed25519KeyPair::from_pkcs8(der).ok()?),
+            SigningAlgorithm::Rs256 => Private::Rsa(RsaKeyPair::from_pkcs8(der).ok()?, &RSA_PKCS1_SHA256),
+            SigningAlgorithm::Rs384 => Private::Rsa(RsaKeyPair::from_pkcs8(der).ok()?, &RSA_PKCS1_SHA384),
+            SigningAlgorithm::Rs512 => Private::Rsa(RsaKeyPair::from_pkcs8(der).ok()?, &RSA_PKCS1_SHA512),
             SigningAlgorithm::Hs256 | SigningAlgorithm::Hs384 | SigningAlgorithm::Hs512 => return None,
         };
         Some(Self { kid, algorithm, private })
@@ -106,10 +117,11 @@ impl SigningKey {
         self.algorithm
     }
 
-    /// The public half: a point, or the key itself; `None` of a secret.
+    /// The public half: PKCS #1, a point, or the key itself; `None` of a secret.
     pub(super) fn public(&self) -> Option<Vec<u8>> {
         match &self.private {
             Private::Hmac(_) => None,
+            Private::Rsa(pair, _) => Some(pair.public_key().as_ref().to_vec()),
             Private::Ecdsa(pair) => Some(pair.public_key().as_ref().to_vec()),
             Private::Ed25519(pair) => Some(pair.public_key().as_ref().to_vec()),
         }
@@ -139,10 +151,12 @@ impl SigningKey {
     fn sign(&self, message: &[u8]) -> Vec<u8> {
         match &self.private {
             Private::Hmac(key) => hmac::sign(key, message).as_ref().to_vec(),
-            Private::Ecdsa(pair) => {
-                let signature = pair.sign(&SystemRandom::new(), message);
-                signature.expect("a key that was read can sign").as_ref().to_vec()
+            Private::Rsa(pair, encoding) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(*encoding, &SystemRandom::new(), message, &mut signature).expect(CAN_SIGN);
+                signature
             }
+            Private::Ecdsa(pair) => pair.sign(&SystemRandom::new(), message).expect(CAN_SIGN).as_ref().to_vec(),
             Private::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
         }
     }
@@ -175,6 +189,9 @@ impl VerifyingKey {
         let key = match algorithm {
             SigningAlgorithm::Es256 => DecodingKey::from_ec_der(public),
             SigningAlgorithm::EdDsa => DecodingKey::from_ed_der(public),
+            SigningAlgorithm::Rs256 | SigningAlgorithm::Rs384 | SigningAlgorithm::Rs512 => {
+                DecodingKey::from_rsa_der(public)
+            }
             SigningAlgorithm::Hs256 | SigningAlgorithm::Hs384 | SigningAlgorithm::Hs512 => return None,
         };
         Some(Self { kid, algorithm, key })
@@ -197,7 +214,7 @@ impl VerifyingKey {
     }
 }
 
-/// A new private key, PKCS #8; `None` for an algorithm without one.
+/// A new private key, PKCS #8. One for RSA takes a good part of a second. `None` for an algorithm without one.
 pub(super) fn generate(algorithm: SigningAlgorithm) -> Option<Secret<Vec<u8>>> {
     const RANDOM: &str = "the system has randomness";
     let der = match algorithm {
@@ -205,6 +222,10 @@ pub(super) fn generate(algorithm: SigningAlgorithm) -> Option<Secret<Vec<u8>>> {
             EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).expect(RANDOM)
         }
         SigningAlgorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect(RANDOM),
+        SigningAlgorithm::Rs256 | SigningAlgorithm::Rs384 | SigningAlgorithm::Rs512 => {
+            let der = RsaKeyPair::generate(KeySize::Rsa2048).and_then(|pair| pair.as_der()).expect(RANDOM);
+            return Some(Secret::new(der.as_ref().to_vec()));
+        }
         SigningAlgorithm::Hs256 | SigningAlgorithm::Hs384 | SigningAlgorithm::Hs512 => return None,
     };
     Some(Secret::new(der.as_ref().to_vec()))
@@ -216,6 +237,9 @@ impl SigningAlgorithm {
             Self::Hs256 => Algorithm::HS256,
             Self::Hs384 => Algorithm::HS384,
             Self::Hs512 => Algorithm::HS512,
+            Self::Rs256 => Algorithm::RS256,
+            Self::Rs384 => Algorithm::RS384,
+            Self::Rs512 => Algorithm::RS512,
             Self::Es256 => Algorithm::ES256,
             Self::EdDsa => Algorithm::EdDSA,
         }

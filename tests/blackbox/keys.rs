@@ -167,3 +167,86 @@ async fn private_keys_stand_nowhere_in_the_clear() {
     let keys = published(&nauth, JWKS).await;
     assert_eq!(keys.keys.len(), 1);
 }
+
+/// The algorithm a token's header names.
+fn algorithm(token: &str) -> String {
+    format!("{:?}", jsonwebtoken::decode_header(token).unwrap().alg)
+}
+
+#[tokio::test]
+async fn access_tokens_are_signed_as_configured_and_verify_with_the_published_keys() {
+    let echo = Echo::start().await;
+    for signed in ["HS512", "RS256", "ES256", "EdDSA"] {
+        let nauth = Nauth::start(config(&echo).set("jwt.algorithm", signed)).await;
+        let ada = nauth.signup("ada@example.com").await;
+
+        assert_eq!(algorithm(&ada.access_token), signed);
+        nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+        nauth.send(&Request::get("/").cookies(&ada.cookies())).await.expect(200);
+        let refreshed = nauth.refresh(&ada).await;
+        nauth.send(&Request::get("/auth/profile").bearer(&refreshed.access_token)).await.expect(200);
+        if signed == "HS512" {
+            nauth.send(&Request::get(ACCESS_JWKS)).await.expect(404);
+            continue;
+        }
+        let keys = published(&nauth, ACCESS_JWKS).await;
+        let claims = verified(&refreshed.access_token, &keys, "at+jwt", &nauth.origin()).unwrap();
+        assert_eq!(claims["sub"], ada.sub);
+        let assertions = published(&nauth, JWKS).await;
+        assert!(keys.keys.iter().all(|key| !assertions.keys.contains(key)), "each use has keys of its own");
+    }
+}
+
+#[tokio::test]
+async fn an_assertion_opens_nothing_at_nauth() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo).set("jwt.algorithm", "ES256")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let seen = Seen::in_answer(&nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200));
+    let assertion = seen.header(ASSERTION).unwrap();
+
+    nauth.send(&Request::get("/").bearer(assertion)).await.expect_error(401, "AUTH_TOKEN_INVALID");
+    nauth.send(&Request::get("/auth/profile").bearer(assertion)).await.expect_error(401, "AUTH_TOKEN_INVALID");
+    let keys = published(&nauth, JWKS).await;
+    assert!(verified(&ada.access_token, &keys, "nauth-assertion+jwt", "app").is_err());
+    assert!(verified(assertion, &keys, "nauth-assertion+jwt", "another").is_err());
+}
+
+#[tokio::test]
+async fn a_key_from_a_file_signs_access_tokens_and_stays_in_its_file() {
+    let echo = Echo::start().await;
+    let files = tempfile::tempdir().unwrap();
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let path = files.path().join("jwt.pem");
+    std::fs::write(&path, pair.serialize_pem()).unwrap();
+    let from_file = format!("${{file:{}}}", path.display());
+    let config = config(&echo).set("jwt.algorithm", "EdDSA").set("jwt.private_key", from_file);
+    let mut nauth = Nauth::start(config.clone()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let keys = published(&nauth, ACCESS_JWKS).await;
+
+    assert!(verified(&ada.access_token, &keys, "at+jwt", &nauth.origin()).is_ok());
+    let jsonwebtoken::jwk::AlgorithmParameters::OctetKeyPair(public) = &keys.keys[0].algorithm else { panic!() };
+    let raw = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, pair.public_key_raw());
+    assert_eq!(public.x, raw);
+
+    nauth.kill();
+    nauth.start_again().await;
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+
+    let other = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    std::fs::write(&path, other.serialize_pem()).unwrap();
+    nauth.signal(rustix::process::Signal::HUP);
+    nauth.writes("jwt.private_key").await;
+    assert_eq!(published(&nauth, ACCESS_JWKS).await.keys, keys.keys, "it waits for a restart");
+    nauth.kill();
+    nauth.start_again().await;
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+    assert_eq!(published(&nauth, ACCESS_JWKS).await.keys.len(), 2, "the old half verifies on");
+    let seed = &pair.serialize_der()[16..48];
+    for file in std::fs::read_dir(nauth.data_dir()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.windows(seed.len()).all(|window| window != seed), "{}", path.display());
+    }
+}

@@ -10,6 +10,7 @@ mod limits;
 mod listeners;
 mod messages;
 mod passwords;
+mod private_key;
 mod recovery;
 mod routes;
 mod rule_tests;

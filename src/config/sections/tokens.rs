@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::reader::Section;
+use crate::config::sections::private_key;
 use crate::config::sections::routes::path;
 use crate::config::sections::server::{number, origin};
 use crate::config::settings::{
@@ -22,8 +23,6 @@ const MAX_CLAIMS: usize = 32;
 const SECRET_BYTES: usize = 32;
 /// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
 const OWASP_KIB_PASSES: u64 = 7 * 1024 * 5;
-const ACCESS_ALGORITHMS: [(&str, SigningAlgorithm); 3] =
-    [("HS256", SigningAlgorithm::Hs256), ("HS384", SigningAlgorithm::Hs384), ("HS512", SigningAlgorithm::Hs512)];
 const SAME_SITE: [(&str, SameSite); 3] =
     [("lax", SameSite::Lax), ("strict", SameSite::Strict), ("none", SameSite::None)];
 /// Those of the Referrer Policy specification, but for `unsafe-url`.
@@ -40,17 +39,18 @@ const PRIORITY: [(&str, CookiePriority); 3] =
     [("low", CookiePriority::Low), ("medium", CookiePriority::Medium), ("high", CookiePriority::High)];
 
 pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
+    let algorithms = SigningAlgorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm));
     let mut s = root.section("jwt");
     let issuer = s.optional("issuer", "`iss` of access tokens. Empty means `server.public_url`.");
     let doc = "`aud` of access tokens. Empty means `server.public_url`.";
     let audience = s.list("audience", "[]", doc, |text| Ok(text.to_owned())).unwrap_or_default();
+    let doc = "How access tokens are signed: `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `ES256` or `EdDSA`. \
+               Only nauth reads them, so the cheapest to verify is the default; upstreams have the assertion. What was \
+               signed before a change is accepted until it expires.";
+    let algorithm = s.choice("algorithm", "HS256", &algorithms, doc);
     let jwt = Jwt {
-        algorithm: s.choice(
-            "algorithm",
-            "HS256",
-            &ACCESS_ALGORITHMS,
-            "How access tokens are signed. Only nauth reads them, so the cheapest to verify is the default.",
-        ),
+        algorithm,
+        private_key: private_key::private_key(&mut s, algorithm),
         issuer: issuer.unwrap_or_else(|| public_url.origin.clone()),
         audience: if audience.is_empty() { vec![public_url.origin.clone()] } else { audience },
         access_ttl: s.lasting("access_ttl", "15m", "Life of an access token."),
@@ -71,7 +71,8 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
         access_secret: secret(
             &mut s,
             "access_secret",
-            "A fixed key for access tokens, 32 bytes or more. Empty means a derived one.",
+            "A fixed key for access tokens, 32 bytes or more. Empty means a derived one. With RS*, ES256 and EdDSA it \
+             signs no more, but what it signed before is accepted.",
         ),
         refresh_secret: secret(
             &mut s,

@@ -26,6 +26,8 @@ pub struct Jwt {
     pub leeway: Duration,
     /// Whether public keys are told to everybody.
     pub publish_jwks: bool,
+    /// A fixed private key instead of one of ours, PKCS #8, of the kind the algorithm asks for.
+    pub private_key: Option<Secret<Vec<u8>>>,
     /// A fixed key instead of a derived one; 32 bytes or more.
     pub access_secret: Option<Secret<String>>,
     /// A fixed key instead of a derived one; 32 bytes or more.
@@ -58,6 +60,12 @@ pub enum SigningAlgorithm {
     Hs384,
     /// HMAC with SHA-512.
     Hs512,
+    /// RSA (PKCS #1 v1.5) with SHA-256.
+    Rs256,
+    /// RSA (PKCS #1 v1.5) with SHA-384.
+    Rs384,
+    /// RSA (PKCS #1 v1.5) with SHA-512.
+    Rs512,
     /// ECDSA on P-256 with SHA-256.
     Es256,
     /// Ed25519.
@@ -66,7 +74,8 @@ pub enum SigningAlgorithm {
 
 impl SigningAlgorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 5] = [Self::Hs256, Self::Hs384, Self::Hs512, Self::Es256, Self::EdDsa];
+    pub const ALL: [Self; 8] =
+        [Self::Hs256, Self::Hs384, Self::Hs512, Self::Rs256, Self::Rs384, Self::Rs512, Self::Es256, Self::EdDsa];
 
     /// The name in a token's header.
     #[must_use]
@@ -75,6 +84,9 @@ impl SigningAlgorithm {
             Self::Hs256 => "HS256",
             Self::Hs384 => "HS384",
             Self::Hs512 => "HS512",
+            Self::Rs256 => "RS256",
+            Self::Rs384 => "RS384",
+            Self::Rs512 => "RS512",
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
         }

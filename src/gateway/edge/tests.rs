@@ -214,6 +214,7 @@ fn ada() -> Holder {
         refresh_grace: PATIENCE,
         leeway: PATIENCE,
         publish_jwks: true,
+        private_key: None,
         access_secret: None,
         refresh_secret: None,
         claims: Vec::new(),
