@@ -28,7 +28,7 @@ pub struct Operations {
     /// Every metric, in the text format of Prometheus.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Reads the files again; answers what changed, or the report of what is wrong.
-    pub reload: Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>,
+    pub reload: Box<dyn Fn() -> BoxFuture<'static, Result<Value, String>> + Send + Sync>,
 }
 
 impl fmt::Debug for Operations {

@@ -4,6 +4,7 @@ mod data_dir;
 mod post;
 mod prove;
 mod reload;
+mod reload_report;
 mod server;
 mod world;
 

@@ -8,10 +8,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
+use crate::app::reload_report::ReloadReport;
 use crate::app::{post, prove};
 use crate::auth::{Auth, Parts};
-use crate::config::settings::Settings;
+use crate::config::settings::{Described, Settings};
 use crate::config::{self, Environment};
+use crate::domain::outcome::Persona;
+use crate::gateway::policy::{self, Change};
 use crate::gateway::tls::ServerTls;
 use crate::gateway::{PublicEdge, Runtime};
 use crate::logging::Logging;
@@ -19,6 +22,9 @@ use crate::metrics::{Metrics, ReloadResult};
 use crate::outbox::WaysOut;
 use crate::password_hash::Hasher;
 use crate::tokens::Wanted;
+
+/// Requests of late, and who asked.
+type Seen = Vec<(Described, Option<Persona>)>;
 
 /// Replaces the settings of a running server.
 pub struct Reloader {
@@ -48,57 +54,60 @@ pub struct InForce {
     pub fingerprint: String,
 }
 
-/// What became of a reload, in words for whoever asked.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// Whether the file is in force now.
-    pub accepted: bool,
-    /// What changed, or why nothing did.
-    pub message: String,
-}
-
 impl Reloader {
     /// Loads the file anew. One at a time.
-    pub async fn reload(&self) -> Answer {
+    ///
+    /// # Errors
+    /// Why nothing changed, in words for whoever asked.
+    pub async fn reload(&self) -> Result<ReloadReport, String> {
         let mut current = self.current.lock().await;
         let loaded = match config::load_for_reload(&self.path, &self.environment) {
             Ok(loaded) => loaded,
-            Err(report) => return self.reject(report.to_string()),
+            Err(report) => return Err(self.reject(report.to_string())),
         };
         if let Err(report) = prove(&loaded) {
-            return self.reject(report.to_string());
+            return Err(self.reject(report.to_string()));
         }
         let changes = config::changes(&current.settings, &loaded.settings);
         if !changes.refused.is_empty() {
             let keys = changes.refused.join("`, `");
-            return self.reject(format!(
+            return Err(self.reject(format!(
                 "`{keys}` cannot change while nauth runs; rotate through `secrets.previous` and restart"
-            ));
-        }
-        if !loaded.warnings.is_empty() {
-            warn!("{}", loaded.warnings);
-        }
-        if !changes.restart_required.is_empty() {
-            warn!(keys = changes.restart_required.join(", "), "changed, but takes effect after a restart only");
+            )));
         }
         let settings = Arc::new(config::without_restart_keys(&current.settings, &loaded.settings));
-        if let Err(error) = self.apply(&current.settings, &settings).await {
-            return self.reject(format!("{error:#}"));
-        }
+        let seen = self.edge.gateway().recent().seen();
+        let asked = seen.len();
+        let decisions = match self.apply(&current.settings, &settings, seen).await {
+            Ok(decisions) => decisions,
+            Err(error) => return Err(self.reject(format!("{error:#}"))),
+        };
         let result = if changes.applied.is_empty() { ReloadResult::Noop } else { ReloadResult::Applied };
         self.metrics.config_applied(&loaded.fingerprint, self.parts.clock.now(), Some(result));
-        let applied = if changes.applied.is_empty() { "nothing".to_owned() } else { changes.applied.join(", ") };
-        info!(applied, overridden = loaded.overridden.join(", "), "settings reloaded");
-        let mut message = format!("applied: {applied}");
-        if !changes.restart_required.is_empty() {
-            message = format!("{message}; restart required: {}", changes.restart_required.join(", "));
-        }
+        let report = ReloadReport {
+            unchanged: config::unchanged(&current.settings, &loaded.settings),
+            applied: changes.applied,
+            restart_required: changes.restart_required,
+            overridden: loaded.overridden,
+            warnings: loaded.warnings.to_string(),
+            asked,
+            decisions,
+        };
         *current = InForce { settings, fingerprint: loaded.fingerprint };
-        Answer { accepted: true, message }
+        if !report.warnings.is_empty() {
+            warn!("{}", report.warnings);
+        }
+        if report.restart_required.is_empty() {
+            info!("{report}");
+        } else {
+            warn!("{report}");
+        }
+        Ok(report)
     }
 
     /// Everything that can fail comes before the first thing that changes.
-    async fn apply(&self, old: &Settings, new: &Arc<Settings>) -> anyhow::Result<()> {
+    /// Answers what is decided otherwise now of the requests that were `seen`.
+    async fn apply(&self, old: &Settings, new: &Arc<Settings>, seen: Seen) -> anyhow::Result<Vec<Change>> {
         let wanted = Wanted::by(new);
         self.parts.keys.refit(&wanted, self.parts.clock.now()).await.context("the keys cannot be read")?;
         let ways_out = post::ways_out(new, &self.parts.outgoing)?;
@@ -110,8 +119,10 @@ impl Reloader {
         };
         let gateway = self.edge.gateway();
         let auth = Auth::new(Arc::clone(new), Arc::clone(&self.parts));
-        let runtime = Runtime::build(auth, &self.metrics, Some(&gateway.runtime()));
+        let previous = gateway.runtime();
+        let runtime = Runtime::build(auth, &self.metrics, Some(&previous));
         let tls = ServerTls::build(&new.tls)?;
+        let decisions = policy::changes(&previous.policy, &runtime.policy, seen, self.parts.clock.now());
 
         self.logging.reload(&new.log);
         self.ways_out.store(Arc::new(ways_out));
@@ -129,12 +140,12 @@ impl Reloader {
         gateway.set_runtime(runtime);
         self.edge.set_limits(&new.server, tls);
         self.metrics.certificates_expire(new.tls.expiries());
-        Ok(())
+        Ok(decisions)
     }
 
-    fn reject(&self, reason: String) -> Answer {
+    fn reject(&self, reason: String) -> String {
         self.metrics.config_rejected();
         error!("settings not reloaded; the old ones stay in force\n{reason}");
-        Answer { accepted: false, message: reason }
+        reason
     }
 }

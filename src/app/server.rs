@@ -227,11 +227,7 @@ fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool
         metrics: Box::new(move || metrics.render()),
         reload: Box::new(move || {
             let reloader = Arc::clone(&reloader);
-            async move {
-                let answer = reloader.reload().await;
-                if answer.accepted { Ok(answer.message) } else { Err(answer.message) }
-            }
-            .boxed()
+            async move { reloader.reload().await.map(|report| report.json()) }.boxed()
         }),
     }
 }
@@ -306,8 +302,7 @@ async fn follow_files(reloader: Arc<Reloader>, mut hang_up: Signal, watch: bool,
             told = hang_up.recv() => if told.is_none() { return },
             () = watcher.changed(debounce), if watch => {}
         }
-        let answer = reloader.reload().await;
-        if answer.accepted {
+        if reloader.reload().await.is_ok() {
             let current = reloader.current.lock().await;
             watcher.watch(current.settings.files.clone(), current.fingerprint.clone());
             debounce = current.settings.reload.debounce;

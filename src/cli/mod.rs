@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the configuration or the command line is wrong.
 
 mod check;
+mod diff;
 mod explain;
 mod health;
 mod import;
@@ -45,6 +46,8 @@ enum Command {
         #[arg(long)]
         strict: bool,
     },
+    /// Show which decisions differ between two files; exits 1 when some do
+    Diff(diff::Arguments),
     /// Say what becomes of a request, and why
     Explain(explain::Arguments),
     /// List the routes in the order they are tried
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
     match arguments.command.unwrap_or(Command::Run) {
         Command::Check { strict } => check::run(&path, &environment, strict),
         Command::Run => run::run(&path, &environment),
+        Command::Diff(arguments) => diff::run(&environment, &arguments),
         Command::Explain(arguments) => {
             with_config(&path, &environment, |loaded| explain::run(&loaded.settings, arguments))
         }

@@ -1,6 +1,6 @@
 //! What a reload changes, and what has to wait for a restart.
 
-use crate::config::settings::{EmailProvider, Route, Settings, SmsProvider, default_origin, listening_key};
+use crate::config::settings::{EmailProvider, Route, RuleTest, Settings, SmsProvider, default_origin, listening_key};
 
 /// The changes between two configurations, by section or key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,8 +21,24 @@ pub fn changes(old: &Settings, new: &Settings) -> Changes {
     Changes { applied: applied(old, &in_force), restart_required: waiting(old, new), refused: refused(old, new) }
 }
 
+/// The sections that are the same in both, as far as they can change while nauth runs.
+#[must_use]
+pub fn unchanged(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let waiting = waiting(old, new);
+    let waits = |section: &str| {
+        waiting.iter().any(|key| key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    };
+    let sections = sections(old, &without_restart_keys(old, new)).into_iter();
+    sections.filter(|(section, changed)| !changed && !waits(section)).map(|(section, _)| section).collect()
+}
+
 fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
-    let live = [
+    changed(&sections(old, new))
+}
+
+/// Every section that can change while nauth runs, and whether it does.
+fn sections(old: &Settings, new: &Settings) -> Vec<(&'static str, bool)> {
+    vec![
         ("server", old.server != new.server),
         ("server.tls", old.tls != new.tls),
         ("reload", old.reload.debounce != new.reload.debounce),
@@ -50,8 +66,8 @@ fn applied(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("forward_auth", old.forward_auth != new.forward_auth),
         ("upstreams", old.upstreams != new.upstreams),
         ("routes", shown(&unplaced(old)) != shown(&unplaced(new))),
-    ];
-    changed(&live)
+        ("tests", shown(&untold(old)) != shown(&untold(new))),
+    ]
 }
 
 fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
@@ -139,6 +155,11 @@ fn keep_derived_origin(old: &Settings, settings: &mut Settings) {
 /// Routes without their lines: a comment above them changes nothing.
 fn unplaced(settings: &Settings) -> Vec<Route> {
     settings.routes.iter().map(|route| Route { origin: String::new(), ..Route::clone(route) }).collect()
+}
+
+/// Tests without their lines.
+fn untold(settings: &Settings) -> Vec<RuleTest> {
+    settings.tests.iter().map(|test| RuleTest { origin: String::new(), ..test.clone() }).collect()
 }
 
 fn token(settings: &Settings) -> Option<String> {

@@ -21,7 +21,7 @@ mod tree;
 mod values;
 mod watch;
 
-pub use diff::{Changes, changes, without_restart_keys};
+pub use diff::{Changes, changes, unchanged, without_restart_keys};
 pub use environment::Environment;
 #[cfg(test)]
 pub(crate) use load::defaults;

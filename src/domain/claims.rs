@@ -144,10 +144,16 @@ impl Scope {
     /// Whether it grants one scope.
     #[must_use]
     pub fn grants(&self, scope: &str) -> bool {
-        match self {
-            Self::Words(words) => words.split(' ').any(|word| word == scope),
-            Self::List(list) => list.iter().any(|word| word == scope),
-        }
+        self.words().any(|word| word == scope)
+    }
+
+    /// What it grants, one by one.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let (words, list) = match self {
+            Self::Words(words) => (words.as_str(), &[][..]),
+            Self::List(list) => ("", list.as_slice()),
+        };
+        words.split(' ').filter(|word| !word.is_empty()).chain(list.iter().map(String::as_str))
     }
 }
 

@@ -60,7 +60,11 @@ impl Gateway {
             let headers = cors::preflight_answer(security, &head.headers, Called::App);
             return Ok(Some(respond::no_content(headers, &ctx.id)));
         }
-        let route = Arc::clone(runtime.policy.route(&host, &target, &head.method)?);
+        let found = runtime.policy.route(&host, &target, &head.method);
+        if found.as_ref().ok().is_none_or(|route| route.access == Access::Public) {
+            self.recent.note(&host, &asked(session, ctx, &target, ""), None, self.clock.now());
+        }
+        let route = Arc::clone(found?);
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
         ctx.route = Some((Arc::clone(&route), runtime.upstream(&route)));
@@ -112,9 +116,17 @@ impl Gateway {
             has_refresh: findings.refresh.is_some(),
             freshness: runtime.auth.revocations().freshness(),
         };
-        let own_origin = ctx.own_origin();
-        let question =
-            runtime.policy.question(route, &asked(session, ctx, target, &own_origin), sender, self.clock.now());
+        let (own_origin, now) = (ctx.own_origin(), self.clock.now());
+        let asked = asked(session, ctx, target, &own_origin);
+        let known = match &findings.identified {
+            Identified::Known(token, _) => Some(&token.claims),
+            _ => None,
+        };
+        // Who comes to be refreshed is somebody, but not yet known to be whom.
+        if let Some(host) = ctx.host.as_ref().filter(|_| known.is_some() || findings.refresh.is_none()) {
+            self.recent.note(host, &asked, known, now);
+        }
+        let question = runtime.policy.question(route, &asked, sender, now);
         match decide::decide(&question) {
             Decision::Refresh => self.refresh(session, ctx, &question, findings).await,
             decision => Self::settle(session, ctx, decision, &findings),

@@ -24,6 +24,7 @@ pub mod listeners;
 pub mod managed;
 pub mod policy;
 pub mod proxy_protocol;
+pub mod recent;
 pub mod refresh;
 pub mod respond;
 pub mod rewrite;
@@ -57,6 +58,7 @@ use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::gateway::context::RequestContext;
 use crate::gateway::inflight::InFlight;
+use crate::gateway::recent::Recent;
 use crate::gateway::refresh::Refreshes;
 use crate::gateway::upstream::Trip;
 use crate::gateway::vouch::Vouched;
@@ -71,6 +73,7 @@ pub struct Gateway {
     runtime: Arc<ArcSwap<Runtime>>,
     refreshes: Arc<Refreshes>,
     vouched: Arc<Vouched>,
+    recent: Arc<Recent>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -80,14 +83,21 @@ impl Gateway {
     #[must_use]
     pub fn new(runtime: Runtime, metrics: &Metrics, clock: Clock) -> Self {
         let refreshes = Arc::new(Refreshes::new(metrics.clone()));
-        let vouched = Arc::default();
-        Self { runtime: Arc::new(ArcSwap::from_pointee(runtime)), refreshes, vouched, metrics: metrics.clone(), clock }
+        let runtime = Arc::new(ArcSwap::from_pointee(runtime));
+        let (vouched, recent) = (Arc::default(), Arc::default());
+        Self { runtime, refreshes, vouched, recent, metrics: metrics.clone(), clock }
     }
 
     /// The runtime new requests get.
     #[must_use]
     pub fn runtime(&self) -> Arc<Runtime> {
         self.runtime.load_full()
+    }
+
+    /// Requests of late.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Gives new requests another runtime.

@@ -5,6 +5,9 @@
 //! report of a reload ask about requests that somebody describes. All of them ask here, so that none
 //! of them can be told something else.
 
+mod changes;
+mod representative;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +25,9 @@ use crate::gateway::hosts::Admission;
 use crate::gateway::routes::{Match, Table};
 use crate::revocation::Freshness;
 use crate::tokens::AccessToken;
+
+pub use changes::{Change, changes};
+pub use representative::Representative;
 
 /// The rules.
 #[derive(Debug)]

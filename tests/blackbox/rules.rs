@@ -1,4 +1,4 @@
-//! Rules, asked before they count: `[[tests]]` in the file, and `nauth explain`.
+//! Rules, asked before they count: `[[tests]]`, `nauth explain`, `nauth diff`, and the report of a reload.
 
 use crate::support::{Config, Echo, Finished, Nauth, Request, Seen, eventually, secs};
 
@@ -134,4 +134,88 @@ async fn explain_agrees_with_the_gateway_about_a_user_of_the_database() {
         assert_eq!(seen.header(header["name"].as_str().unwrap()), header["value"].as_str(), "{explained}");
     }
     nauth.command(&["explain", "GET", "/", "--as", "eve@example.com"]).await.expect(1).says("is no user");
+}
+
+#[tokio::test]
+async fn diff_shows_which_decisions_change_and_for_whom() {
+    let echo = Echo::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, config: &Config| std::fs::write(directory.path().join(name), config.to_toml()).unwrap();
+    let base = |admin: &str| {
+        config(&echo, admin)
+            .route("name = \"files\"\nhosts = [\"files.example.com\"]\npath = \"~^/v[0-9]+/\"\nmethods = [\"PUT\"]")
+            .table("[[tests]]\nrequest = \"GET /far/away\"\nas = {}\nexpect = \"allow\"")
+    };
+    write("old.toml", &base("roles = [\"admin\"]"));
+    write("same.toml", &base("roles = [\"admin\"]\ntimeout = \"5s\""));
+    write("open.toml", &base("access = \"optional\""));
+    write("sure.toml", &base("roles = [\"admin\"]\nmin_aal = 2"));
+    write(
+        "closed.toml",
+        &base("roles = [\"admin\"]").table("[[routes]]\nupstream = \"app\"\npath = \"/far\"\nroles = [\"support\"]"),
+    );
+    write("bad.toml", &base("roles = [\"wizard\"]"));
+    let diff = async |new: &str, code: i32| {
+        let finished = Finished::of(directory.path(), &["diff", "old.toml", new, "--json"]).await.expect(code);
+        serde_json::from_str::<serde_json::Value>(&finished.output).unwrap_or_default()["changes"].to_string()
+    };
+
+    assert_eq!(diff("same.toml", 0).await, "[]");
+    let opened = diff("open.toml", 1).await;
+    for wanted in ["/admin/below", r#""before":"login""#, r#""before":"deny:role""#, r#""after":"allow""#, "anonymous"]
+    {
+        assert!(opened.contains(wanted), "{wanted}: {opened}");
+    }
+    let surer = diff("sure.toml", 1).await;
+    assert!(surer.contains("step_up") && surer.contains("roles=[admin], aal1") && !surer.contains("aal2"), "{surer}");
+    assert!(diff("closed.toml", 1).await.contains("/far/away"), "what tests ask about is asked about too");
+    Finished::of(directory.path(), &["diff", "old.toml", "bad.toml"]).await.expect(2).says("is not a known role");
+    let text = Finished::of(directory.path(), &["diff", "old.toml", "open.toml"]).await.expect(1);
+    text.says("as anonymous: login → allow, by route `admin` (open.toml:").says("questions are answered otherwise");
+}
+
+#[tokio::test]
+async fn a_reload_reports_what_changed_and_what_it_changes_for_requests_of_late() {
+    let token = "a token of the operator, long enough";
+    let echo = Echo::start().await;
+    let with = |admin: &str| {
+        config(&echo, admin)
+            .set("server.management.token", token)
+            .set("reload.watch", false)
+            .env("NAUTH__LOG__LEVEL", "info")
+    };
+    let nauth = Nauth::start(with("")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    nauth.send(&Request::get("/admin/x?secret=1").bearer(&ada.access_token)).await.expect(200);
+    nauth.send(&Request::get("/admin/x")).await.expect(401);
+    nauth.send(&Request::get("/far").bearer(&ada.access_token)).await.expect(200);
+    let reload = async || nauth.manage(&Request::post("/reload").bearer(token)).await;
+
+    nauth.reconfigure(&with("roles = [\"admin\"]").set("jwt.leeway", "10s").set("database.max_connections", 3));
+    let answer = reload().await.expect(200).json();
+
+    assert_eq!(answer["reloaded"], true, "{answer}");
+    let report = &answer["report"];
+    assert_eq!(report["applied"], serde_json::json!(["jwt", "routes"]));
+    assert_eq!(report["restartRequired"], serde_json::json!(["database"]));
+    assert_eq!(report["overriddenByEnvironment"], serde_json::json!(["NAUTH__LOG__LEVEL"]));
+    let unchanged = report["unchanged"].as_array().unwrap();
+    assert!(unchanged.contains(&"login".into()) && !unchanged.contains(&"jwt".into()), "{answer}");
+    let decisions = &report["decisions"];
+    assert_eq!((decisions["requests"].as_u64(), decisions["changed"].as_u64()), (Some(3), Some(1)), "{answer}");
+    let shown = decisions["shown"][0].as_str().unwrap();
+    let wanted = format!("GET {}/admin/x as roles=[user], aal1", nauth.host());
+    assert!(
+        shown.starts_with(&wanted) && shown.contains(": allow → deny:role, by route `admin` (nauth.toml:"),
+        "{shown}"
+    );
+    assert!(!answer.to_string().contains("ada@") && !answer.to_string().contains("secret"), "{answer}");
+    for wanted in ["applied: jwt, routes", "restart required: database", "NAUTH__LOG__LEVEL", "allow → deny:role"] {
+        nauth.writes(wanted).await;
+    }
+
+    nauth.reconfigure(&with("roles = [\"wizard\"]"));
+    let answer = reload().await.expect(422).json();
+    assert_eq!(answer["reloaded"], false);
+    assert!(answer["report"].as_str().unwrap().contains("is not a known role"), "{answer}");
 }
