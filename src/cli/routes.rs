@@ -48,7 +48,7 @@ fn row(route: &Route) -> [String; COLUMNS] {
         path,
         any(route.methods.iter().map(ToString::to_string).collect()),
         access(route),
-        route.upstream.clone(),
+        if route.upstream.is_empty() { "-".to_owned() } else { route.upstream.clone() },
         format!("{} ({})", route.name, route.origin),
     ]
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -44,7 +45,16 @@ fn text_messages_leave_the_house(root: &Section<'_>, settings: &Settings) {
     }
 }
 
+/// Only where other proxies ask can there be rules about requests that go nowhere from here.
 fn routes_go_somewhere(root: &Section<'_>, settings: &Settings) {
+    if settings.upstreams.is_empty() && settings.forward_auth.is_none() {
+        root.error("upstreams", "there is no `[[upstreams]]`", "add one with a name and targets");
+    }
+    let goes_nowhere = |route: &&Arc<Route>| route.upstream.is_empty() && settings.forward_auth.is_none();
+    for route in settings.routes.iter().filter(goes_nowhere) {
+        let message = format!("route `{}` has no `upstream`", route.name);
+        root.report_in(&route.origin, message, "name one of `[[upstreams]]`");
+    }
     for route in settings.routes.iter().filter(|route| !route.upstream.is_empty()) {
         if settings.upstreams.contains_key(&route.upstream) {
             continue;

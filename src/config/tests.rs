@@ -390,6 +390,16 @@ fn other_proxies_ask_only_where_they_are_listed() {
 }
 
 #[test]
+fn routes_go_somewhere_unless_other_proxies_ask_about_them() {
+    let rules = "[[routes]]\npath = \"/\"\n";
+    assert_eq!(messages(rules), ["there is no `[[upstreams]]`", "route `/` has no `upstream`"]);
+
+    let asked = format!("[forward_auth]\nenabled = true\ntrusted = [\"10.0.0.5\"]\n{rules}");
+    assert_eq!(load_text(&asked).unwrap().settings.routes[0].upstream, "");
+    assert_eq!(messages(&format!("{asked}upstream = \"app\"\n")), ["route `/` goes to `app`, which is no upstream"]);
+}
+
+#[test]
 fn a_reload_takes_over_who_may_ask() {
     let old = load_text(SMALL).unwrap().settings;
     let new =

@@ -67,7 +67,13 @@ impl Gateway {
         let route = Arc::clone(found?);
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
-        ctx.route = Some((Arc::clone(&route), runtime.upstream(&route)));
+        match &mut ctx.verify {
+            Some(verify) => verify.route = Some(Arc::clone(&route)),
+            None => {
+                let upstream = runtime.upstream(&route).ok_or(Error::NotFound)?;
+                ctx.route = Some((Arc::clone(&route), upstream));
+            }
+        }
         check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {
             return policy::pass_preflight(&route).map(|()| Self::onward(session, ctx));

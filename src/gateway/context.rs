@@ -113,6 +113,11 @@ impl RequestContext {
         format!("{scheme}://{}", self.host.as_ref().map_or("", Host::authority))
     }
 
+    fn route_name(&self) -> &str {
+        let asked_about = || self.verify.as_ref()?.route.as_ref();
+        self.route.as_ref().map(|(route, _)| route).or_else(asked_about).map_or("", |route| route.name.as_str())
+    }
+
     fn log(&self, took: Duration) {
         let ip = self.client.as_ref().map_or_else(|| self.request.conn().peer().ip(), |client| client.ip);
         let ip = if self.runtime.settings.log.redact_pii { redacted(ip) } else { ip.to_string() };
@@ -126,7 +131,7 @@ impl RequestContext {
             received_bytes = self.received,
             sent_bytes = self.sent,
             client.ip = ip,
-            route = self.route.as_ref().map_or("", |(route, _)| route.name.as_str()),
+            route = self.route_name(),
             user.id = self.identity.as_ref().map_or("", |token| token.claims.sub.as_str()) },
             "request"
         );

@@ -69,10 +69,10 @@ impl Runtime {
         }
     }
 
-    /// The upstream of a route.
+    /// The upstream of a route; `None` when it is there for other proxies' questions alone.
     #[must_use]
-    pub fn upstream(&self, route: &Route) -> Arc<Balanced> {
-        Arc::clone(self.upstreams.get(&route.upstream).expect("routes were checked to name an upstream"))
+    pub fn upstream(&self, route: &Route) -> Option<Arc<Balanced>> {
+        self.upstreams.get(&route.upstream).map(Arc::clone)
     }
 
     /// Every upstream.

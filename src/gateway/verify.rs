@@ -6,18 +6,21 @@
 
 pub mod question;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::api::client::{self, ClientInfo};
-use crate::config::settings::{ForwardAuth, Identity, LoginRedirect, QuestionHeaders, Serves};
+use crate::config::settings::{ForwardAuth, Identity, LoginRedirect, QuestionHeaders, Route, Serves};
 use crate::domain::error::{Denial, Error};
 use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::{CookieNames, without_own};
 use crate::gateway::{identity, respond};
 use crate::metrics::{Asker, Decision, Metrics, Rejection};
+use crate::tokens::AccessToken;
 use question::Question;
 
 /// Where the login page is, for a proxy that cannot pass a redirect on.
@@ -27,6 +30,8 @@ const REDIRECT: HeaderName = HeaderName::from_static("x-nauth-redirect");
 #[derive(Debug, Default)]
 pub struct Verify {
     received: Option<Box<RequestHeader>>,
+    /// The route it takes.
+    pub route: Option<Arc<Route>>,
 }
 
 /// Puts the request a proxy asks about into the place of its question.
@@ -35,7 +40,7 @@ pub struct Verify {
 /// [`Error::Forbidden`] for whoever may not ask; nothing of the question is looked at then. What is wrong
 /// with a question otherwise.
 pub fn take_place(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) -> Result<(), Error> {
-    let runtime = std::sync::Arc::clone(&ctx.runtime);
+    let runtime = Arc::clone(&ctx.runtime);
     let settings = &runtime.settings;
     let Some(forward_auth) = &settings.forward_auth else { return Ok(()) };
     if ctx.request.conn().listener().serves == Serves::HttpsElsewhere {
@@ -59,7 +64,7 @@ pub fn take_place(session: &mut Session, ctx: &mut RequestContext, metrics: &Met
 
     let described = described(head, &question)?;
     let received = std::mem::replace(session.req_header_mut(), described);
-    ctx.verify = Some(Verify { received: Some(Box::new(received)) });
+    ctx.verify = Some(Verify { received: Some(Box::new(received)), route: None });
     ctx.method = question.method;
     ctx.client = Some(ClientInfo { ip, scheme: question.scheme, forwarded_host: None, peer_is_trusted: true });
     Ok(())
@@ -106,12 +111,18 @@ fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames
     let mut answer = respond::text(String::new(), &ctx.id);
     let headers = answer.headers_mut();
     let everywhere = ctx.runtime.settings.forward_auth.iter().map(|forward_auth| &forward_auth.identity);
-    let of_route = ctx.route.as_ref().map(|(route, _)| &route.asked_identity);
+    let route = ctx.verify.as_ref().and_then(|verify| verify.route.as_ref());
+    let of_route = route.map(|route| &route.asked_identity);
     for name in everywhere.chain(of_route).flat_map(Identity::header_names) {
         headers.insert(name.clone(), HeaderValue::from_static(""));
     }
     if let (Some(token), Some(told)) = (&ctx.identity, of_route) {
         identity::tell(&token.claims, told, |name, value| drop(headers.insert(name.clone(), value)));
+    }
+    if let Some(name) = &settings.assertion.header {
+        let of = |token: &Arc<AccessToken>| ctx.runtime.auth.assertions().of(token, route.map_or("", audience));
+        let assertion = ctx.identity.as_ref().map(of);
+        headers.insert(name.clone(), assertion.unwrap_or(HeaderValue::from_static("")));
     }
     let asked = &session.req_header().headers;
     let cookies = match own {
@@ -124,6 +135,11 @@ fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames
         headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));
     }
     respond::marked(answer, &ctx.id)
+}
+
+/// Who an assertion is for, where no upstream of nauth's need be.
+fn audience(route: &Arc<Route>) -> &str {
+    if route.upstream.is_empty() { &route.name } else { &route.upstream }
 }
 
 /// Puts the question back into its place and makes the answer one for its proxy.

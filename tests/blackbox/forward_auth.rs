@@ -76,9 +76,13 @@ async fn each_kind_of_proxy_is_told_whose_request_it_is() {
         let known = nauth.send(&ask("GET", "/a?b=%2e").cookies(&ada.cookies())).await;
         assert_names(&known, &ada.sub);
         assert_eq!(known.header("remote-groups"), Some("user"));
+        let assertion = known.header("x-nauth-assertion").unwrap();
+        assert_eq!(assertion.split('.').count(), 3, "{known}");
         assert_names(&nauth.send(&ask("POST", "/a").bearer(&ada.access_token)).await, &ada.sub);
         assert_names(&nauth.send(&ask("GET", "/optional").cookies(&ada.cookies())).await, &ada.sub);
-        assert_names(&nauth.send(&ask("GET", "/optional")).await, "");
+        let anonymous = nauth.send(&ask("GET", "/optional")).await;
+        assert_names(&anonymous, "");
+        assert_eq!(anonymous.header("x-nauth-assertion"), Some(""), "{anonymous}");
         assert_names(&nauth.send(&ask("GET", "/public").cookies(&ada.cookies())).await, "");
         nauth.send(&ask("GET", "/a")).await.expect(401);
 
@@ -458,4 +462,15 @@ async fn a_refresh_cookie_does_not_speak_for_other_sites_pages() {
     let cross_site = |ask: Request| ask.cookies(&ada.refresh_cookie()).header("Sec-Fetch-Site", "cross-site");
     nauth.send(&cross_site(question("GET", "/a"))).await.expect(401);
     nauth.send(&cross_site(question("POST", "/a"))).await.expect_error(403, "FORBIDDEN");
+}
+
+#[tokio::test]
+async fn a_route_without_an_upstream_only_says_who_may() {
+    let nauth = Nauth::start(config("x-forwarded").table("[[routes]]\npath = \"/rule\"")).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    assert_names(&nauth.send(&question("GET", "/rule").cookies(&ada.cookies())).await, &ada.sub);
+    nauth.send(&question("GET", "/rule")).await.expect(401);
+    nauth.send(&Request::get("/rule").cookies(&ada.cookies())).await.expect_error(404, "RESOURCE_NOT_FOUND");
+    nauth.writes("route=\"/rule\"").await;
 }

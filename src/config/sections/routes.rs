@@ -38,14 +38,14 @@ pub(super) struct RouteContext<'a> {
 pub(super) fn routes(root: &mut Section<'_>, context: &RouteContext<'_>) -> Vec<Route> {
     let sections = root.sections("routes");
     if sections.is_empty() {
-        route(root.absent("routes"), context, false);
+        route(root.absent("routes"), context);
         root.error("routes", "there is no `[[routes]]`", "add one with a path and an upstream");
     }
     let mut names = HashSet::new();
     let mut routes = Vec::with_capacity(sections.len());
     for section in sections {
         let at = section.at();
-        let route = route(section, context, true);
+        let route = route(section, context);
         if !names.insert(route.name.clone()) {
             root.report_at(at, format!("there is another route `{}`", route.name), "give one of them a `name`");
         }
@@ -54,7 +54,7 @@ pub(super) fn routes(root: &mut Section<'_>, context: &RouteContext<'_>) -> Vec<
     routes
 }
 
-fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Route {
+fn route(mut s: Section<'_>, context: &RouteContext<'_>) -> Route {
     let origin_line = s.origin();
     let hosts = s.list("hosts", "[]", "Hosts it answers, `*.example.com` among them. Empty means every host.", host);
     let hosts = hosts.unwrap_or_default();
@@ -71,10 +71,9 @@ fn route(mut s: Section<'_>, context: &RouteContext<'_>, is_written: bool) -> Ro
     }
     let name = s.optional("name", "Unique; metrics and messages use it. Empty means host and path.");
     let name = name.unwrap_or_else(|| format!("{}{written}", hosts.first().map_or("", String::as_str)));
-    let upstream = s.text("upstream", "", "The upstream it goes to.");
-    if is_written && upstream.is_empty() {
-        s.error("upstream", format!("route `{name}` has no `upstream`"), "name one of `[[upstreams]]`");
-    }
+    let doc = "The upstream it goes to. With `forward_auth` it may be left out: then the route only says who may, and is \
+               404 for requests that are to be proxied.";
+    let upstream = s.text("upstream", "", doc);
     let methods = s.list("methods", "[]", "Methods it takes. Empty means all.", |text| {
         let upper = text.chars().all(|c| c.is_ascii_uppercase());
         text.parse::<Method>().ok().filter(|_| upper).ok_or_else(|| format!("`{text}` is not a method such as GET"))

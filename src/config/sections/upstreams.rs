@@ -36,7 +36,6 @@ pub(super) fn upstreams(root: &mut Section<'_>) -> (Vec<Upstream>, HashMap<Strin
     let sections = root.sections("upstreams");
     if sections.is_empty() {
         upstream(root.absent("upstreams"), false);
-        root.error("upstreams", "there is no `[[upstreams]]`", "add one with a name and targets");
     }
     let mut told = HashMap::new();
     let mut upstreams = Vec::with_capacity(sections.len());
