@@ -67,12 +67,11 @@ impl Gateway {
         let route = Arc::clone(found?);
         ctx.metrics = runtime.route_metrics(&route);
         ctx.in_flight = Some(ctx.metrics.begin());
-        match &mut ctx.verify {
-            Some(verify) => verify.route = Some(Arc::clone(&route)),
-            None => {
-                let upstream = runtime.upstream(&route).ok_or(Error::NotFound)?;
-                ctx.route = Some((Arc::clone(&route), upstream));
-            }
+        if let Some(verify) = &mut ctx.verify {
+            verify.route = Some(Arc::clone(&route));
+        } else {
+            let upstream = runtime.upstream(&route).ok_or(Error::NotFound)?;
+            ctx.route = Some((Arc::clone(&route), upstream));
         }
         check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {

@@ -119,7 +119,7 @@ fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames
     if let (Some(token), Some(told)) = (&ctx.identity, of_route) {
         identity::tell(&token.claims, told, |name, value| drop(headers.insert(name.clone(), value)));
     }
-    if let Some(name) = &settings.assertion.header {
+    if let Some(name) = &ctx.runtime.settings.gateway.assertion.header {
         let of = |token: &Arc<AccessToken>| ctx.runtime.auth.assertions().of(token, route.map_or("", audience));
         let assertion = ctx.identity.as_ref().map(of);
         headers.insert(name.clone(), assertion.unwrap_or(HeaderValue::from_static("")));

@@ -25,6 +25,7 @@ mod listeners;
 mod management;
 mod messages;
 mod paths;
+mod proxies;
 mod proxy_protocol;
 mod readme;
 mod refresh;

@@ -20,6 +20,8 @@ pub(crate) struct Config {
     tables: Vec<String>,
     /// What nauth is started with, beside `PATH`.
     environment: Vec<(String, String)>,
+    /// The whole file, where it is not made of the above.
+    text: Option<String>,
 }
 
 impl Config {
@@ -35,11 +37,24 @@ impl Config {
 
     /// In front of one target.
     pub(crate) fn in_front_of_target(target: &str) -> Self {
-        let sections = BTreeMap::new();
-        Self { sections, upstreams: vec![], routes: vec![], listeners: vec![], tables: vec![], environment: vec![] }
-            .target(target)
-            .set("email.provider", "console")
-            .set("log.format", "text")
+        Self::empty().target(target).set("email.provider", "console").set("log.format", "text")
+    }
+
+    /// A file as it was shipped; what is set of it goes into the environment.
+    pub(crate) fn shipped(text: String) -> Self {
+        Self { text: Some(text), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
+        Self {
+            sections: BTreeMap::new(),
+            upstreams: vec![],
+            routes: vec![],
+            listeners: vec![],
+            tables: vec![],
+            environment: vec![],
+            text: None,
+        }
     }
 
     /// The one upstream goes to `target` from here on.
@@ -72,6 +87,11 @@ impl Config {
 
     /// Sets `section.key`; the last word of a name counts.
     pub(crate) fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if self.text.is_some() {
+            let variable = format!("NAUTH__{}", name.replace('.', "__").to_uppercase());
+            let value = value.into();
+            return self.env(&variable, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
         let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), toml(&value.into()));
         self
@@ -126,6 +146,9 @@ impl Config {
 
     /// The file. Without a route of its own, everything is behind one that requires a login.
     pub(crate) fn to_toml(&self) -> String {
+        if let Some(text) = &self.text {
+            return text.clone();
+        }
         let mut text = String::new();
         for (section, keys) in &self.sections {
             if !section.is_empty() {
