@@ -264,6 +264,32 @@ fn targets_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn checks_of_targets_are_read() {
+    let health = |text: &str| SMALL.replace("\"whoami:\"]", &format!("\"http://app\"]\nhealth = {{ {text} }}"));
+    let settings = load_text(&health("type = \"http\", path = \"/up?deep\", expect = 204")).unwrap().settings;
+    let check = settings.upstreams["app"].health.clone().unwrap();
+    assert_eq!(check.probe, settings::Probe::Http { path: "/up?deep".to_owned(), expect: 204 });
+    assert_eq!((check.interval.as_secs(), check.timeout.as_secs(), check.healthy, check.unhealthy), (10, 2, 1, 3));
+
+    let cases = [
+        ("type = \"icmp\"", "`icmp` is not one of"),
+        ("path = \"up\"", "`up` is not a path"),
+        ("interval = \"5ms\"", "is too often"),
+        ("timeout = \"0s\"", "must be longer than nothing"),
+        ("unhealthy = 0", "must be from 1 to 100"),
+        ("expect = 20", "must be from 100 to 599"),
+    ];
+    for (text, expected) in cases {
+        let found = messages(&health(text));
+        assert!(found.iter().any(|message| message.contains(expected)), "{text}: {found:?}");
+    }
+    let of_the_page = SMALL.replace("\"whoami:\"]", "\"whoami:\"]\nhealth = {}");
+    assert_eq!(messages(&of_the_page), ["`whoami:` is always well"]);
+    let idle = load_text(&health("type = \"tcp\", path = \"/up\"")).unwrap();
+    assert!(idle.warnings.to_string().contains("says nothing with"), "{}", idle.warnings);
+}
+
+#[test]
 fn cookies_that_browsers_would_drop_are_refused() {
     let cases = [
         ("cookie_prefix = \"a;b\"", "cannot stand in a cookie's name"),
@@ -502,13 +528,13 @@ fn full_example() -> String {
          # Start from nauth.toml instead, and take over only the keys that you change.\n",
     );
     // There is none of these unless somebody writes one.
-    let absent = ["webhooks", "hooks", "server.listeners", "server.tls.certs", "tests", "tests.as"];
+    let absent = ["webhooks", "hooks", "server.listeners", "server.tls.certs", "tests", "tests.as", "upstreams.health"];
     for (section, keys) in load::declared().by_section() {
         let mark = if absent.contains(&section.as_str()) { "# " } else { "" };
         match section.as_str() {
             "" => {}
             name @ ("upstreams" | "routes") => write!(text, "\n[[{name}]]\n").unwrap(),
-            "tests.as" => text.push_str("\n# [tests.as]\n"),
+            name @ ("tests.as" | "upstreams.health") => write!(text, "\n# [{name}]\n").unwrap(),
             name if absent.contains(&name) => write!(text, "\n# [[{name}]]\n").unwrap(),
             name => write!(text, "\n[{name}]\n").unwrap(),
         }

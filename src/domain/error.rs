@@ -62,6 +62,9 @@ pub enum Error {
     /// The upstream did not answer in time.
     #[error("the upstream did not answer in time")]
     GatewayTimeout,
+    /// As many requests are under way to the upstream as may be.
+    #[error("the upstream is busy; try again later")]
+    UpstreamBusy,
 
     // Credentials and tokens.
     /// Identifier or password is wrong; which one is not told.

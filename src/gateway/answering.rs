@@ -75,14 +75,15 @@ impl Gateway {
         }
         check_surroundings(session, ctx, &route, &target)?;
         if preflight == Preflight::Unlisted {
-            return policy::pass_preflight(&route).map(|()| Self::onward(session, ctx));
+            policy::pass_preflight(&route)?;
+            return Self::onward(session, ctx).await;
         }
         check_rate(session, ctx, &route, false).await?;
         if let Some(answer) = self.decide(session, ctx, &route, &target).await? {
             return Ok(Some(answer));
         }
         check_rate(session, ctx, &route, true).await?;
-        Ok(Self::onward(session, ctx))
+        Self::onward(session, ctx).await
     }
 
     async fn auth_api(&self, session: &mut Session, ctx: &mut RequestContext) -> Result<Response<Bytes>, Error> {
@@ -237,22 +238,22 @@ impl Gateway {
     }
 
     /// The request may pass. `None` when it goes to an upstream.
-    fn onward(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
-        if ctx.verify.is_some() { Some(verify::passed(session, ctx)) } else { Self::set_out(session, ctx) }
+    async fn onward(session: &Session, ctx: &mut RequestContext) -> Result<Option<Response<Bytes>>, Error> {
+        if ctx.verify.is_some() {
+            return Ok(Some(verify::passed(session, ctx)));
+        }
+        let Some((route, upstream)) = ctx.route.clone() else { return Err(Error::NotFound) };
+        let key = upstream.hash_on().and_then(|on| forward::key(on, session.req_header(), ctx));
+        let trip = ctx.trip.insert(upstream.set_out(key).await?);
+        if trip.is_whoami() { Ok(Self::whoami(session, ctx, &route)) } else { Ok(None) }
     }
 
-    /// Chooses the target. Answers with the built-in page, when the route goes there.
-    fn set_out(session: &Session, ctx: &mut RequestContext) -> Option<Response<Bytes>> {
-        let (route, upstream) = ctx.route.clone()?;
-        let key = upstream.hash_on().and_then(|on| forward::key(on, session.req_header(), ctx));
-        let trip = ctx.trip.insert(upstream.set_out(key));
-        if !trip.is_whoami() {
-            return None;
-        }
+    /// The built-in page.
+    fn whoami(session: &Session, ctx: &RequestContext, route: &Route) -> Option<Response<Bytes>> {
         let mut received = session.req_header().clone();
         forward::prepare(&mut received, ctx);
         let asked = ctx.target.as_ref()?;
-        let rewritten = rewrite::target(&route, asked);
+        let rewritten = rewrite::target(route, asked);
         let target = rewritten.as_deref().unwrap_or_else(|| asked.target());
         let page = whoami::page(&received.method, target, &received.headers);
         Some(respond::text(page, &ctx.id))

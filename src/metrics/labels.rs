@@ -392,7 +392,9 @@ impl From<&Error> for AuthError {
             | Error::CredentialConflict => Self::Session,
             Error::CsrfMissing | Error::CsrfInvalid | Error::Forbidden(_) | Error::StepUpRequired(_) => Self::Forbidden,
             Error::RateLimited { .. } => Self::Limited,
-            Error::BadGateway | Error::GatewayTimeout | Error::Unavailable(_) => Self::Unavailable,
+            Error::BadGateway | Error::GatewayTimeout | Error::UpstreamBusy | Error::Unavailable(_) => {
+                Self::Unavailable
+            }
             Error::Internal(_) => Self::Internal,
             Error::BadRequest(_)
             | Error::Validation(_)

@@ -66,6 +66,7 @@ struct Series {
     upstream_connect_errors: IntCounterVec,
     upstream_retries: IntCounterVec,
     upstream_healthy: IntGaugeVec,
+    upstream_breaker_open: IntGaugeVec,
     connections_open: IntGaugeVec,
     streams_open: IntGaugeVec,
     streams_closed: IntCounterVec,
@@ -162,6 +163,11 @@ impl Metrics {
                 "nauth_upstream_healthy",
                 "Whether requests go to a target.",
                 &["upstream", "endpoint"],
+            ),
+            upstream_breaker_open: make.gauges(
+                "nauth_upstream_breaker_open",
+                "Whether there is no room for another request.",
+                &["upstream"],
             ),
             connections_open: make.gauges(
                 "nauth_connections_open",

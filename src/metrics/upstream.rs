@@ -54,4 +54,15 @@ impl UpstreamMetrics {
         // Nothing to remove is removed already.
         let _ = self.series.upstream_healthy.remove_label_values(&[self.name.as_str(), target]);
     }
+
+    /// Whether there is no room for another request.
+    #[must_use]
+    pub fn breaker(&self) -> IntGauge {
+        self.series.upstream_breaker_open.with_label_values(&[self.name.as_str()])
+    }
+
+    /// There is room for any number from here on.
+    pub fn forget_breaker(&self) {
+        let _ = self.series.upstream_breaker_open.remove_label_values(&[self.name.as_str()]);
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::{
-    Authority, Config, Connection, Echo, Nauth, Request, Secure, Spoken, eventually, free_port, secs,
+    Authority, Config, Connection, Echo, Nauth, Request, Secure, Spoken, eventually, free_port, millis, secs,
 };
 
 const OPEN: &str = "path = \"/\"\naccess = \"public\"";
@@ -331,4 +331,169 @@ async fn a_slow_handshake_is_given_up() {
 
     assert!(began.elapsed() < secs(5), "{:?}", began.elapsed());
     assert!(nauth.metric("nauth_upstream_connect_errors_total", &["timeout"]).await > 0.0);
+}
+
+/// `/healthz` of an [`Echo`] is answered with 200 as everything else is.
+fn checked(path: &str) -> String {
+    format!(
+        "health = {{ type = \"http\", path = \"{path}\", interval = \"100ms\", timeout = \"500ms\", unhealthy = 2 }}"
+    )
+}
+
+async fn stands(nauth: &Nauth, url: &str, healthy: bool) {
+    let label = format!("endpoint=\"{url}\"");
+    let wanted = f64::from(u8::from(healthy));
+    let reached = eventually(secs(10), async || {
+        let now = nauth.metric("nauth_upstream_healthy", &[&label]).await;
+        ((now - wanted).abs() < f64::EPSILON).then_some(())
+    });
+    assert!(reached.await.is_some(), "{url} is not {wanted}:\n{}", nauth.output());
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_well_is_left_out_before_anybody_notices() {
+    let port = free_port();
+    let (steady, flaky) = (Echo::start().await, Echo::start_on(port).await);
+    let url = flaky.url();
+    let config = in_front_of(&[&steady.url(), &url]).upstream(&checked("/healthz")).upstream("retries = 0");
+    let nauth = Nauth::start(config).await;
+    ask(&nauth, 2).await;
+
+    drop(flaky);
+    stands(&nauth, &url, false).await;
+    nauth.writes("target is not well").await;
+    ask(&nauth, 6).await;
+
+    let revived = Echo::start_on(port).await;
+    stands(&nauth, &url, true).await;
+    nauth.writes("target is well again").await;
+    let served = eventually(secs(5), async || {
+        ask(&nauth, 2).await;
+        revived.seen().iter().any(|seen| seen.target == "/").then_some(())
+    });
+    assert!(served.await.is_some());
+    let check = revived.seen().into_iter().find(|seen| seen.target == "/healthz").unwrap();
+    assert_eq!(check.header("host"), Some(format!("127.0.0.1:{port}").as_str()));
+    assert!(check.header("user-agent").is_some_and(|agent| agent.starts_with("nauth/")));
+}
+
+#[tokio::test]
+async fn what_a_target_answers_decides_and_when_none_is_well_all_are_tried() {
+    let (one, other) = (Echo::start().await, Echo::start().await);
+    let config = in_front_of(&[&one.url(), &other.url()]).upstream(&checked("/status/503"));
+    let nauth = Nauth::start(config).await;
+
+    stands(&nauth, &one.url(), false).await;
+    stands(&nauth, &other.url(), false).await;
+
+    nauth.writes("status 503, not 200").await;
+    ask(&nauth, 4).await;
+}
+
+#[tokio::test]
+async fn a_reload_keeps_what_is_known_of_an_upstream_that_did_not_change() {
+    let (well, ill) = (Echo::start().await, format!("http://127.0.0.1:{}", free_port()));
+    let check = "health = { type = \"tcp\", interval = \"1h\", unhealthy = 1 }";
+    let config = in_front_of(&[&well.url(), &ill]).upstream(check).set("reload.debounce", "100ms");
+    let nauth = Nauth::start(config.clone()).await;
+    stands(&nauth, &ill, false).await;
+
+    nauth.reconfigure(&config.clone().set("log.access_log", false));
+    nauth.writes("settings reloaded").await;
+    stands(&nauth, &ill, false).await;
+
+    let patient = check.replace("unhealthy = 1", "unhealthy = 2");
+    nauth.reconfigure(&in_front_of(&[&well.url(), &ill]).upstream(&patient));
+    stands(&nauth, &ill, true).await;
+}
+
+#[tokio::test]
+async fn targets_that_speak_http_2_or_tls_are_asked_in_it() {
+    let authority = Authority::new();
+    let (both, clear) = tokio::join!(Secure::tls(Spoken::Https, &authority, "localhost", None), Secure::h2c());
+    let stranger = Secure::tls(Spoken::Https, &Authority::new(), "localhost", None).await;
+    let (good, bad) = (both.url("https"), stranger.url("https"));
+    let config =
+        in_front_of(&[&good, &clear.url("h2c"), &bad]).upstream(&tls(&authority, "")).upstream(&checked("/healthz"));
+    let nauth = Nauth::start(config).await;
+
+    stands(&nauth, &bad, false).await;
+    let asked =
+        eventually(secs(5), async || (both.asked_for("/healthz") > 2 && clear.asked_for("/healthz") > 2).then_some(()));
+    assert!(asked.await.is_some());
+    stands(&nauth, &good, true).await;
+    stands(&nauth, &clear.url("h2c"), true).await;
+    ask(&nauth, 6).await;
+}
+
+#[tokio::test]
+async fn whoever_finds_no_room_waits_for_a_while_and_is_then_told_when_to_come_back() {
+    let echo = Echo::start().await;
+    let config = in_front_of(&[&echo.url()]).upstream("max_connections = 1\nconnect_timeout = \"1s\"");
+    let nauth = Nauth::start(config).await;
+    let mut open = Connection::open(nauth.public()).await;
+    open.send(&Request::get("/sse-quiet")).await;
+    open.head().await;
+    assert!((nauth.metric("nauth_upstream_breaker_open", &["upstream=\"app\""]).await - 1.0).abs() < f64::EPSILON);
+
+    let (first, second) = (Request::get("/"), Request::get("/"));
+    let (one, other) = tokio::join!(nauth.send(&first), nauth.send(&second));
+    for answer in [one, other] {
+        let answer = answer.expect_error(503, "SERVICE_UNAVAILABLE");
+        assert!(answer.header("retry-after").is_some(), "{answer}");
+    }
+    assert_eq!(echo.seen().len(), 1);
+
+    let (waiting, ()) = tokio::join!(nauth.send(&first), async {
+        tokio::time::sleep(millis(100)).await;
+        drop(open);
+    });
+    waiting.expect(200);
+    nauth.metric_becomes("nauth_upstream_breaker_open", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_target_that_stalls_is_given_up_in_every_phase() {
+    let echo = Echo::start().await;
+    let lines = "connect_timeout = \"300ms\"\nread_timeout = \"400ms\"\nwrite_timeout = \"400ms\"\nretries = 0";
+    let config = Config::in_front_of(&echo)
+        .upstream(lines)
+        .route("path = \"/slow\"\naccess = \"public\"\ntimeout = \"300ms\"")
+        .route("path = \"/\"\naccess = \"public\"\ntimeout = \"400ms\"\nmax_body = \"1GiB\"");
+    let nauth = Nauth::start(config).await;
+    let began = std::time::Instant::now();
+
+    nauth.send(&Request::get("/slow/20000")).await.expect_error(504, "GATEWAY_TIMEOUT");
+
+    let mut connection = Connection::open(nauth.public()).await;
+    connection.send(&Request::get("/stall/1000")).await;
+    assert_eq!(connection.head().await.status, 200);
+    assert!(connection.ends_within(secs(5)).await, "a body that stalls ends, and not as if it were whole");
+
+    let mut upload = Connection::open(nauth.public()).await;
+    let head = format!("POST /unread HTTP/1.1\r\nHost: {}\r\nContent-Length: 100000000\r\n\r\n", nauth.host());
+    upload.write(head.as_bytes()).await;
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..100 {
+        if !upload.try_write(&piece).await {
+            break;
+        }
+    }
+    assert!(upload.ends_within(secs(5)).await);
+
+    assert!(began.elapsed() < secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let authority = Authority::new();
+    let target = Secure::tls(Spoken::Https1, &authority, "localhost", None).await;
+    let config =
+        in_front_of(&[&target.url("https")]).upstream(&tls(&authority, "")).upstream("idle_timeout = \"300ms\"");
+    let nauth = Nauth::start(config).await;
+    let connection = async || nauth.send(&Request::get("/")).await.expect(200).json()["connection"].clone();
+
+    let first = connection().await;
+    tokio::time::sleep(millis(1500)).await;
+    assert_ne!(connection().await, first);
 }

@@ -119,7 +119,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
 
         Error::RateLimited { limit, .. } => (StatusCode::TOO_MANY_REQUESTS, limit_code(*limit)),
 
-        Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
+        Error::Unavailable(_) | Error::UpstreamBusy => (StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR"),
     }
 }
@@ -252,7 +252,7 @@ fn step_up_challenge(wanted: StepUp) -> HeaderValue {
 fn retry_after(error: &Error) -> Option<Duration> {
     match error {
         Error::RateLimited { retry_after, .. } => Some(*retry_after),
-        Error::Unavailable(_) => Some(UNAVAILABLE_RETRY),
+        Error::Unavailable(_) | Error::UpstreamBusy => Some(UNAVAILABLE_RETRY),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! `[[upstreams]]`
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
@@ -11,9 +12,11 @@ use crate::config::sections::gateway::header_name;
 use crate::config::sections::identity::{self, Written};
 use crate::config::sections::server::number;
 use crate::config::settings::{
-    Balance, ClientCertificate, Destination, HashOn, HostHeader, Scheme, Target, Upstream, UpstreamTls,
+    Balance, ClientCertificate, Destination, HashOn, HealthCheck, HostHeader, Probe, Scheme, Target, Upstream,
+    UpstreamTls,
 };
 use crate::config::tree::{Entry, Value};
+use crate::config::values;
 
 const TARGETS: &str = "Where requests go: `\"http://host:port\"`, `\"https://…\"` (HTTP/2 where the target speaks it), \
     `\"h2c://…\"` (HTTP/2 without TLS, such as gRPC), `{ url = \"…\", weight = 2 }`, or `\"whoami:\"`, a \
@@ -26,6 +29,12 @@ const HASH_ON: &str = "The key of `balance = \"hash\"`: `ip` (the client's addre
 const RETRIES: &str = "Further tries, at other targets where there are any, when one cannot be connected to, or breaks off \
     before its answer to a request that may be sent twice (GET, HEAD, OPTIONS, PUT, DELETE, with at most \
     64 KiB of body).";
+const MAX_CONNECTIONS: &str = "Most requests under way to the upstream at once, open WebSockets among them; 0 means any \
+    number. Whoever finds no room waits for at most `connect_timeout`, as many as there is room for; all others get 503 \
+    with Retry-After.";
+const HEALTH: &str = "How targets are asked how they are, where there is a `health`: `http` (a GET that must be answered with \
+    the status `expect`) or `tcp` (a connection). A target that is not well is left out as long as there is another one.";
+const HEALTH_PATH: &str = "What is asked for, with the target's own `Host`, or the one named in `host_header`.";
 const HOST_HEADER: &str = "`Host` towards the upstream: `preserve` what the client sent, `upstream` for the target's, or a \
     name.";
 const CA: &str = "The authorities that may vouch for https:// targets, a PEM file. Empty means those the system \
@@ -68,10 +77,16 @@ fn upstream(mut s: Section<'_>, is_written: bool) -> (Upstream, Written) {
         write_timeout: s.lasting("write_timeout", "60s", "Longest silence while writing a request."),
         idle_timeout: s.lasting("idle_timeout", "90s", "How long an idle connection is kept."),
         retries: number(s.integer("retries", 1, 0..=10, RETRIES)) as usize,
+        max_connections: Some(number(s.integer("max_connections", 0, 0..=100_000, MAX_CONNECTIONS)) as usize)
+            .filter(|most| *most > 0),
         host_header: s.parsed("host_header", "preserve", HOST_HEADER, host_header),
         tls: tls(&mut s),
+        health: health(&mut s),
         targets,
     };
+    if upstream.health.is_some() && upstream.is_whoami() {
+        s.error("health", "`whoami:` is always well", "remove `health`");
+    }
     let identity = identity::overrides(&mut s);
     s.finish();
     (upstream, identity)
@@ -92,6 +107,36 @@ fn targets(s: &mut Section<'_>) -> Vec<Target> {
         s.error("targets", format!("`{}` stands there twice", target.url), "use `weight`");
     }
     targets
+}
+
+fn health(parent: &mut Section<'_>) -> Option<HealthCheck> {
+    let is_wanted = parent.has("health");
+    let mut s = parent.section("health");
+    let is_http = s.choice("type", "http", &[("http", true), ("tcp", false)], HEALTH);
+    let path = s.parsed("path", "/healthz", HEALTH_PATH, |path| match path.parse::<http::uri::PathAndQuery>() {
+        Ok(_) if path.starts_with('/') => Ok(path.to_owned()),
+        _ => Err(format!("`{path}` is not a path")),
+    });
+    let expect = s.integer("expect", 200, 100..=599, "The status of a target that is well.");
+    for key in ["path", "expect"] {
+        if !is_http && s.has(key) {
+            s.warning(key, format!("`{key}` says nothing with `type = \"tcp\"`"), "remove it, or ask by http");
+        }
+    }
+    let check = HealthCheck {
+        probe: if is_http { Probe::Http { path, expect: u16::try_from(expect).unwrap_or(200) } } else { Probe::Tcp },
+        interval: s.parsed("interval", "10s", "How long between two checks of a target, 100ms at least.", interval),
+        timeout: s.lasting("timeout", "2s", "Longest wait for the answer to one."),
+        healthy: number(s.integer("healthy", 1, 1..=100, "Good checks in a row that bring a target back.")),
+        unhealthy: number(s.integer("unhealthy", 3, 1..=100, "Bad checks in a row that take a target out.")),
+    };
+    s.finish();
+    is_wanted.then_some(check)
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = values::duration(text)?;
+    if interval < Duration::from_millis(100) { Err(format!("`{text}` is too often")) } else { Ok(interval) }
 }
 
 fn target_entry(s: &Section<'_>, entry: &Entry) -> Option<Target> {

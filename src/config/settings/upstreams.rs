@@ -25,10 +25,14 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Further tries when one fails before its answer.
     pub retries: usize,
+    /// Most requests under way at once; `None` = any number.
+    pub max_connections: Option<usize>,
     /// `Host` towards the upstream.
     pub host_header: HostHeader,
     /// `upstreams.tls`
     pub tls: UpstreamTls,
+    /// `upstreams.health`; `None` = targets are not asked how they are.
+    pub health: Option<HealthCheck>,
 }
 
 impl Upstream {
@@ -146,3 +150,32 @@ impl PartialEq for ClientCertificate {
 }
 
 impl Eq for ClientCertificate {}
+
+/// `upstreams.health`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// How long between two checks.
+    pub interval: Duration,
+    /// Longest wait for one.
+    pub timeout: Duration,
+    /// Good ones in a row that bring a target back.
+    pub healthy: u32,
+    /// Bad ones in a row that take it out.
+    pub unhealthy: u32,
+}
+
+/// `upstreams.health.type`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// Whether a connection is accepted.
+    Tcp,
+    /// Whether a GET is answered with a status.
+    Http {
+        /// Path and query.
+        path: String,
+        /// The status.
+        expect: u16,
+    },
+}

@@ -4,6 +4,7 @@
 //! tried already is decided before.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::config::settings::{Balance, Target};
 
@@ -195,6 +196,11 @@ fn random_start() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
+/// A share of a span that differs each time, from 0.9 to 1.1 of it, so that what begins together does not stay so.
+pub(super) fn jittered(span: Duration) -> Duration {
+    span.mul_f64(0.9 + 0.2 * unit(random_start()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +300,13 @@ mod tests {
     fn a_request_without_a_key_takes_the_next_turn() {
         let balancer = Balancer::new(&Balance::Hash(HashOn::User), &targets(&[1, 1]));
         assert_eq!(counted(&balancer, Set::of(2), 100), [50, 50]);
+    }
+
+    #[test]
+    fn a_span_is_spread_around_itself() {
+        let spans: Vec<u128> = (0..100).map(|_| jittered(Duration::from_secs(10)).as_millis()).collect();
+        assert!(spans.iter().all(|span| (9000..=11_000).contains(span)), "{spans:?}");
+        assert!(spans.iter().any(|span| *span < 9900) && spans.iter().any(|span| *span > 10_100), "{spans:?}");
     }
 
     #[test]

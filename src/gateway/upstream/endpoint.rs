@@ -2,13 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use http::HeaderValue;
+use pingora::connectors::http::Connector;
 
-use crate::config::settings::{Destination, HostHeader, Scheme, Target, Upstream};
+use crate::config::settings::{Destination, HealthCheck, HostHeader, Scheme, Target, Upstream};
 use crate::gateway::conn::uptime_ms;
-use crate::gateway::upstream::addresses::{Address, Addresses, Manner};
+use crate::gateway::upstream::addresses::{Address, Addresses, Manner, millis};
+use crate::gateway::upstream::balance::jittered;
+use crate::gateway::upstream::probe::probe;
 use crate::gateway::upstream::standing::Standing;
 use crate::metrics::UpstreamMetrics;
 
@@ -23,7 +26,18 @@ pub struct Endpoint {
     /// `None` for the built-in page.
     addresses: Option<Addresses>,
     standing: Standing,
+    checks: Option<Checks>,
     in_flight: AtomicUsize,
+}
+
+/// When a target is asked how it is.
+#[derive(Debug)]
+struct Checks {
+    health: HealthCheck,
+    /// Its `Host`.
+    authority: String,
+    /// In milliseconds of uptime; `u64::MAX` while it is being asked.
+    due: AtomicU64,
 }
 
 impl Endpoint {
@@ -37,13 +51,14 @@ impl Endpoint {
             upstream: settings.name.clone(),
             addresses,
             standing: Standing::new(settings.connect_timeout, metrics.healthy(&target.url)),
+            checks: settings.health.as_ref().map(|health| Checks::new(health, settings, target)),
             in_flight: AtomicUsize::new(0),
             target: target.clone(),
         }
     }
 
     /// Whether it is time to look its name up again.
-    pub(super) fn is_due(&self) -> bool {
+    pub(super) fn is_lookup_due(&self) -> bool {
         self.addresses.as_ref().is_some_and(Addresses::is_due)
     }
 
@@ -53,6 +68,36 @@ impl Endpoint {
             // Said there, once, and known to whoever needs the address.
             let _ = addresses.look_up().await;
         }
+    }
+
+    /// Whether it is time to ask it how it is. True once: whoever is told so asks.
+    pub(super) fn takes_check(&self) -> bool {
+        let Some(checks) = &self.checks else { return false };
+        let due = checks.due.load(Ordering::Relaxed);
+        due <= uptime_ms() && checks.due.swap(u64::MAX, Ordering::Relaxed) == due
+    }
+
+    /// Asks it how it is.
+    pub(super) async fn check(&self, connector: &Connector) {
+        let Some(Checks { health, authority, due }) = &self.checks else { return };
+        let outcome = match self.next_address().await {
+            Ok(address) => probe(&address.peer, authority, health, connector).await,
+            Err(error) => Err(error.to_string()),
+        };
+        let (name, url) = (&self.upstream, &self.target.url);
+        match (self.standing.checked(outcome.is_ok(), health), outcome) {
+            (Some(false), Err(error)) => {
+                tracing::warn!(
+                    upstream.name = name,
+                    target_url = url,
+                    error,
+                    "target is not well; it is left out as long as there are others"
+                );
+            }
+            (Some(true), _) => tracing::info!(upstream.name = name, target_url = url, "target is well again"),
+            _ => {}
+        }
+        due.store(uptime_ms().saturating_add(millis(jittered(health.interval))), Ordering::Relaxed);
     }
 
     pub(super) async fn next_address(&self) -> io::Result<Arc<Address>> {
@@ -94,6 +139,16 @@ impl Endpoint {
                 "target fails; it is left out as long as there are others"
             );
         }
+    }
+}
+
+impl Checks {
+    fn new(health: &HealthCheck, settings: &Upstream, target: &Target) -> Self {
+        let authority = match &settings.host_header {
+            HostHeader::Fixed(name) => name.clone(),
+            HostHeader::Preserve | HostHeader::Upstream => authority(&target.to),
+        };
+        Self { health: health.clone(), authority, due: AtomicU64::new(0) }
     }
 }
 

@@ -7,6 +7,8 @@ mod addresses;
 mod balance;
 mod care;
 mod endpoint;
+mod places;
+mod probe;
 mod standing;
 mod trip;
 
@@ -15,10 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::config::settings::{Balance, HashOn, Upstream};
+use crate::domain::error::Error;
 use crate::gateway::conn::uptime_ms;
 use crate::gateway::upstream::addresses::Manner;
 use crate::gateway::upstream::balance::{Balancer, Set};
 use crate::gateway::upstream::endpoint::{Endpoint, Visit};
+use crate::gateway::upstream::places::Places;
 use crate::metrics::{Metrics, UpstreamMetrics};
 
 pub use care::look_after;
@@ -42,6 +46,7 @@ pub struct Balanced {
     pub metrics: UpstreamMetrics,
     endpoints: Box<[Arc<Endpoint>]>,
     balancer: Balancer,
+    places: Option<Places>,
 }
 
 impl Balanced {
@@ -63,6 +68,9 @@ impl Balanced {
             let has = |url: &str| remains.is_some_and(|now| now.endpoints.iter().any(|one| one.target.url == url));
             let urls = gone.endpoints.iter().map(|endpoint| endpoint.target.url.as_str());
             urls.filter(|url| !has(url)).for_each(|url| gone.metrics.forget_target(url));
+            if gone.places.is_some() && remains.is_none_or(|now| now.places.is_none()) {
+                gone.metrics.forget_breaker();
+            }
         }
         all
     }
@@ -71,7 +79,9 @@ impl Balanced {
         let metrics = metrics.upstream(&settings.name);
         let manner = Arc::new(Manner::new(settings, new_group()));
         let endpoint = |target| Arc::new(Endpoint::new(settings, target, &manner, &metrics));
+        let places = |most| Places::new(most, settings.connect_timeout, metrics.breaker());
         Self {
+            places: settings.max_connections.map(places),
             endpoints: settings.targets.iter().map(endpoint).collect(),
             balancer: Balancer::new(&settings.balance, &settings.targets),
             settings: Arc::clone(settings),
@@ -79,10 +89,16 @@ impl Balanced {
         }
     }
 
-    /// Sends a request on its way.
-    #[must_use]
-    pub fn set_out(self: &Arc<Self>, key: Option<u64>) -> Trip {
-        Trip::new(self, key)
+    /// Sends a request on its way, once there is room for it.
+    ///
+    /// # Errors
+    /// [`Error::UpstreamBusy`] when there is none in time.
+    pub async fn set_out(self: &Arc<Self>, key: Option<u64>) -> Result<Trip, Error> {
+        let place = match &self.places {
+            Some(places) => Some(places.take().await.ok_or(Error::UpstreamBusy)?),
+            None => None,
+        };
+        Ok(Trip::new(self, key, place))
     }
 
     /// What requests are told apart by, where that decides about their target.
@@ -159,6 +175,8 @@ mod tests {
             write_timeout: second,
             idle_timeout: second,
             retries: 1,
+            max_connections: None,
+            health: None,
             host_header: HostHeader::Upstream,
             tls: UpstreamTls { verify: true, sni: None, ca: Vec::new(), client: None },
         }
@@ -180,10 +198,10 @@ mod tests {
     async fn targets_take_turns_and_a_retry_goes_to_another_one() {
         let upstream = three();
 
-        let ports: Vec<u16> = (0..4).map(|_| port(&upstream.set_out(None))).collect();
+        let ports: Vec<u16> = (0..4).map(|_| port(&Trip::new(&upstream, None, None))).collect();
         assert_eq!(ports, [1, 2, 3, 1]);
 
-        let mut trip = upstream.set_out(None);
+        let mut trip = Trip::new(&upstream, None, None);
         assert_eq!(trip.next_address().await.unwrap().peer._address.to_string(), "127.0.0.1:2");
         assert!(trip.not_connected(ConnectError::Refused));
         assert_ne!(port(&trip), 2);
@@ -196,24 +214,36 @@ mod tests {
         let fail = |place: usize| (0..3).for_each(|_| upstream.endpoints[place].failed());
 
         fail(1);
-        let ports: Vec<u16> = (0..6).map(|_| port(&upstream.set_out(None))).collect();
+        let ports: Vec<u16> = (0..6).map(|_| port(&Trip::new(&upstream, None, None))).collect();
         assert!(!ports.contains(&2) && ports.contains(&1) && ports.contains(&3), "{ports:?}");
 
         fail(0);
         fail(2);
-        let ports: Vec<u16> = (0..6).map(|_| port(&upstream.set_out(None))).collect();
+        let ports: Vec<u16> = (0..6).map(|_| port(&Trip::new(&upstream, None, None))).collect();
         assert!([1, 2, 3].iter().all(|port| ports.contains(port)), "{ports:?}");
     }
 
     #[test]
     fn what_is_under_way_is_counted_until_it_ends() {
         let upstream = three();
-        let trips: Vec<Trip> = (0..3).map(|_| upstream.set_out(None)).collect();
+        let trips: Vec<Trip> = (0..3).map(|_| Trip::new(&upstream, None, None)).collect();
         let counts = || upstream.endpoints.iter().map(|endpoint| endpoint.in_flight()).collect::<Vec<_>>();
 
         assert_eq!(counts(), [1, 1, 1]);
         drop(trips);
         assert_eq!(counts(), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_as_many_as_the_settings_say() {
+        let settings = Upstream { max_connections: Some(1), ..settings(vec![http("127.0.0.1", 1)]) };
+        let settings = Upstream { connect_timeout: Duration::from_millis(1), ..settings };
+        let upstream = Arc::new(Balanced::new(&Arc::new(settings), &Metrics::new()));
+
+        let trip = upstream.set_out(None).await.unwrap();
+        assert!(matches!(upstream.set_out(None).await, Err(Error::UpstreamBusy)));
+        drop(trip);
+        assert!(upstream.set_out(None).await.is_ok());
     }
 
     #[test]

@@ -2,13 +2,15 @@
 //!
 //! Requests tell: a target that fails three times in a row is out for a second. Then one request
 //! tries it; when that fails too, it is out for twice as long, up to a minute. One answer, whatever
-//! its status, and it is in again.
+//! its status, and it is in again. Where targets are asked how they are, a target that is not well
+//! is out until it is.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::IntGauge;
 
+use crate::config::settings::HealthCheck;
 use crate::gateway::upstream::addresses::millis;
 
 /// Failures in a row that take a target out.
@@ -29,6 +31,10 @@ pub(super) struct Standing {
     on_trial: AtomicBool,
     /// How often it was taken out since it last answered.
     pauses: AtomicU32,
+    /// It said that it is not well.
+    unwell: AtomicBool,
+    /// Checks in a row that contradict what is believed.
+    surprises: AtomicU32,
     /// How long the request that tries it again may take before another one does.
     trial: Duration,
     gauge: IntGauge,
@@ -43,6 +49,8 @@ impl Standing {
             out_until: AtomicU64::new(0),
             on_trial: AtomicBool::new(false),
             pauses: AtomicU32::new(0),
+            unwell: AtomicBool::new(false),
+            surprises: AtomicU32::new(0),
             trial,
             gauge,
         }
@@ -50,7 +58,7 @@ impl Standing {
 
     /// Whether requests may go there.
     pub(super) fn is_in(&self, now: u64) -> bool {
-        self.out_until.load(Ordering::Relaxed) <= now
+        self.out_until.load(Ordering::Relaxed) <= now && !self.unwell.load(Ordering::Relaxed)
     }
 
     /// Called for a target that [`Standing::is_in`] and was chosen. Of those that come after a pause
@@ -74,10 +82,38 @@ impl Standing {
         if self.failures.load(Ordering::Relaxed) == 0 {
             return false;
         }
+        self.forget_failures() && !self.unwell.load(Ordering::Relaxed)
+    }
+
+    /// It was asked how it is, which is done once at a time. Returns how it is, when that is news.
+    pub(super) fn checked(&self, is_well: bool, health: &HealthCheck) -> Option<bool> {
+        if is_well != self.unwell.load(Ordering::Relaxed) {
+            self.surprises.store(0, Ordering::Relaxed);
+            return None;
+        }
+        let needed = if is_well { health.healthy } else { health.unhealthy };
+        if self.surprises.fetch_add(1, Ordering::Relaxed).saturating_add(1) < needed {
+            return None;
+        }
+        self.surprises.store(0, Ordering::Relaxed);
+        self.unwell.store(!is_well, Ordering::Relaxed);
+        if is_well {
+            self.forget_failures();
+        } else {
+            self.gauge.set(0);
+        }
+        Some(is_well)
+    }
+
+    /// Returns whether it was out for them.
+    fn forget_failures(&self) -> bool {
         self.failures.store(0, Ordering::Relaxed);
         self.pauses.store(0, Ordering::Relaxed);
-        self.gauge.set(1);
-        self.out_until.swap(0, Ordering::Relaxed) != 0
+        let was_out = self.out_until.swap(0, Ordering::Relaxed) != 0;
+        if !self.unwell.load(Ordering::Relaxed) {
+            self.gauge.set(1);
+        }
+        was_out
     }
 
     /// It failed. Returns for how long it is out, when that begins now.
@@ -164,5 +200,25 @@ mod tests {
         assert!(standing.may_enter(1000));
         assert!(!standing.is_in(1000 + TRIAL - 1));
         assert!(standing.is_in(1000 + TRIAL) && standing.may_enter(1000 + TRIAL));
+    }
+
+    #[test]
+    fn checks_take_a_target_out_and_bring_it_back() {
+        use crate::config::settings::Probe;
+        let (second, probe) = (Duration::from_secs(1), Probe::Tcp);
+        let health = HealthCheck { probe, interval: second, timeout: second, healthy: 2, unhealthy: 3 };
+        let (standing, gauge) = standing();
+        let check = |is_well| standing.checked(is_well, &health);
+
+        assert_eq!([check(false), check(false), check(true), check(false), check(false)], [None; 5], "not in a row");
+        assert_eq!(check(false), Some(false));
+        assert!(!standing.is_in(u64::MAX) && gauge.get() == 0);
+        standing.failed(1);
+        standing.succeeded();
+        assert!(!standing.is_in(u64::MAX) && gauge.get() == 0, "a request is not asked");
+
+        out(&standing, 1);
+        assert_eq!([check(true), check(false), check(true), check(true)], [None, None, None, Some(true)]);
+        assert!(standing.is_in(0) && gauge.get() == 1, "what requests found out is past");
     }
 }

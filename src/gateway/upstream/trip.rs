@@ -8,6 +8,7 @@ use crate::gateway::upstream::Balanced;
 use crate::gateway::upstream::addresses::Address;
 use crate::gateway::upstream::balance::Set;
 use crate::gateway::upstream::endpoint::{Endpoint, Visit};
+use crate::gateway::upstream::places::Place;
 use crate::metrics::{ConnectError, RetryOutcome};
 
 /// Most connections tried for one request, whatever the settings say.
@@ -18,6 +19,8 @@ pub(in crate::gateway) const MAX_TRIES: usize = 15;
 pub struct Trip {
     upstream: Arc<Balanced>,
     visit: Visit,
+    /// Held to the end.
+    _place: Option<Place>,
     address: Option<Arc<Address>>,
     key: Option<u64>,
     visited: Set,
@@ -27,10 +30,10 @@ pub struct Trip {
 
 impl Trip {
     /// Sets out to the target that `upstream` chooses; requests with the same key go the same way.
-    pub(super) fn new(upstream: &Arc<Balanced>, key: Option<u64>) -> Self {
+    pub(super) fn new(upstream: &Arc<Balanced>, key: Option<u64>, place: Option<Place>) -> Self {
         let visit = upstream.choose(Set::default(), key);
         let visited = Set::default().with(visit.place());
-        Self { upstream: Arc::clone(upstream), visit, address: None, key, visited, tries: 0, retries: 0 }
+        Self { upstream: Arc::clone(upstream), visit, _place: place, address: None, key, visited, tries: 0, retries: 0 }
     }
 
     /// The target it is at.

@@ -152,6 +152,9 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
         if seen.path() == "/ws" && seen.header("upgrade").is_some() {
             return echo_messages(peer, &seen).await;
         }
+        if seen.path() == "/unread" {
+            return std::future::pending().await;
+        }
         let Some(body) = peer.body(&seen).await else { return };
         let behaved = behave(&mut peer, &seen, &body).await;
         if !matches!(behaved, Ok(Next::KeepAlive)) {
@@ -178,6 +181,8 @@ enum Next {
 /// | `/big/BYTES` | a body of that size |
 /// | `/cookies` | cookies and headers an upstream has no business setting, beside its own |
 /// | `/cacheable` | an answer shared caches would keep |
+/// | `/stall/BYTES` | half of a body of that size, and then nothing |
+/// | `/unread` | the body is never read and the request never answered |
 /// | `/close` | ends the connection without an answer |
 /// | anything else | a description of the request, as JSON |
 async fn behave(peer: &mut Peer, seen: &Seen, body: &[u8]) -> std::io::Result<Next> {
@@ -188,6 +193,12 @@ async fn behave(peer: &mut Peer, seen: &Seen, body: &[u8]) -> std::io::Result<Ne
         ["sse-quiet"] => return peer.stream_events(None).await,
         ["download"] => return peer.stream_bytes().await,
         ["close"] => return Ok(Next::Close),
+        ["stall", size] => {
+            let size = size.parse().unwrap_or(0);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+            peer.stream.write_all(&[head.as_bytes(), &vec![b'x'; size / 2]].concat()).await?;
+            return peer.wait_for_the_end().await;
+        }
         ["slow", delay] => tokio::time::sleep(millis(delay.parse().unwrap_or(0))).await,
         ["big", size] => {
             let body = vec![b'x'; size.parse().unwrap_or(0)];

@@ -1,7 +1,7 @@
 //! An upstream behind TLS, or one that speaks HTTP/2: it answers every request with what it saw of it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rustls::ServerConfig;
@@ -15,6 +15,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::Authority;
+
+/// The paths asked for.
+type Seen = Arc<Mutex<Vec<String>>>;
 
 /// What an upstream speaks once the connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub(crate) enum Spoken {
 /// The upstream; it ends with its owner.
 pub(crate) struct Secure {
     address: SocketAddr,
+    seen: Seen,
     accepting: JoinHandle<()>,
 }
 
@@ -63,14 +67,18 @@ impl Secure {
     async fn start(spoken: Spoken, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let seen = Seen::default();
+        let tell = seen.clone();
         let accepting = tokio::spawn(async move {
             let mut serving = JoinSet::new();
             let mut connection = 0;
             while let Ok((stream, _)) = listener.accept().await {
                 connection += 1;
-                let tls = tls.clone();
+                let (tls, seen) = (tls.clone(), tell.clone());
                 serving.spawn(async move {
-                    let Some(tls) = tls else { return serve_h2(stream, json!({ "connection": connection })).await };
+                    let Some(tls) = tls else {
+                        return serve_h2(stream, json!({ "connection": connection }), &seen).await;
+                    };
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let session = stream.get_ref().1;
                     let facts = json!({
@@ -79,14 +87,19 @@ impl Secure {
                         "clientCertificates": session.peer_certificates().map_or(0, <[_]>::len),
                     });
                     if session.alpn_protocol() == Some(b"h2") && spoken == Spoken::Https {
-                        serve_h2(stream, facts).await;
+                        serve_h2(stream, facts, &seen).await;
                     } else {
-                        serve_h1(stream, facts).await;
+                        serve_h1(stream, facts, &seen).await;
                     }
                 });
             }
         });
-        Self { address, accepting }
+        Self { address, seen, accepting }
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn asked_for(&self, path: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|seen| *seen == path).count()
     }
 
     /// What a configuration calls it.
@@ -102,7 +115,7 @@ impl Drop for Secure {
 }
 
 /// Answers one request after the other, none of which may have a body.
-async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value) {
+async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value, seen: &Seen) {
     let mut unread = Vec::new();
     loop {
         while !unread.ends_with(b"\r\n\r\n") {
@@ -113,6 +126,7 @@ async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value)
         }
         let head = String::from_utf8_lossy(&std::mem::take(&mut unread)).into_owned();
         let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        seen.lock().unwrap().push(target.clone());
         let host = head.lines().find_map(|line| line.strip_prefix("host: ").or(line.strip_prefix("Host: ")));
         let body = described(&facts, "HTTP/1.1", &target, host.unwrap_or_default(), 0);
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -123,10 +137,11 @@ async fn serve_h1(mut stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value)
 }
 
 /// Answers streams as they come. `/goaway` ends the connection instead.
-async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value) {
+async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value, seen: &Seen) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let facts = facts.clone();
+        seen.lock().unwrap().push(request.uri().path().to_owned());
         if request.uri().path() == "/goaway" {
             return;
         }

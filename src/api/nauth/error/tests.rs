@@ -41,6 +41,7 @@ fn every_error_has_its_status_code_and_sentence() {
         (Error::RequestTimeout, 408, "REQUEST_TIMEOUT", "The request did not arrive in time"),
         (Error::BadGateway, 502, "BAD_GATEWAY", "The upstream cannot be reached"),
         (Error::GatewayTimeout, 504, "GATEWAY_TIMEOUT", "The upstream did not answer in time"),
+        (Error::UpstreamBusy, 503, "SERVICE_UNAVAILABLE", "The upstream is busy; try again later"),
         (Error::InvalidCredentials, 401, "AUTH_INVALID_CREDENTIALS", "Invalid credentials"),
         (locked("unpaid"), 403, "AUTH_ACCOUNT_LOCKED", "unpaid"),
         (locked(""), 403, "AUTH_ACCOUNT_LOCKED", "Account is locked"),
@@ -189,7 +190,7 @@ fn causes_never_reach_the_wire() {
 }
 
 /// How many kinds of errors there are.
-const VARIANTS: usize = 55;
+const VARIANTS: usize = 56;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -249,5 +250,6 @@ fn number(error: &Error) -> usize {
         Error::Unavailable(..) => 52,
         Error::Internal(..) => 53,
         Error::StepUpRequired(..) => 54,
+        Error::UpstreamBusy => 55,
     }
 }
