@@ -11,6 +11,7 @@ local TOLD = {
 -- What of a refusal the client gets to see.
 local SHOWN = {
     "location", "set-cookie", "www-authenticate", "content-type", "cache-control", "retry-after", "x-nauth-intercepted",
+    "vary", "access-control-allow-origin", "access-control-allow-credentials", "access-control-expose-headers",
 }
 -- What belongs to the request's own connection and body.
 local LEFT_OUT = { "connection", "content-length", "expect", "host", "keep-alive", "te", "transfer-encoding", "upgrade" }

@@ -38,10 +38,11 @@ impl Gateway {
         if ctx.request.conn().listener().serves == Serves::HttpsElsewhere {
             return Ok(Some(to_https(ctx)));
         }
-        if ctx.verify.is_some() && ctx.runtime.policy.is_api(ctx.path()) {
-            return verify::about_the_api(session, ctx).map(Some);
-        }
         if ctx.runtime.policy.is_api(ctx.path()) {
+            if ctx.verify.is_some() {
+                // It asks for itself who comes, and only proxies ask questions.
+                return Err(Error::NotFound);
+            }
             return self.auth_api(session, ctx).await.map(|answer| Some(respond::marked(answer, &ctx.id)));
         }
         let (host, target) = (ctx.host.clone(), ctx.target.clone());

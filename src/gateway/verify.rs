@@ -17,7 +17,7 @@ use crate::api::client::{self, ClientInfo};
 use crate::config::settings::{ForwardAuth, Identity, LoginRedirect, QuestionHeaders, Route, Serves};
 use crate::domain::error::{Denial, Error};
 use crate::gateway::context::RequestContext;
-use crate::gateway::credentials::{CookieNames, without_own};
+use crate::gateway::credentials::without_own;
 use crate::gateway::{identity, respond};
 use crate::metrics::{Asker, Decision, Metrics, Rejection};
 use crate::tokens::AccessToken;
@@ -84,30 +84,12 @@ fn described(question: &RequestHeader, asked: &Question) -> Result<RequestHeader
     Ok(head)
 }
 
-/// What becomes of a question about the auth API: that asks for itself who comes. Questions about
-/// questions are not answered: only proxies ask.
-///
-/// # Errors
-/// [`Error::NotFound`] for the address of questions.
-pub fn about_the_api(session: &Session, ctx: &RequestContext) -> Result<Response<Bytes>, Error> {
-    match Question::asked(ctx.path().as_bytes(), &ctx.runtime.settings.api.prefix) {
-        Some(_) => Err(Error::NotFound),
-        None => Ok(answer_with(session, ctx, None)),
-    }
-}
-
 /// The request may pass: who its user is, and what is left of its credentials.
 ///
 /// Every header is there, empty where there is nothing to say, so that the proxy overwrites
 /// whatever the client sent under its name.
 #[must_use]
 pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
-    let strips = ctx.runtime.settings.gateway.strip_credentials;
-    answer_with(session, ctx, strips.then_some(&ctx.runtime.names))
-}
-
-/// `own` are the cookies that stay here, and with them a token that was used up.
-fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames>) -> Response<Bytes> {
     let mut answer = respond::text(String::new(), &ctx.id);
     let headers = answer.headers_mut();
     let everywhere = ctx.runtime.settings.forward_auth.iter().map(|forward_auth| &forward_auth.identity);
@@ -125,11 +107,9 @@ fn answer_with(session: &Session, ctx: &RequestContext, own: Option<&CookieNames
         headers.insert(name.clone(), assertion.unwrap_or(HeaderValue::from_static("")));
     }
     let asked = &session.req_header().headers;
-    let cookies = match own {
-        Some(own) => without_own(asked, own),
-        None => asked.get(header::COOKIE).cloned(),
-    };
-    let is_used_up = own.is_some() && ctx.bearer_consumed;
+    let strips = ctx.runtime.settings.gateway.strip_credentials;
+    let cookies = if strips { without_own(asked, &ctx.runtime.names) } else { asked.get(header::COOKIE).cloned() };
+    let is_used_up = strips && ctx.bearer_consumed;
     let authorization = asked.get(header::AUTHORIZATION).filter(|_| !is_used_up).cloned();
     for (name, value) in [(header::COOKIE, cookies), (header::AUTHORIZATION, authorization)] {
         headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message};
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::support::{Answer, Config, Echo, Nauth, PASSWORD, Request, Seen, eventually, free_port, secs};
+use crate::support::{Answer, Config, Connection, Echo, Nauth, PASSWORD, Request, Seen, eventually, free_port, secs};
 
 /// Where the examples have the proxy, nauth and the app.
 const PROXY: &str = "127.0.0.1:8000";
@@ -293,6 +293,22 @@ async fn sessions_outlive_their_access_cookie_and_end_at_logout(program: Program
     assert_eq!(site.send(&navigation("/page").cookies(&cookies)).await.status, 302);
 }
 
+/// Requests follow each other on a connection; a refusal of a HEAD has no body there.
+async fn connections_go_on_after_refusals(program: Program) {
+    let site = Site::start(program).await;
+    let mut connection = Connection::open(site.address).await;
+
+    for method in ["HEAD", "GET", "HEAD", "DELETE"] {
+        let refused = connection.ask(&Request::new(method, "/page")).await;
+        assert_eq!(refused.status, 401, "{method}: {refused}");
+        if refused.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            connection = Connection::open(site.address).await;
+        }
+        let public = Request::new(method, "/public");
+        assert_eq!(connection.ask(&public).await.status, 200, "{method}");
+    }
+}
+
 /// A socket is opened by our own pages alone, and works.
 async fn sockets_pass_for_our_own_pages(program: Program) {
     let site = Site::start(program).await;
@@ -381,7 +397,8 @@ async fn the_files_for_traefik_hold_together() {
         assert!(
             texts(&router["entryPoints"]).iter().all(|point| keys(&fixed["entryPoints"]).contains(&point.as_str()))
         );
-        assert_eq!(texts(&router["middlewares"]), ["nauth"], "{name} is asked about");
+        let is_asked_about = !router["middlewares"].is_badvalue();
+        assert_eq!(is_asked_about, name != "nauth", "only the auth API asks for itself");
     }
     assert_eq!(fixed["providers"]["file"]["filename"].as_str(), Some("traefik-rules.yml"));
     assert_eq!(fixed["entryPoints"]["web"]["address"].as_str(), Some(PROXY));
@@ -416,8 +433,11 @@ async fn the_file_for_envoy_holds_together() {
     let clusters = resources["clusters"].as_vec().unwrap();
     let known: Vec<&str> = clusters.iter().map(|cluster| cluster["name"].as_str().unwrap()).collect();
     let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_vec().unwrap();
-    for route in routes {
+    assert_eq!(routes[0]["match"]["prefix"].as_str(), Some("/auth/verify"), "questions stay closed");
+    for route in &routes[1..] {
         assert!(known.contains(&route["route"]["cluster"].as_str().unwrap()), "{route:?}");
+        let is_asked_about = route["typed_per_filter_config"].is_badvalue();
+        assert_eq!(is_asked_about, route["match"]["prefix"].as_str() != Some("/auth/"), "{route:?}");
     }
     assert!(known.contains(&service["server_uri"]["cluster"].as_str().unwrap()));
 }
@@ -445,6 +465,11 @@ macro_rules! with {
             #[tokio::test]
             async fn sessions_outlive_their_access_cookie_and_end_at_logout() {
                 super::sessions_outlive_their_access_cookie_and_end_at_logout($program).await;
+            }
+
+            #[tokio::test]
+            async fn connections_go_on_after_refusals() {
+                super::connections_go_on_after_refusals($program).await;
             }
 
             #[tokio::test]
