@@ -94,10 +94,9 @@ impl AuthApi {
     pub fn new(auth: Auth) -> Self {
         let settings = Arc::clone(auth.settings());
         let names = Nauth::cookie_names(&settings);
-        let mut routes = Nauth::routes(&settings).merge(jwks::routes(&auth));
-        if ui::is_mounted(&settings) {
-            routes = routes.nest(ui::PATH, ui::routes());
-        }
+        let routes = Nauth::routes(&settings).merge(jwks::routes(&auth));
+        let pages = if ui::is_mounted(&settings) { ui::routes() } else { ui::style_alone() };
+        let routes = routes.nest(ui::PATH, pages);
         let router = Router::new()
             .nest(&settings.api.prefix, routes)
             .fallback(async || Refusal::from(Error::NotFound))

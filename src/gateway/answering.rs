@@ -21,7 +21,7 @@ use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::Holder;
 use crate::gateway::policy::{self, Asked, Sender};
-use crate::gateway::{Gateway, forward, respond, rewrite, verify, whoami};
+use crate::gateway::{Gateway, forward, refusal, respond, rewrite, verify, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
 
@@ -262,9 +262,9 @@ impl Gateway {
 
     /// A refusal, readable for pages of listed origins too.
     pub(super) fn refusal(&self, session: &Session, ctx: &RequestContext, error: &Error) -> Response<Bytes> {
-        let mut answer = respond::refusal(error, ctx.path(), &ctx.id, self.clock.now());
-        let security = &ctx.runtime.settings.security;
-        answer.headers_mut().extend(cors::answer_headers(security, &session.req_header().headers));
+        let asked = &session.req_header().headers;
+        let mut answer = refusal::refusal(error, asked, ctx, self.clock.now());
+        answer.headers_mut().extend(cors::answer_headers(&ctx.runtime.settings.security, asked));
         answer
     }
 

@@ -11,7 +11,8 @@ use crate::gateway::credentials::without_own;
 use crate::gateway::hardening;
 use crate::gateway::identity;
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::{rewrite, upstream};
+use crate::gateway::{grpc, rewrite, upstream};
+use crate::metrics::StreamKind;
 use crate::revocation::Standing;
 
 /// Where the app seems to live: what a route takes off the path.
@@ -154,11 +155,14 @@ pub fn cookies(ctx: &RequestContext) -> &[HeaderValue] {
     if ended { &[] } else { &ctx.set_cookies }
 }
 
-/// Whether an answer is a stream of events.
+/// What kind of stream an answer is, if it is one.
 #[must_use]
-pub fn is_event_stream(response: &ResponseHeader) -> bool {
-    let kind = response.headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+pub fn stream_kind(response: &ResponseHeader) -> Option<StreamKind> {
+    if grpc::is_call(&response.headers) {
+        return Some(StreamKind::Grpc);
+    }
+    let kind = response.headers.get(header::CONTENT_TYPE)?;
+    kind.as_bytes().starts_with(b"text/event-stream").then_some(StreamKind::Sse)
 }
 
 /// An upstream neither sets our cookies nor speaks in our name.

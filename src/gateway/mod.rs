@@ -13,6 +13,7 @@ pub mod edge;
 pub mod forward;
 pub mod frames;
 pub mod framing;
+pub mod grpc;
 pub mod guarded;
 pub mod hardening;
 pub mod head;
@@ -26,6 +27,7 @@ pub mod policy;
 pub mod proxy_protocol;
 pub mod recent;
 pub mod refresh;
+pub mod refusal;
 pub mod respond;
 pub mod rewrite;
 pub mod routes;
@@ -253,8 +255,8 @@ impl ProxyHttp for Gateway {
             if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 ctx.request.conn().upgrade(route.ws.idle_timeout);
                 ctx.stream = Some((StreamKind::Ws, ctx.metrics.stream_opened(StreamKind::Ws)));
-            } else if forward::is_event_stream(response) {
-                ctx.stream = Some((StreamKind::Sse, ctx.metrics.stream_opened(StreamKind::Sse)));
+            } else if let Some(kind) = forward::stream_kind(response) {
+                ctx.stream = Some((kind, ctx.metrics.stream_opened(kind)));
             }
         }
         if ctx.request.is_draining() {

@@ -91,6 +91,12 @@ impl Policy {
         is_below(path, &self.settings.api.prefix)
     }
 
+    /// Whether what lives at a path is asked for by programs, which read no pages.
+    #[must_use]
+    pub fn is_for_programs(&self, path: &str) -> bool {
+        self.is_api(path) || self.settings.gateway.api_prefixes.iter().any(|prefix| is_below(path, prefix))
+    }
+
     /// The route a request takes.
     pub fn route(&self, host: &Host, target: &Canonical, method: &Method) -> Result<&Arc<Route>, Error> {
         match self.table.find(host, target, method) {

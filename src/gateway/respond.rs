@@ -4,25 +4,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
-use crate::api::nauth::error;
 use crate::domain::clock::Time;
-use crate::domain::error::Error;
 
 /// Marks what nauth said itself: an app's own 401 is another one.
 pub const INTERCEPTED: HeaderName = HeaderName::from_static("x-nauth-intercepted");
 /// Names a request in logs, answers and towards upstreams.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// A refusal.
-#[must_use]
-pub fn refusal(refused: &Error, path: &str, request_id: &str, now: Time) -> Response<Bytes> {
-    error::report(refused, request_id);
-    let rendered = error::render(refused, path, now);
-    let mut response = Response::new(Bytes::from(rendered.body));
-    *response.status_mut() = rendered.status;
-    response.headers_mut().extend(rendered.headers);
-    marked(response, request_id)
-}
 
 /// The way to another page.
 #[must_use]
@@ -105,7 +92,6 @@ mod tests {
     fn what_nauth_says_itself_is_marked() {
         let now = Time::from_secs(1);
         let answers = [
-            refusal(&Error::Unavailable("the database is out of reach".into()), "/", "id", now),
             redirect("/auth/ui/login", "id"),
             to_https("https://app.example.com/", "id"),
             no_content(Vec::new(), "id"),

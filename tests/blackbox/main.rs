@@ -29,6 +29,7 @@ mod proxies;
 mod proxy_protocol;
 mod readme;
 mod refresh;
+mod refusals;
 mod reload;
 mod rules;
 mod smtp;

@@ -6,6 +6,7 @@
 
 mod form;
 mod page;
+mod refused;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::api::answer::append_cookies;
 use crate::api::context::Asked;
@@ -26,6 +27,7 @@ use crate::api::ui::form::Fields;
 use crate::api::ui::page::{Page, View};
 use crate::api::{Api, return_to};
 use crate::auth::{Answer, Caller, Challenged, Client, Login, Outcome, Respond, Signup};
+use crate::config::settings::Settings;
 use crate::domain::assurance::Aal;
 use crate::domain::challenge::Step;
 use crate::domain::contact::{Identifier, Phone};
@@ -53,6 +55,27 @@ pub fn routes() -> Router<Api> {
         .route("/resend", post(resend))
         .route("/logout", post(logout))
         .route("/style.css", get(style))
+}
+
+/// What pages need that stand alone.
+pub fn style_alone() -> Router<Api> {
+    Router::new().route("/style.css", get(style))
+}
+
+/// The page of a request that came to nothing, wherever it was sent to.
+#[must_use]
+pub fn refusal_page(settings: &Settings, status: StatusCode, error: &Error, request_id: &str) -> String {
+    page::refused(settings, &format!("{}{PATH}", settings.api.prefix), status, error, request_id)
+}
+
+/// What such a page may load and who may show it in a frame: its style, and nobody.
+#[must_use]
+pub fn page_headers() -> [(HeaderName, HeaderValue); 2] {
+    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    [
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ]
 }
 
 async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
@@ -363,6 +386,6 @@ fn see_other(location: &str) -> Response {
 
 /// Whether the pages are of use: they hand out cookies.
 #[must_use]
-pub fn is_mounted(settings: &Arc<crate::config::settings::Settings>) -> bool {
+pub fn is_mounted(settings: &Arc<Settings>) -> bool {
     settings.delivery.method != crate::config::settings::DeliveryMethod::Json
 }

@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
+use http::StatusCode;
 use minijinja::{AutoEscape, Environment, context};
 
 use crate::api::ui::form::Fields;
+use crate::api::ui::refused;
 use crate::config::settings::{Settings, UsernameRule};
 use crate::domain::error::{Error, Limit};
 
@@ -73,6 +75,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("signed_in.html", include_str!("templates/signed_in.html.j2")),
         ("confirm.html", include_str!("templates/confirm.html.j2")),
         ("too_weak.html", include_str!("templates/too_weak.html.j2")),
+        ("refused.html", include_str!("templates/refused.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
     }
@@ -102,6 +105,15 @@ impl View<'_> {
         let template = TEMPLATES.get_template(self.page.template()).expect("every page has a template");
         template.render(values).expect("built-in templates render with their values")
     }
+}
+
+/// The page of a request that came to nothing.
+pub(super) fn refused(settings: &Settings, base: &str, status: StatusCode, error: &Error, request_id: &str) -> String {
+    let (title, sentence) = refused::words(status, error);
+    let status = status.as_u16();
+    let values = context! { base, app_name => &settings.email.vars.app_name, title, sentence, status, request_id };
+    let template = TEMPLATES.get_template("refused.html").expect("the page has a template");
+    template.render(values).expect("built-in templates render with their values")
 }
 
 /// What went wrong, in words for the person at the screen.
@@ -175,6 +187,13 @@ mod tests {
             assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("onclick"), "{html}");
             assert!(html.contains("style.css"));
         }
+    }
+
+    #[test]
+    fn a_refusal_is_a_page_of_the_same_frame() {
+        let refused = refused(&settings(), "/auth/ui", StatusCode::BAD_GATEWAY, &Error::BadGateway, "<id>");
+        assert!(refused.contains("out of reach") && refused.contains("502 · &lt;id&gt;"), "{refused}");
+        assert!(refused.contains("style.css") && !refused.contains("<script"), "{refused}");
     }
 
     #[test]
