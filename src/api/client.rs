@@ -11,6 +11,10 @@ use ipnet::IpNet;
 
 use crate::config::settings::{ClientIpHeader, Server};
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// The client of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo {
@@ -59,35 +63,50 @@ fn scheme(is_tls: bool, server: &Server) -> &str {
     }
 }
 
-/// The forwarding headers for the upstream: what an untrusted peer said is replaced, what a
+/// Sets the forwarding headers for the upstream: what an untrusted peer said is replaced, what a
 /// trusted one said is continued.
-#[must_use]
-pub fn forwarded_headers(
-    client: &ClientInfo,
-    peer: IpAddr,
-    host: &str,
-    received: &HeaderMap,
-) -> Vec<(HeaderName, HeaderValue)> {
+pub fn forward(client: &ClientInfo, peer: IpAddr, host: &str, headers: &mut HeaderMap) {
     let peer = peer.to_canonical();
-    let continued = |name: &str, own: &str| match joined(received, name).filter(|_| client.peer_is_trusted) {
-        Some(before) => format!("{before}, {own}"),
-        None => own.to_owned(),
-    };
-    let node = match peer {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("\"[{ip}]\""),
-    };
+    let node = peer.to_string();
     let host = client.forwarded_host.as_deref().unwrap_or(host);
-    let forwarded = format!("for={node};proto={};host=\"{host}\"", client.scheme);
-    [
-        ("x-forwarded-for", continued("x-forwarded-for", &peer.to_string())),
-        ("x-forwarded-proto", client.scheme.clone()),
-        ("x-forwarded-host", host.to_owned()),
-        ("forwarded", continued("forwarded", &forwarded)),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)))
-    .collect()
+    let scheme = &client.scheme;
+    let forwarded = match peer {
+        IpAddr::V4(_) => format!("for={node};proto={scheme};host=\"{host}\""),
+        IpAddr::V6(_) => format!("for=\"[{node}]\";proto={scheme};host=\"{host}\""),
+    };
+    let continued = |name: HeaderName, own: String| {
+        let before = if client.peer_is_trusted { joined(headers, name.as_str()) } else { None };
+        match before {
+            Some(before) => format!("{before}, {own}"),
+            None => own,
+        }
+    };
+    let told = [
+        (X_FORWARDED_FOR, continued(X_FORWARDED_FOR, node)),
+        (X_FORWARDED_PROTO, scheme.clone()),
+        (X_FORWARDED_HOST, host.to_owned()),
+        (header::FORWARDED, continued(header::FORWARDED, forwarded)),
+    ];
+    for (name, value) in told {
+        match HeaderValue::try_from(value) {
+            Ok(value) => drop(headers.insert(name, value)),
+            Err(_) => drop(headers.remove(name)),
+        }
+    }
+}
+
+/// Takes the forwarding headers off.
+pub fn forward_nothing(headers: &mut HeaderMap) {
+    for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+        headers.remove(name);
+    }
+}
+
+/// Whether a request carries any of the forwarding headers.
+#[must_use]
+pub fn is_forwarded(headers: &HeaderMap) -> bool {
+    let names = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED];
+    names.iter().any(|name| headers.contains_key(name))
 }
 
 fn is_trusted(ip: IpAddr, server: &Server) -> bool {

@@ -112,7 +112,7 @@ impl Api {
 
     /// What the request shows of the page behind it.
     pub(crate) fn evidence(&self, asked: &Asked) -> Verdict {
-        evidence::judge(&asked.headers, &asked.own_origin, &self.settings.delivery.web_origins)
+        evidence::judge(&asked.headers, &asked.own_origin, &[&self.settings.delivery.web_origins])
     }
 
     /// The cookies of a grant, after those that would stand in their way.

@@ -1,8 +1,14 @@
 //! Whether a page of ours made the browser send a request.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 
 use crate::config::settings::SameSite;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+const PURPOSE: HeaderName = HeaderName::from_static("purpose");
 
 /// What a request shows of the page behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,30 +21,31 @@ pub enum Verdict {
     Silent,
 }
 
-/// Judges by `Sec-Fetch-Site`, else `Origin`, else `Referer`.
+/// Judges by `Sec-Fetch-Site`, else `Origin`, else `Referer`. `listed` are origins as good as ours.
 #[must_use]
-pub fn judge(headers: &HeaderMap, own_origin: &str, listed: &[String]) -> Verdict {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
-    if let Some("same-origin" | "none") = text("sec-fetch-site") {
+pub fn judge(headers: &HeaderMap, own_origin: &str, listed: &[&[String]]) -> Verdict {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+    let site = text(FETCH_SITE);
+    if let Some("same-origin" | "none") = site {
         return Verdict::Ours;
     }
-    if let Some(origin) = text(header::ORIGIN.as_str()) {
-        let ours = origin == own_origin || listed.iter().any(|known| known == origin);
+    if let Some(origin) = text(header::ORIGIN) {
+        let ours = origin == own_origin || listed.iter().copied().flatten().any(|known| known == origin);
         return if ours { Verdict::Ours } else { Verdict::Foreign };
     }
-    if let Some(referer) = text(header::REFERER.as_str()) {
+    if let Some(referer) = text(header::REFERER) {
         let rest = referer.strip_prefix(own_origin);
         let ours = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         return if ours { Verdict::Ours } else { Verdict::Foreign };
     }
-    if text("sec-fetch-site").is_some() { Verdict::Foreign } else { Verdict::Silent }
+    if site.is_some() { Verdict::Foreign } else { Verdict::Silent }
 }
 
 /// Whether the browser fetches ahead of its user.
 #[must_use]
 pub fn is_prefetch(headers: &HeaderMap) -> bool {
-    ["sec-purpose", "purpose"].iter().any(|name| {
-        let purpose = headers.get(*name).and_then(|value| value.to_str().ok());
+    [SEC_PURPOSE, PURPOSE].into_iter().any(|name| {
+        let purpose = headers.get(name).and_then(|value| value.to_str().ok());
         purpose.is_some_and(|purpose| purpose.to_ascii_lowercase().contains("prefetch"))
     })
 }
@@ -47,10 +54,10 @@ pub fn is_prefetch(headers: &HeaderMap) -> bool {
 /// clients without it, a `GET` that wants HTML).
 #[must_use]
 pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    if let Some(mode) = headers.get("sec-fetch-mode") {
+    if let Some(mode) = headers.get(FETCH_MODE) {
         return mode == "navigate";
     }
-    let has_metadata = headers.contains_key("sec-fetch-site") || headers.contains_key("sec-fetch-dest");
+    let has_metadata = headers.contains_key(FETCH_SITE) || headers.contains_key(FETCH_DEST);
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
     !has_metadata && matches!(*method, Method::GET | Method::HEAD) && accepts.contains("text/html")
 }
@@ -77,7 +84,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
 pub fn may_act(
     headers: &HeaderMap,
     own_origin: &str,
-    listed: &[String],
+    listed: &[&[String]],
     same_site: SameSite,
     is_upgrade: bool,
 ) -> bool {
@@ -102,7 +109,7 @@ pub fn may_refresh(method: &Method, headers: &HeaderMap, own_origin: &str, web_o
     let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     let is_listed =
         origin.is_some_and(|origin| origin == own_origin || web_origins.iter().any(|known| known == origin));
-    match headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes) {
+    match headers.get(FETCH_SITE).map(http::HeaderValue::as_bytes) {
         Some(b"same-origin" | b"none") => true,
         Some(_) => is_listed,
         None => origin.is_none() || is_listed,
@@ -135,7 +142,7 @@ mod tests {
         ];
         for (lines, expected) in cases {
             let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            assert_eq!(judge(&headers, OWN, &["http://spa.local".to_owned()]), expected, "{lines:?}");
+            assert_eq!(judge(&headers, OWN, &[&["http://spa.local".to_owned()]]), expected, "{lines:?}");
         }
     }
 }

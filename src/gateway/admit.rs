@@ -5,14 +5,14 @@
 use std::net::IpAddr;
 use std::sync::Once;
 
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderName, Method, header};
 use pingora::proxy::Session;
 
 use crate::api::client;
 use crate::config::settings::Route;
 use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
-use crate::gateway::context::RequestContext;
+use crate::gateway::context::{RequestContext, RequestId};
 use crate::gateway::respond::REQUEST_ID;
 use crate::gateway::{framing, managed, verify};
 use crate::metrics::{HeaderClass, Metrics, Rejection};
@@ -28,10 +28,8 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
     let client = client::client(peer, is_tls, &head.headers, &ctx.runtime.settings.server);
     let trusted = client.peer_is_trusted;
     ctx.client = Some(client);
-    if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(|id| id.to_str().ok())
-        && (1..=128).contains(&id.len())
-    {
-        ctx.id = id.into();
+    if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(RequestId::given) {
+        ctx.id = id;
     }
     if let Some(raw) =
         session.as_downstream().as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes)
@@ -82,7 +80,7 @@ fn strip(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) {
         }
     }
     let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
-    if untrusted && forwards(&session.req_header().headers) {
+    if untrusted && client::is_forwarded(&session.req_header().headers) {
         metrics.rejected(Rejection::ProxyUntrusted);
         ctx.address_is_certain = !is_behind_unknown_proxy(ctx);
     }
@@ -111,10 +109,4 @@ fn is_behind_unknown_proxy(ctx: &RequestContext) -> bool {
 /// The route this request is going to take.
 fn route<'a>(ctx: &'a RequestContext, method: &Method) -> Option<&'a Route> {
     ctx.runtime.policy.route(ctx.host.as_ref()?, ctx.target.as_ref()?, method).ok().map(AsRef::as_ref)
-}
-
-fn forwards(headers: &HeaderMap) -> bool {
-    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"]
-        .iter()
-        .any(|name| headers.contains_key(*name))
 }

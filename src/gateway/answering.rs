@@ -43,7 +43,10 @@ impl Gateway {
                 // It asks for itself who comes, and only proxies ask questions.
                 return Err(Error::NotFound);
             }
-            return self.auth_api(session, ctx).await.map(|answer| Some(respond::marked(answer, &ctx.id)));
+            // Boxed, as is all that few proxied requests come to: each of them would make room for the whole of it.
+            return Box::pin(self.auth_api(session, ctx))
+                .await
+                .map(|answer| Some(respond::marked(answer, ctx.id.as_str())));
         }
         let (host, target) = (ctx.host.clone(), ctx.target.clone());
         let (Some(host), Some(target)) = (host, target) else {
@@ -59,7 +62,7 @@ impl Gateway {
                 return Ok(Some(verify::passed(session, ctx)));
             }
             let headers = cors::preflight_answer(security, &head.headers, Called::App);
-            return Ok(Some(respond::no_content(headers, &ctx.id)));
+            return Ok(Some(respond::no_content(headers, ctx.id.as_str())));
         }
         let found = runtime.policy.route(&host, &target, &head.method);
         if found.as_ref().ok().is_none_or(|route| route.access == Access::Public) {
@@ -95,7 +98,7 @@ impl Gateway {
             client_ip,
             address_is_certain: ctx.address_is_certain,
             own_origin: ctx.own_origin(),
-            request_id: Arc::clone(&ctx.id),
+            request_id: ctx.id.as_str().into(),
         };
         let deadline = ctx.runtime.settings.server.body_read_timeout;
         let api = Arc::clone(&ctx.runtime.api);
@@ -135,7 +138,7 @@ impl Gateway {
         }
         let question = runtime.policy.question(route, &asked, sender, now);
         match decide::decide(&question) {
-            Decision::Refresh => self.refresh(session, ctx, &question, findings).await,
+            Decision::Refresh => Box::pin(self.refresh(session, ctx, &question, findings)).await,
             decision => Self::settle(session, ctx, decision, &findings),
         }
     }
@@ -178,7 +181,7 @@ impl Gateway {
                     Error::StepUpRequired(wanted) => return_to::with_step_up(location, wanted),
                     _ => location,
                 };
-                Ok(Some(respond::redirect(&location, &ctx.id)))
+                Ok(Some(respond::redirect(&location, ctx.id.as_str())))
             }
             Decision::Deny(error) => {
                 let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Deny };
@@ -257,7 +260,7 @@ impl Gateway {
         let rewritten = rewrite::target(route, asked);
         let target = rewritten.as_deref().unwrap_or_else(|| asked.target());
         let page = whoami::page(&received.method, target, &received.headers);
-        Some(respond::text(page, &ctx.id))
+        Some(respond::text(page, ctx.id.as_str()))
     }
 
     /// A refusal, readable for pages of listed origins too.
@@ -297,7 +300,7 @@ fn to_https(ctx: &RequestContext) -> Response<Bytes> {
     let public = &ctx.runtime.settings.server.public_url;
     let port = &public.authority[public.host.len()..];
     let target = ctx.target.as_ref().map_or("/", |target| target.target());
-    respond::to_https(&format!("https://{host}{port}{target}"), &ctx.id)
+    respond::to_https(&format!("https://{host}{port}{target}"), ctx.id.as_str())
 }
 
 /// Counts the request where the route bounds them: of an address before anybody is known, of a user after.
@@ -305,7 +308,7 @@ async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_k
     let Some(rate) = route.rate_limit.filter(|rate| rate.by_user == is_known) else { return Ok(()) };
     let user = ctx.identity.as_ref().filter(|_| is_known).map(|token| token.user);
     let client = auth_context(session, ctx);
-    let counted = ctx.runtime.auth.check_route_rate(&route.name, rate.window, user, &client).await;
+    let counted = Box::pin(ctx.runtime.auth.check_route_rate(&route.name, rate.window, user, &client)).await;
     if counted.is_err() {
         ctx.metrics.decided(Decided::Deny, DecisionReason::Rate);
     }
@@ -393,6 +396,6 @@ fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {
         ip: ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip),
         user_agent: agent,
         device_token: None,
-        request_id: Arc::clone(&ctx.id),
+        request_id: ctx.id.as_str().into(),
     }
 }

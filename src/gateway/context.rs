@@ -18,6 +18,42 @@ use crate::gateway::verify::Verify;
 use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
 use crate::tokens::AccessToken;
 
+/// A request's name, as it stands in headers, answers and logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Longest name that is taken over from a trusted proxy, in bytes.
+    const MAX_BYTES: usize = 128;
+
+    /// A name nothing else has.
+    #[must_use]
+    pub fn fresh() -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
+        Self(HeaderValue::from_str(text).expect("a UUID is printable"))
+    }
+
+    /// The name a trusted proxy has given, if it can stand everywhere.
+    #[must_use]
+    pub fn given(value: &HeaderValue) -> Option<Self> {
+        let text = value.to_str().ok()?;
+        (1..=Self::MAX_BYTES).contains(&text.len()).then(|| Self(value.clone()))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("")
+    }
+
+    /// As a header's value.
+    #[must_use]
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
 /// One request. Dropped when it is over, however it ends; that is when it is logged and counted.
 pub struct RequestContext {
     /// The snapshot it lives on.
@@ -25,7 +61,7 @@ pub struct RequestContext {
     /// Its place among the requests in flight.
     pub request: Arc<InFlight>,
     /// Its name.
-    pub id: Arc<str>,
+    pub id: RequestId,
     /// Who stands at the other end; set once the head was admitted.
     pub client: Option<ClientInfo>,
     /// Whether its client's address is its own, as far as can be known.
@@ -75,7 +111,7 @@ impl RequestContext {
         Self {
             runtime,
             request,
-            id: uuid::Uuid::new_v4().to_string().into(),
+            id: RequestId::fresh(),
             client: None,
             address_is_certain: true,
             host: None,
@@ -123,7 +159,7 @@ impl RequestContext {
         let ip = if self.runtime.settings.log.redact_pii { redacted(ip) } else { ip.to_string() };
         info!(
             target: "nauth::access",
-            { request.id = %self.id,
+            { request.id = self.id.as_str(),
             method = %self.method,
             path = self.path(),
             status = self.status,

@@ -30,6 +30,19 @@ pub enum Identified {
     Conflict,
 }
 
+impl Identified {
+    /// How the credential came; `None` when there is none, or more than one.
+    #[must_use]
+    pub fn by(&self) -> Option<By> {
+        match self {
+            Self::Known(_, by) | Self::Expired(by) | Self::Stale(by) | Self::Revoked(by) | Self::Invalid(by) => {
+                Some(*by)
+            }
+            Self::Anonymous | Self::Conflict => None,
+        }
+    }
+}
+
 /// How a credential came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {

@@ -1,9 +1,9 @@
 //! The request as the upstream gets it, and the answer as the client gets it.
 
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::api::client::forwarded_headers;
+use crate::api::client;
 use crate::api::credentials::cookie_values;
 use crate::config::settings::HashOn;
 use crate::gateway::context::RequestContext;
@@ -25,43 +25,44 @@ const CDN_CACHE: [HeaderName; 2] =
 /// Makes the request what the upstream is meant to see. The identity comes last: nothing a client
 /// sends can remove it on the way.
 pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
+    // pingora keeps the letter case of every name beside its map, which more than doubles what a header costs.
+    // Names have none (RFC 9110, section 5.1), so that goes.
+    let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(std::mem::replace(upstream, nothing));
+    fill(&mut parts.headers, ctx);
+    *upstream = parts.into();
+    let rewritten = ctx.route.as_ref().zip(ctx.target.as_ref()).and_then(|((route, _), to)| rewrite::target(route, to));
+    if let Some(target) = rewritten {
+        let _ = upstream.set_raw_path(target.as_bytes());
+    }
+}
+
+fn fill(headers: &mut HeaderMap, ctx: &RequestContext) {
     let runtime = &ctx.runtime;
     let gateway = &runtime.settings.gateway;
     if gateway.strip_credentials {
-        strip_credentials(upstream, ctx);
+        strip_credentials(headers, ctx);
     }
     if let Some(host) = ctx.trip.as_ref().and_then(|trip| trip.endpoint().host_header.as_ref()) {
-        let _ = upstream.insert_header(header::HOST, host.clone());
+        headers.insert(header::HOST, host.clone());
     }
     if let Some((route, _)) = &ctx.route {
         for (name, value) in &route.set_request_headers {
-            let _ = upstream.insert_header(name.clone(), value.clone());
+            headers.insert(name, value.clone());
         }
-        let target = ctx.target.as_ref().and_then(|asked| rewrite::target(route, asked));
-        tell_prefix(upstream, ctx, target.is_some().then(|| rewrite::taken_off(route)).flatten());
-        if let Some(target) = target {
-            let _ = upstream.set_raw_path(target.as_bytes());
-        }
+        tell_prefix(headers, ctx, route.rewrite.is_some().then(|| rewrite::taken_off(route)).flatten());
     }
     if let (Some(client), true) = (&ctx.client, gateway.forwarded_headers) {
         let host = ctx.host.as_ref().map_or("", |host| host.authority());
-        for (name, value) in forwarded_headers(client, ctx.request.conn().peer().ip(), host, &upstream.headers.clone())
-        {
-            let _ = upstream.insert_header(name, value);
-        }
+        client::forward(client, ctx.request.conn().peer().ip(), host, headers);
     } else {
-        for name in ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded"] {
-            upstream.remove_header(name);
-        }
+        client::forward_nothing(headers);
     }
-    if let Ok(id) = HeaderValue::from_str(&ctx.id) {
-        let _ = upstream.insert_header(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, ctx.id.header());
     if let (Some(token), Some((route, balanced))) = (&ctx.identity, &ctx.route) {
-        identity::tell(&token.claims, &route.identity, |name, value| drop(upstream.insert_header(name.clone(), value)));
+        identity::tell(&token.claims, &route.identity, |name, value| drop(headers.insert(name, value)));
         if let Some(name) = &gateway.assertion.header {
-            let assertion = runtime.auth.assertions().of(token, &balanced.settings.name);
-            let _ = upstream.insert_header(name.clone(), assertion);
+            headers.insert(name, runtime.auth.assertions().of(token, &balanced.settings.name));
         }
     }
 }
@@ -81,27 +82,29 @@ pub fn key(on: &HashOn, head: &RequestHeader, ctx: &RequestContext) -> Option<u6
 }
 
 /// Tells the app under which prefix its clients see it. Of strangers nobody believes one.
-fn tell_prefix(upstream: &mut RequestHeader, ctx: &RequestContext, taken_off: Option<&str>) {
+fn tell_prefix(headers: &mut HeaderMap, ctx: &RequestContext, taken_off: Option<&str>) {
+    let before = headers.remove(FORWARDED_PREFIX);
     let is_trusted = ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
-    let before = upstream.headers.get(&FORWARDED_PREFIX).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let before = if is_trusted { before.trim_end_matches('/').to_owned() } else { String::new() };
-    let prefix = before + taken_off.filter(|_| ctx.runtime.settings.gateway.forwarded_headers).unwrap_or("");
-    match HeaderValue::from_str(&prefix) {
-        Ok(prefix) if !prefix.is_empty() => drop(upstream.insert_header(FORWARDED_PREFIX, prefix)),
-        _ => drop(upstream.remove_header(&FORWARDED_PREFIX)),
+    let before = before.as_ref().filter(|_| is_trusted).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let taken_off = taken_off.filter(|_| ctx.runtime.settings.gateway.forwarded_headers).unwrap_or("");
+    if before.is_empty() && taken_off.is_empty() {
+        return;
+    }
+    if let Ok(prefix) = HeaderValue::try_from(format!("{}{taken_off}", before.trim_end_matches('/'))) {
+        headers.insert(FORWARDED_PREFIX, prefix);
     }
 }
 
-fn strip_credentials(upstream: &mut RequestHeader, ctx: &RequestContext) {
-    if upstream.headers.contains_key(header::COOKIE) {
-        let rest = without_own(&upstream.headers, &ctx.runtime.names);
-        upstream.remove_header(&header::COOKIE);
+fn strip_credentials(headers: &mut HeaderMap, ctx: &RequestContext) {
+    if headers.contains_key(header::COOKIE) {
+        let rest = without_own(headers, &ctx.runtime.names);
+        headers.remove(header::COOKIE);
         if let Some(rest) = rest {
-            let _ = upstream.insert_header(header::COOKIE, rest);
+            headers.insert(header::COOKIE, rest);
         }
     }
     if ctx.bearer_consumed {
-        upstream.remove_header(&header::AUTHORIZATION);
+        headers.remove(header::AUTHORIZATION);
     }
 }
 
@@ -126,9 +129,7 @@ pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
     if let Some(hsts) = hsts(ctx).filter(|_| !response.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)) {
         let _ = response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
-    if let Ok(id) = HeaderValue::from_str(&ctx.id) {
-        let _ = response.insert_header(REQUEST_ID, id);
-    }
+    let _ = response.insert_header(REQUEST_ID, ctx.id.header());
     for cookie in cookies(ctx) {
         let _ = response.append_header(header::SET_COOKIE, cookie.clone());
     }

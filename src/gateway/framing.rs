@@ -1,24 +1,32 @@
 //! What the raw head of a request tells that a parsed one hides.
 
+use memchr::{memchr, memchr_iter};
+
 /// Why a head is refused: two readers could see two requests in it (RFC 9112, section 6.3), or it
 /// holds a fragment, which a parser drops and a router upstream may not.
 #[must_use]
 pub fn ambiguity(raw: &[u8]) -> Option<&'static str> {
-    let mut lines = raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    if lines.next().is_some_and(|line| line.contains(&b'#')) {
+    let target = memchr(b'\n', raw).map_or(raw, |end| &raw[..end]);
+    if memchr(b'#', target).is_some() {
         return Some("a request target has no fragment");
     }
     let (mut lengths, mut encodings) = (0, 0);
-    for line in lines {
-        let name = line.split(|byte| *byte == b':').next().unwrap_or(line);
-        lengths += usize::from(name.eq_ignore_ascii_case(b"content-length"));
-        encodings += usize::from(name.eq_ignore_ascii_case(b"transfer-encoding"));
+    for end in memchr_iter(b'\n', raw) {
+        let line = &raw[end + 1..];
+        lengths += usize::from(is_named(line, b"content-length"));
+        encodings += usize::from(is_named(line, b"transfer-encoding"));
     }
     match (lengths, encodings) {
         (0 | 1, 0) | (0, 1) => None,
         (_, 0) => Some("the request has more than one Content-Length"),
         _ => Some("the request has more than one way to find its end"),
     }
+}
+
+/// Whether a line begins with this field name.
+fn is_named(line: &[u8], name: &[u8]) -> bool {
+    let (Some(found), after) = (line.get(..name.len()), line.get(name.len())) else { return false };
+    matches!(after, None | Some(b':' | b' ' | b'\t' | b'\r')) && found.eq_ignore_ascii_case(name)
 }
 
 #[cfg(test)]

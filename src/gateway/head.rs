@@ -3,6 +3,8 @@
 //! nauth waits for the whole head before it hands a request to pingora: so a head has one
 //! deadline and one exact limit, and a slow one costs a few bytes instead of a request's memory.
 
+use memchr::memchr;
+
 /// Looks for the empty line that ends a head, going on where it stopped.
 #[derive(Debug, Default)]
 pub struct HeadScanner {
@@ -23,12 +25,9 @@ pub enum Scan {
 impl HeadScanner {
     /// Looks at everything received of this head. `received` only grows between calls.
     pub fn scan(&mut self, received: &[u8]) -> Scan {
-        while self.scanned < received.len() {
-            let at = self.scanned;
-            self.scanned += 1;
-            if received[at] != b'\n' {
-                continue;
-            }
+        while let Some(found) = memchr(b'\n', &received[self.scanned..]) {
+            let at = self.scanned + found;
+            self.scanned = at + 1;
             if at == 0 || received[at - 1] != b'\r' {
                 return Scan::BareLineFeed;
             }
@@ -36,6 +35,7 @@ impl HeadScanner {
                 return Scan::Complete(at + 1);
             }
         }
+        self.scanned = received.len();
         Scan::Partial
     }
 }

@@ -113,37 +113,37 @@ impl Policy {
         let settings = &self.settings;
         let Asked { method, headers, own_origin, .. } = *asked;
         let is_upgrade = evidence::is_upgrade(headers);
-        let mut listed = settings.delivery.web_origins.clone();
-        if is_upgrade {
-            listed.extend(route.ws.origins.iter().cloned());
-        }
-        let same_site = settings.delivery.cookie.same_site;
-        let may_refresh = settings.gateway.auto_refresh
-            && evidence::may_refresh(method, headers, own_origin, &settings.delivery.web_origins);
+        // A bearer token speaks for itself: no page is asked about, and no browser brings one where a person goes.
+        let by_bearer = sender.identified.by() == Some(By::Bearer);
+        let (delivery, further) = (&settings.delivery, if is_upgrade { route.ws.origins.as_slice() } else { &[] });
+        let listed = [delivery.web_origins.as_slice(), further];
+        let may_refresh = || evidence::may_refresh(method, headers, own_origin, &delivery.web_origins);
+        let may_act = || evidence::may_act(headers, own_origin, &listed, delivery.cookie.same_site, is_upgrade);
         Question {
             route,
-            identified: sender.identified,
             has_refresh: sender.has_refresh,
-            can_refresh: may_refresh && sender.has_refresh,
+            can_refresh: settings.gateway.auto_refresh && sender.has_refresh && may_refresh(),
             is_unsafe: !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS),
             is_upgrade,
-            may_act: evidence::may_act(headers, own_origin, &listed, same_site, is_upgrade),
-            can_redirect: !is_upgrade && self.can_redirect(route, asked),
+            may_act: by_bearer || may_act(),
+            can_redirect: !is_upgrade && self.can_redirect(route, asked, by_bearer),
+            identified: sender.identified,
             freshness: sender.freshness,
             max_stale: settings.session.revocation_max_stale,
             now,
         }
     }
 
-    fn can_redirect(&self, route: &Route, asked: &Asked<'_>) -> bool {
+    fn can_redirect(&self, route: &Route, asked: &Asked<'_>, by_bearer: bool) -> bool {
         let settings = &self.settings;
         match route.on_unauthenticated {
             OnUnauthenticated::Status401 => false,
             OnUnauthenticated::Redirect => true,
             OnUnauthenticated::Auto => {
-                evidence::is_navigation(asked.method, asked.headers)
+                !by_bearer
                     && settings.delivery.method != DeliveryMethod::Json
                     && route.credentials.session
+                    && evidence::is_navigation(asked.method, asked.headers)
                     && !settings.gateway.api_prefixes.iter().any(|prefix| is_below(asked.target.path(), prefix))
             }
         }

@@ -16,7 +16,7 @@ use crate::gateway::{grpc, respond};
 /// The refusal of a request with these headers.
 #[must_use]
 pub fn refusal(refused: &Error, request: &HeaderMap, ctx: &RequestContext, now: Time) -> Response<Bytes> {
-    error::report(refused, &ctx.id);
+    error::report(refused, ctx.id.as_str());
     let rendered = error::render(refused, ctx.path(), now);
     let answer = if grpc::is_call(request) {
         grpc::refusal(rendered.status, &refused.to_string(), request.get(header::CONTENT_TYPE))
@@ -25,7 +25,7 @@ pub fn refusal(refused: &Error, request: &HeaderMap, ctx: &RequestContext, now: 
     } else {
         json(rendered)
     };
-    respond::marked(answer, &ctx.id)
+    respond::marked(answer, ctx.id.as_str())
 }
 
 /// Whether a person would see it. Who has to log in first is told so in a way that programs read
@@ -47,7 +47,7 @@ fn json(rendered: Rendered) -> Response<Bytes> {
 
 fn page(refused: &Error, rendered: Rendered, ctx: &RequestContext) -> Response<Bytes> {
     let settings = &ctx.runtime.settings;
-    let html = ui::refusal_page(settings, rendered.status, refused, &ctx.id);
+    let html = ui::refusal_page(settings, rendered.status, refused, ctx.id.as_str());
     let mut response = json(Rendered { body: html, ..rendered });
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

@@ -90,7 +90,7 @@ fn described(question: &RequestHeader, asked: &Question) -> Result<RequestHeader
 /// whatever the client sent under its name.
 #[must_use]
 pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
-    let mut answer = respond::text(String::new(), &ctx.id);
+    let mut answer = respond::text(String::new(), ctx.id.as_str());
     let headers = answer.headers_mut();
     let everywhere = ctx.runtime.settings.forward_auth.iter().map(|forward_auth| &forward_auth.identity);
     let route = ctx.verify.as_ref().and_then(|verify| verify.route.as_ref());
@@ -114,7 +114,7 @@ pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
     for (name, value) in [(header::COOKIE, cookies), (header::AUTHORIZATION, authorization)] {
         headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));
     }
-    respond::marked(answer, &ctx.id)
+    respond::marked(answer, ctx.id.as_str())
 }
 
 /// Who an assertion is for, where no upstream of nauth's need be.

@@ -105,7 +105,7 @@ pub struct AccessVerifier {
     clock: Clock,
     metrics: Metrics,
     // Hashed with a random key, so nobody can aim at one bucket; compared in full, so a hit is the token.
-    cache: Cache<Box<str>, Arc<AccessToken>, quick_cache::UnitWeighter, std::hash::RandomState>,
+    cache: Cache<Box<str>, Arc<AccessToken>, quick_cache::UnitWeighter, ahash::RandomState>,
 }
 
 impl AccessVerifier {
@@ -116,7 +116,7 @@ impl AccessVerifier {
             CACHE_ENTRIES,
             CACHE_ENTRIES as u64,
             quick_cache::UnitWeighter,
-            std::hash::RandomState::new(),
+            ahash::RandomState::new(),
             quick_cache::sync::DefaultLifecycle::default(),
         );
         let with_rules = |key: &VerifyingKey| (key.kid.clone(), (key.clone(), validation(key, jwt)));
