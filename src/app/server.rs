@@ -200,6 +200,7 @@ fn described(addr: &str, listener: Listener) -> String {
     let traits = [
         (listener.proxy_protocol, "PROXY protocol"),
         (listener.tls, "TLS"),
+        (listener.http2, "HTTP/2"),
         (listener.serves == Serves::HttpsElsewhere, "redirects to https"),
     ];
     let traits: Vec<&str> = traits.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();

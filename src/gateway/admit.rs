@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Once;
 
-use http::{HeaderName, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::proxy::Session;
 
 use crate::api::client;
@@ -22,6 +22,9 @@ const MAX_FIELDS: usize = 100;
 
 /// Admits a request, or says why not.
 pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) -> Result<(), Error> {
+    if session.as_downstream().is_http2() {
+        one_form(session)?;
+    }
     let head = session.req_header();
     ctx.method = head.method.clone();
     let (peer, is_tls) = (ctx.request.conn().peer(), ctx.request.conn().listener().tls);
@@ -62,6 +65,28 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
     ctx.host = Some(host);
     ctx.target = Some(target);
     strip(session, ctx, metrics);
+    Ok(())
+}
+
+/// Gives a request of HTTP/2 the form of one of HTTP/1.1: a Host, one line of cookies, one length.
+fn one_form(session: &mut Session) -> Result<(), Error> {
+    let head = session.req_header_mut();
+    if !head.headers.contains_key(header::HOST)
+        && let Some(authority) = head.uri.authority().map(|authority| authority.as_str().to_owned())
+    {
+        head.insert_header(header::HOST, authority).map_err(|_| Error::BadRequest("the authority is malformed"))?;
+    }
+    if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Error::BadRequest("the request has more than one Content-Length"));
+    }
+    if head.headers.get_all(header::COOKIE).iter().nth(1).is_some() {
+        // Clients split them, so that the compression of headers finds more to do (RFC 9113, section 8.2.3).
+        let crumbs: Vec<&[u8]> = head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let whole = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]));
+        head.remove_header(&header::COOKIE);
+        head.insert_header(header::COOKIE, whole.map_err(|_| Error::BadRequest("the cookies are malformed"))?)
+            .map_err(|_| Error::BadRequest("the cookies are malformed"))?;
+    }
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! From an admitted request to a decision, and to every answer the gateway gives itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, header};
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 
@@ -27,6 +29,10 @@ use crate::revocation::Standing;
 
 /// Most bytes kept of a user agent.
 const MAX_USER_AGENT: usize = 512;
+
+/// Most that is read of a body nobody wants, and for how long.
+const UNREAD_BYTES: usize = 4 << 20;
+const UNREAD_TIME: Duration = Duration::from_secs(2);
 
 impl Gateway {
     /// Answers what is answered here; `None` lets the request through.
@@ -290,8 +296,26 @@ impl Gateway {
         if ctx.request.is_draining() {
             session.set_keepalive(None);
         }
-        bridge::answer(session.as_downstream_mut(), answer).await
+        let downstream = session.as_downstream_mut();
+        bridge::answer(downstream, answer).await?;
+        if downstream.is_http2() {
+            // How it went is seen by nobody but the client.
+            let _ = tokio::time::timeout(UNREAD_TIME, end_kindly(downstream)).await;
+        }
+        Ok(())
     }
+}
+
+/// Ends a stream whose answer is complete. Its client may still be sending; told to stop, many
+/// forget the answer they have, so some of it is read and dropped.
+async fn end_kindly(session: &mut ServerSession) -> pingora::Result<()> {
+    session.finish_body().await?;
+    let mut dropped = 0;
+    while dropped < UNREAD_BYTES {
+        let Some(piece) = session.read_request_body().await? else { break };
+        dropped += piece.len();
+    }
+    Ok(())
 }
 
 /// The same address on the port where `server.public_url` speaks https. The Host was admitted, so it is one of ours.

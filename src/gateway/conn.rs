@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
@@ -20,6 +21,11 @@ use crate::domain::id::SessionId;
 use crate::gateway::frames::CloseCode;
 use crate::gateway::inflight::InFlight;
 use crate::tokens::AccessToken;
+
+/// Frames that ask for nothing on HTTP/2 (PING, SETTINGS, PRIORITY), at most so many...
+const MAX_IDLE_FRAMES: u32 = 1000;
+/// ... in so many milliseconds.
+const FRAME_WINDOW: u64 = 10_000;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,15 @@ pub enum Phase {
     Idle,
     /// A WebSocket.
     Upgraded,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// One request after the other.
+    Http1,
+    /// Many at a time.
+    Http2,
 }
 
 impl Phase {
@@ -59,6 +74,8 @@ pub enum End {
     SessionEnded,
     /// The program stops.
     GoingAway,
+    /// Its client asks for what it does not want, or for nothing at all.
+    Abuse,
 }
 
 impl End {
@@ -66,7 +83,7 @@ impl End {
     #[must_use]
     pub fn close_code(self) -> CloseCode {
         match self {
-            Self::Deadline => CloseCode::Policy,
+            Self::Deadline | Self::Abuse => CloseCode::Policy,
             Self::SessionEnded => CloseCode::SessionEnded,
             Self::GoingAway => CloseCode::GoingAway,
         }
@@ -94,6 +111,12 @@ pub struct Conn {
     ended_at: AtomicU64,
     late: AtomicBool,
     admitted: AtomicBool,
+    http2: AtomicBool,
+    retiring: AtomicBool,
+    block_since: AtomicU64,
+    given_up: AtomicU32,
+    idle_frames: AtomicU32,
+    idle_frames_since: AtomicU64,
     draining: Arc<AtomicBool>,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -112,6 +135,12 @@ impl Conn {
             ended_at: AtomicU64::new(0),
             late: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
+            block_since: AtomicU64::new(u64::MAX),
+            given_up: AtomicU32::new(0),
+            idle_frames: AtomicU32::new(0),
+            idle_frames_since: AtomicU64::new(0),
             draining,
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -191,7 +220,8 @@ impl Conn {
             0 => None,
             1 => Some(End::Deadline),
             2 => Some(End::SessionEnded),
-            _ => Some(End::GoingAway),
+            3 => Some(End::GoingAway),
+            _ => Some(End::Abuse),
         }
     }
 
@@ -199,7 +229,7 @@ impl Conn {
     pub async fn ends(&self) {
         std::future::poll_fn(|cx| {
             self.register_reader(cx.waker());
-            if self.ending().is_some() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if self.ending().is_some() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -209,6 +239,74 @@ impl Conn {
     pub fn ending_for(&self) -> Option<Duration> {
         self.ending()?;
         Some(Duration::from_millis(uptime_ms().saturating_sub(self.ended_at.load(Ordering::Relaxed))))
+    }
+
+    /// What is spoken on it, as far as is known.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        if self.http2.load(Ordering::Relaxed) { Protocol::Http2 } else { Protocol::Http1 }
+    }
+
+    /// From now on it is HTTP/2.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+        // What is written is frames, and never an error page that would have to be replaced.
+        self.admit();
+    }
+
+    /// A header block has begun on HTTP/2, or has ended.
+    pub fn note_block(&self, is_open: bool) {
+        let since = self.block_since.load(Ordering::Relaxed);
+        match is_open {
+            true if since == u64::MAX => self.block_since.store(uptime_ms(), Ordering::Relaxed),
+            false if since != u64::MAX => self.block_since.store(u64::MAX, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    /// How long a header block has been on its way on HTTP/2.
+    #[must_use]
+    pub fn block_age(&self) -> Duration {
+        Duration::from_millis(uptime_ms().saturating_sub(self.block_since.load(Ordering::Relaxed)))
+    }
+
+    /// Asks an HTTP/2 connection to take nothing more on, and to close once it has nothing to do.
+    pub fn retire(&self) {
+        self.retiring.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Waits until the connection is asked to take nothing more on.
+    pub async fn retires(&self) {
+        std::future::poll_fn(|cx| {
+            self.register_reader(cx.waker());
+            if self.retiring.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Counts frames that ask for nothing; true when there are too many of them.
+    pub fn is_flooded(&self, frames: u32) -> bool {
+        if frames == 0 {
+            return false;
+        }
+        let now = uptime_ms();
+        if now.saturating_sub(self.idle_frames_since.load(Ordering::Relaxed)) > FRAME_WINDOW {
+            self.idle_frames_since.store(now, Ordering::Relaxed);
+            self.idle_frames.store(0, Ordering::Relaxed);
+        }
+        self.idle_frames.fetch_add(frames, Ordering::Relaxed).saturating_add(frames) > MAX_IDLE_FRAMES
+    }
+
+    /// A client did not wait for what it asked for.
+    pub fn note_given_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many requests their client did not wait for.
+    #[must_use]
+    pub fn given_up(&self) -> u32 {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Makes the next read fail, so that pingora gives the upstream up and lets us answer 504.
@@ -261,6 +359,22 @@ impl Conn {
         RequestGuard(request)
     }
 
+    /// A stream begins on HTTP/2, beside others. It is known here until the returned guard is dropped.
+    #[must_use]
+    pub fn join(self: &Arc<Self>) -> RequestGuard {
+        let request = Arc::new(InFlight::new(Arc::clone(self)));
+        let mut requests = self.requests();
+        requests.push(Arc::clone(&request));
+        self.enter(Phase::Busy);
+        RequestGuard(request)
+    }
+
+    /// Whether anything is being answered on it.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        !self.requests().is_empty()
+    }
+
     /// Drops whatever is still being done on this connection. The way out when ending it kindly takes too long.
     pub fn cut(&self) {
         for request in self.requests().iter() {
@@ -268,9 +382,25 @@ impl Conn {
         }
     }
 
-    /// Whether a request on it belongs to a session that `allowed` no longer accepts.
-    fn has_lost(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> bool {
-        self.requests().iter().any(|request| !request.may_go_on(now, allowed))
+    /// Ends what belongs to sessions that `allowed` no longer accepts: on HTTP/2 those streams, else
+    /// the connection. Answers how many.
+    fn end_lost(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> usize {
+        if self.ending().is_some() {
+            return 0;
+        }
+        let requests = self.requests();
+        let lost = requests.iter().filter(|request| !request.may_go_on(now, allowed));
+        match self.protocol() {
+            Protocol::Http2 => lost.map(|request| request.cut()).count(),
+            Protocol::Http1 => {
+                let lost = lost.count();
+                drop(requests);
+                if lost > 0 {
+                    self.end(End::SessionEnded);
+                }
+                lost
+            }
+        }
     }
 
     /// Whether a request on it has waited too long for its upstream's response head.
@@ -278,6 +408,12 @@ impl Conn {
     pub fn waits_too_long(&self) -> bool {
         let now = uptime_ms();
         self.requests().iter().any(|request| request.is_overdue(now))
+    }
+
+    /// Drops the requests that should have been answered `slack` ago.
+    pub fn cut_overdue(&self, slack: Duration) {
+        let then = uptime_ms().saturating_sub(u64::try_from(slack.as_millis()).unwrap_or(u64::MAX));
+        self.requests().iter().filter(|request| request.is_overdue(then)).for_each(|request| request.cut());
     }
 
     fn requests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<InFlight>>> {
@@ -304,7 +440,12 @@ impl RequestGuard {
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.conn().requests().retain(|request| !Arc::ptr_eq(request, &self.0));
+        let conn = self.0.conn();
+        let mut requests = conn.requests();
+        requests.retain(|request| !Arc::ptr_eq(request, &self.0));
+        if requests.is_empty() && conn.protocol() == Protocol::Http2 {
+            conn.enter(Phase::Idle);
+        }
     }
 }
 
@@ -342,7 +483,9 @@ impl Connections {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         for conn in self.all() {
-            if matches!(conn.phase(), Phase::Opening | Phase::Idle | Phase::Upgraded) {
+            if conn.protocol() == Protocol::Http2 && conn.phase() != Phase::Opening {
+                conn.retire();
+            } else if matches!(conn.phase(), Phase::Opening | Phase::Idle | Phase::Upgraded) {
                 conn.end(End::GoingAway);
             }
         }
@@ -369,11 +512,10 @@ impl Connections {
         self.all().into_iter().flat_map(held).collect()
     }
 
-    /// Ends every connection that carries a request of a session that is over: one whose token
-    /// `allowed` refuses, or a bearer token past its expiry. Answers how many.
+    /// Ends every request of a session that is over: one whose token `allowed` refuses, or a bearer
+    /// token past its expiry. On HTTP/1.1 that is its connection. Answers how many.
     pub fn recheck(&self, now: Time, allowed: impl Fn(&AccessToken) -> bool) -> usize {
-        let lost = self.all().into_iter().filter(|conn| conn.ending().is_none() && conn.has_lost(now, &allowed));
-        lost.map(|conn| conn.end(End::SessionEnded)).count()
+        self.all().into_iter().map(|conn| conn.end_lost(now, &allowed)).sum()
     }
 
     fn close(&self, conn: &Conn) {

@@ -11,6 +11,7 @@ use crate::config::settings::Route;
 use crate::domain::context::address_prefix;
 use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::conn::uptime_ms;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::runtime::Runtime;
 use crate::gateway::upstream::{Balanced, Trip};
@@ -179,14 +180,15 @@ impl Drop for RequestContext {
         let took = self.arrived.elapsed();
         // Cut before any answer: nobody was told anything (nginx's 499).
         if self.status == 0 {
-            self.status = 499;
+            self.request.conn().note_given_up();
+            self.status = if self.request.is_overdue(uptime_ms()) { 504 } else { 499 };
         }
         let method = RequestMethod::from(&self.method);
         self.metrics.finished(method, self.status, took, self.received, self.sent);
         self.metrics.overhead(took.saturating_sub(self.upstream_took));
         if let Some((kind, gauge)) = self.stream.take() {
             drop(gauge);
-            let reason = if self.request.conn().ending().is_some() { StreamEnd::Logout } else { StreamEnd::Client };
+            let reason = if self.request.was_cut() { StreamEnd::Logout } else { StreamEnd::Client };
             self.metrics.stream_closed(kind, reason);
         }
         if self.runtime.settings.log.access_log {

@@ -225,7 +225,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         } else {
             Socket::Plain(socket)
         };
+        let agreed_on_http2 = socket.agreed_on_http2();
         let mut stream = Box::new(Guarded::new(socket, Arc::clone(conn), self.clock.clone()));
+        if agreed_on_http2 {
+            return Box::pin(Arc::clone(&self).converse_http2(stream)).await;
+        }
         let stopping = self.stop.subscribe();
         let mut answered: u32 = 0;
         loop {
@@ -235,6 +239,10 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             };
             match stream.read_head(max_header).await {
                 Head::Complete => {}
+                Head::Http2 if answered == 0 && conn.listener().http2 => {
+                    return Box::pin(Arc::clone(&self).converse_http2(stream)).await;
+                }
+                Head::Http2 => return stream.refuse(400).await,
                 Head::Closed => return,
                 Head::Refused(status) => return stream.refuse(status).await,
             }
@@ -256,7 +264,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         let shaken = tokio::select! {
             biased;
             () = conn.ends() => return None,
-            shaken = TlsAcceptor::from(tls.config()).accept(socket) => shaken,
+            shaken = TlsAcceptor::from(tls.config(conn.listener())).accept(socket) => shaken,
         };
         match shaken {
             Ok(stream) => Some(Socket::Tls(Box::new(stream))),
@@ -294,6 +302,8 @@ fn is_exhaustion(error: &io::Error) -> bool {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
+
+mod http2;
 
 #[cfg(test)]
 mod tests;

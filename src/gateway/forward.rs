@@ -156,6 +156,13 @@ pub fn cookies(ctx: &RequestContext) -> &[HeaderValue] {
     if ended { &[] } else { &ctx.set_cookies }
 }
 
+/// Whether a request is likely to be answered by a stream that may be silent for long.
+#[must_use]
+pub fn asks_for_stream(headers: &HeaderMap) -> bool {
+    let accepts_events = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/event-stream"));
+    headers.get_all(header::ACCEPT).iter().any(accepts_events) || grpc::is_call(headers)
+}
+
 /// What kind of stream an answer is, if it is one.
 #[must_use]
 pub fn stream_kind(response: &ResponseHeader) -> Option<StreamKind> {

@@ -20,9 +20,10 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::domain::clock::Clock;
-use crate::gateway::conn::{Conn, Phase};
+use crate::gateway::conn::{Conn, End, Phase};
 use crate::gateway::frames::Frames;
 use crate::gateway::head::{HeadScanner, Scan, leading_empty_lines};
+use crate::gateway::received_frames::{PREFACE, ReceivedFrames};
 use crate::gateway::respond;
 use crate::gateway::socket::Socket;
 
@@ -44,6 +45,8 @@ pub struct Guarded {
     pending: BytesMut,
     /// The frames written on a WebSocket.
     frames: Option<Frames>,
+    /// The frames received on HTTP/2.
+    received_frames: Option<ReceivedFrames>,
     farewell: Farewell,
     /// pingora wrote an error page of its own, which was replaced by ours.
     replaced: bool,
@@ -64,6 +67,8 @@ enum Farewell {
 pub enum Head {
     /// A whole head is there.
     Complete,
+    /// The client begins with HTTP/2.
+    Http2,
     /// The client left, or the connection was told to end.
     Closed,
     /// The head was refused with this status.
@@ -81,8 +86,25 @@ impl Guarded {
             received: BytesMut::new(),
             pending: BytesMut::new(),
             frames: None,
+            received_frames: None,
             farewell: Farewell::NotSaid,
             replaced: false,
+        }
+    }
+
+    /// From now on it is HTTP/2, from its preface on.
+    pub fn speak_http2(&mut self) {
+        self.conn.speaks_http2();
+        self.received_frames = Some(ReceivedFrames::new());
+    }
+
+    /// Looks at what HTTP/2 has received.
+    fn follow_frames(&mut self, received: &[u8]) {
+        let Some(frames) = &mut self.received_frames else { return };
+        frames.received(received);
+        self.conn.note_block(frames.in_block());
+        if self.conn.is_flooded(frames.take_idle_frames()) {
+            self.conn.end(End::Abuse);
         }
     }
 
@@ -107,6 +129,9 @@ impl Guarded {
                 Scan::Complete(length) if length > limit => return Head::Refused(431),
                 // A tunnel to anywhere is not what this is for, whatever else is wrong with the request.
                 Scan::Complete(_) if self.received.starts_with(b"CONNECT ") => return Head::Refused(405),
+                Scan::Complete(length) if self.received[..length] == PREFACE[..PREFACE.len() - 6] => {
+                    return Head::Http2;
+                }
                 Scan::Complete(_) => return Head::Complete,
                 Scan::BareLineFeed => return Head::Refused(400),
                 Scan::Partial if self.received.len() > limit => return Head::Refused(431),
@@ -244,14 +269,17 @@ impl AsyncRead for Guarded {
         if !this.received.is_empty() {
             let length = buf.remaining().min(this.received.len());
             buf.put_slice(&this.received[..length]);
-            this.received.advance(length);
+            let taken = this.received.split_to(length);
+            this.follow_frames(&taken);
             return Poll::Ready(Ok(()));
         }
         // pingora flushes a body of known length once, at its end; its pieces must not wait for that.
         if let Poll::Ready(Err(error)) = this.poll_send_pending(cx) {
             return Poll::Ready(Err(error));
         }
+        let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.follow_frames(&buf.filled()[before..]);
         if this.frames.is_some() {
             this.conn.touch();
         }

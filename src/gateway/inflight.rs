@@ -4,7 +4,7 @@
 //! its holder *before* its session is checked: a revocation that comes between the check and the
 //! naming would otherwise never find it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,13 +34,20 @@ pub struct Holder {
 pub struct InFlight {
     conn: Arc<Conn>,
     cut: Notify,
+    was_cut: AtomicBool,
     holder: Mutex<Option<Holder>>,
     due: AtomicU64,
 }
 
 impl InFlight {
     pub(super) fn new(conn: Arc<Conn>) -> Self {
-        Self { conn, cut: Notify::new(), holder: Mutex::new(None), due: AtomicU64::new(u64::MAX) }
+        Self {
+            conn,
+            cut: Notify::new(),
+            was_cut: AtomicBool::new(false),
+            holder: Mutex::new(None),
+            due: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// The request the present task is working on.
@@ -101,7 +108,14 @@ impl InFlight {
 
     /// Drops the work on it, wherever it stands.
     pub fn cut(&self) {
+        self.was_cut.store(true, Ordering::Relaxed);
         self.cut.notify_one();
+    }
+
+    /// Whether it ends because it has to, and not because it is done.
+    #[must_use]
+    pub fn was_cut(&self) -> bool {
+        self.was_cut.load(Ordering::Relaxed) || self.conn.ending().is_some()
     }
 
     /// Waits until it is cut.

@@ -25,6 +25,7 @@ pub mod listeners;
 pub mod managed;
 pub mod policy;
 pub mod proxy_protocol;
+mod received_frames;
 pub mod recent;
 pub mod refresh;
 pub mod refusal;
@@ -160,7 +161,7 @@ impl ProxyHttp for Gateway {
         // What was read of the body before is sent again from the start.
         ctx.received = 0;
         match trip.next_address().await {
-            Ok(address) => Ok(Box::new(peer(&address.peer, &route, session.is_upgrade_req()))),
+            Ok(address) => Ok(Box::new(peer(&address.peer, &route, session))),
             Err(error) => {
                 tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream has no address");
                 Self::refuse(ctx, Error::BadGateway)
@@ -317,10 +318,10 @@ impl ProxyHttp for Gateway {
 }
 
 /// The peer as this one request needs it.
-fn peer(of: &HttpPeer, route: &Route, is_upgrade: bool) -> HttpPeer {
+fn peer(of: &HttpPeer, route: &Route, session: &Session) -> HttpPeer {
     let mut peer = of.clone();
     let options = &mut peer.options;
-    if is_upgrade {
+    if session.is_upgrade_req() {
         let timeout = options.connection_timeout.unwrap_or(route.timeout);
         options.custom_l4 = Some(Arc::new(upgrade::Connector { timeout }));
         options.alpn = ALPN::H1;
@@ -329,6 +330,9 @@ fn peer(of: &HttpPeer, route: &Route, is_upgrade: bool) -> HttpPeer {
         // Neither a connection that was made in another way, nor one for anything else later.
         options.idle_timeout = Some(Duration::ZERO);
         peer.group_key = upstream::new_group();
+    } else if session.as_downstream().is_http2() && !forward::asks_for_stream(&session.req_header().headers) {
+        // A connection of HTTP/1.1 is told when its time is up; a stream among others cannot be.
+        options.read_timeout = Some(route.timeout);
     } else {
         // It also runs before the head and while a request is uploaded.
         options.read_timeout = options.read_timeout.map(|limit| limit.max(route.timeout));

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::gateway::tls::HTTP2;
+
 /// A connection's bytes, as they are meant.
 #[derive(Debug)]
 pub enum Socket {
@@ -23,6 +25,12 @@ impl Socket {
         let mut cx = Context::from_waker(Waker::noop());
         let _ = Pin::new(&mut *self).poll_write(&mut cx, bytes);
         let _ = Pin::new(self).poll_flush(&mut cx);
+    }
+
+    /// Whether a TLS handshake agreed on HTTP/2.
+    #[must_use]
+    pub fn agreed_on_http2(&self) -> bool {
+        matches!(self, Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(HTTP2))
     }
 
     /// From now on dropping it resets the connection, which nobody can take for a proper end.

@@ -6,12 +6,16 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::gateway::conn::{Conn, Connections, End, Phase};
+use crate::gateway::conn::{Conn, Connections, End, Phase, Protocol};
 
 /// How often connections are looked at, and so how late a deadline can be noticed.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a connection may take to end kindly before the work on it is dropped.
 const KIND_END: Duration = Duration::from_millis(500);
+
+/// How much later than due a stream is cut. Its read from the upstream ends by itself before that, and
+/// is answered 504; only one that receives its answer's head byte by byte does not.
+const STREAM_SLACK: Duration = Duration::from_secs(5);
 
 /// How long connections may take.
 #[derive(Debug, Clone, Copy)]
@@ -43,15 +47,25 @@ fn look_at(conn: &Conn, deadlines: Deadlines) {
         }
         return;
     }
-    let over = match conn.phase() {
-        Phase::Opening | Phase::Header => conn.age() > deadlines.header,
-        Phase::Idle => conn.age() > deadlines.idle,
-        Phase::Upgraded => conn.age() > conn.idle_limit(),
-        Phase::Busy => {
+    let over = match (conn.phase(), conn.protocol()) {
+        (Phase::Opening | Phase::Header, _) => conn.age() > deadlines.header,
+        (Phase::Upgraded, _) => conn.age() > conn.idle_limit(),
+        (Phase::Idle, Protocol::Http1) => conn.age() > deadlines.idle,
+        (Phase::Busy, Protocol::Http1) => {
             if conn.waits_too_long() {
                 conn.give_up_waiting();
             }
             false
+        }
+        (Phase::Idle, Protocol::Http2) => {
+            if conn.age() > deadlines.idle {
+                conn.retire();
+            }
+            conn.age() > deadlines.idle + KIND_END || conn.block_age() > deadlines.header
+        }
+        (Phase::Busy, Protocol::Http2) => {
+            conn.cut_overdue(STREAM_SLACK);
+            conn.block_age() > deadlines.header
         }
     };
     if over {

@@ -13,12 +13,16 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use crate::config::settings::{Certificate, Tls, TlsVersion};
+use crate::config::settings::{Certificate, Listener, Tls, TlsVersion};
+
+/// HTTP/2 as clients and servers agree on it (ALPN).
+pub const HTTP2: &[u8] = b"h2";
 
 /// What a handshake needs.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
 }
 
 /// Why TLS cannot be spoken as wanted.
@@ -52,13 +56,15 @@ impl ServerTls {
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.ticketer = Ticketer::new()?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Self { config: Arc::new(config) }))
+        let mut http2 = config.clone();
+        http2.alpn_protocols.insert(0, HTTP2.to_vec());
+        Ok(Some(Self { http1: Arc::new(config), http2: Arc::new(http2) }))
     }
 
-    /// What the next handshake goes by.
+    /// What the next handshake on a listener goes by.
     #[must_use]
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+    pub fn config(&self, listener: Listener) -> Arc<ServerConfig> {
+        Arc::clone(if listener.http2 { &self.http2 } else { &self.http1 })
     }
 }
 

@@ -80,9 +80,8 @@ async fn listeners_change_at_a_restart_and_the_report_says_so() {
     let nauth = Nauth::start(config.clone()).await;
 
     nauth.reconfigure(&config.set("jwt.access_ttl", "5m").listener(&format!("addr = \"{second}\"")));
-    nauth.writes("takes effect after a restart only").await;
+    nauth.writes("applied: jwt; restart required: server.listeners").await;
 
-    assert!(nauth.output().contains("server.listeners"), "{}", nauth.output());
     assert!(tokio::net::TcpStream::connect(second).await.is_err());
     nauth.send(&Request::get("/")).await.expect(200);
 }

@@ -17,6 +17,7 @@ mod examples;
 mod flow;
 mod forward_auth;
 mod hostile;
+mod http2;
 mod identity;
 mod import;
 mod intercepted;

@@ -45,6 +45,9 @@ fn listener(mut s: Section<'_>) -> Listener {
     }
     let doc = "Whether TLS is spoken, with the certificates of `[server.tls]`.";
     let tls = s.boolean("tls", false, doc);
+    let doc = "Whether HTTP/2 is spoken beside HTTP/1.1. With `tls` clients choose (ALPN), and it is on unless written \
+               otherwise; without, it is spoken with clients that begin with it (h2c with prior knowledge).";
+    let http2 = s.boolean("http2", tls, doc);
     let doc = "Whether each connection begins with a PROXY header (version 1 or 2), as load balancers write it. The \
                address it names is the client's. With `server.trusted_proxies` set, only those may connect.";
     let proxy_protocol = s.boolean("proxy_protocol", false, doc);
@@ -56,5 +59,11 @@ fn listener(mut s: Section<'_>) -> Listener {
         s.error("redirect_https", message, "leave out `tls` or `redirect_https`");
     }
     s.finish();
-    Listener { addr, tls, proxy_protocol, serves: if redirects { Serves::HttpsElsewhere } else { Serves::Everything } }
+    Listener {
+        addr,
+        tls,
+        http2,
+        proxy_protocol,
+        serves: if redirects { Serves::HttpsElsewhere } else { Serves::Everything },
+    }
 }

@@ -9,6 +9,8 @@ pub struct Listener {
     pub addr: SocketAddr,
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// Whether HTTP/2 is spoken beside HTTP/1.1: as TLS agrees, or with clients that begin with it.
+    pub http2: bool,
     /// Whether each connection begins with a PROXY header that names its client.
     pub proxy_protocol: bool,
     /// What is answered.
@@ -28,7 +30,7 @@ impl Listener {
     /// A listener that speaks plain HTTP/1.1 and serves everything.
     #[must_use]
     pub fn plain(addr: SocketAddr) -> Self {
-        Self { addr, tls: false, proxy_protocol: false, serves: Serves::Everything }
+        Self { addr, tls: false, http2: false, proxy_protocol: false, serves: Serves::Everything }
     }
 }
 

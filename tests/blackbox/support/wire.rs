@@ -94,6 +94,23 @@ impl Request {
         [head.as_bytes(), &self.body].concat()
     }
 
+    /// The head of a request of HTTP/2 to this origin. A `Host` of the test's own stands beside the authority.
+    pub(crate) fn to_http2(&self, origin: &str) -> http::Request<()> {
+        let mut request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(format!("{origin}{}", self.target))
+            .version(http::Version::HTTP_2);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(()).unwrap()
+    }
+
+    /// The body.
+    pub(crate) fn body_bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(present, _)| present.eq_ignore_ascii_case(name))
     }
