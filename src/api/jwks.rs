@@ -11,6 +11,7 @@ use jsonwebtoken::jwk::JwkSet;
 
 use crate::api::Api;
 use crate::auth::Auth;
+use crate::config::settings::Settings;
 use crate::tokens::signing::Use;
 
 /// Where the keys of assertions are, below `api.prefix`.
@@ -19,6 +20,13 @@ const ASSERTIONS: &str = "/.well-known/jwks.json";
 const ACCESS: &str = "/.well-known/access-jwks.json";
 /// Short enough for a new key to be known everywhere before it signs.
 const CACHE: &str = "public, max-age=300";
+
+/// Where upstreams find the keys of assertions, when they are published.
+#[must_use]
+pub fn address(settings: &Settings) -> Option<String> {
+    let address = || format!("{}{}{ASSERTIONS}", settings.server.public_url.origin, settings.api.prefix);
+    settings.jwt.publish_jwks.then(address)
+}
 
 /// What is published, as the settings of `auth` say.
 pub(super) fn routes(auth: &Auth) -> Router<Api> {

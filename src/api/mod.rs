@@ -24,7 +24,7 @@ mod guard_tests;
 #[cfg(test)]
 mod job_tests;
 pub mod json;
-mod jwks;
+pub mod jwks;
 mod leaving;
 pub mod named;
 pub mod nauth;

@@ -8,6 +8,7 @@ use anyhow::Context;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use crate::api::jwks;
 use crate::cli::user;
 use crate::config::settings::{Access, Described, Route, Settings};
 use crate::domain::assurance::Aal;
@@ -17,7 +18,7 @@ use crate::domain::outcome::{self, Outcome, Persona};
 use crate::domain::user::User;
 use crate::gateway::canonical::Canonical;
 use crate::gateway::credentials::CookieNames;
-use crate::gateway::identity;
+use crate::gateway::identity::{self, Proof};
 use crate::gateway::managed::Managed;
 use crate::gateway::policy::{AnsweredBy, Policy, Verdict};
 use crate::gateway::rewrite;
@@ -195,7 +196,13 @@ impl Explained<'_> {
         let mut set: Vec<(String, String)> = own.map(|(name, given)| (name.to_string(), value(given))).collect();
         // On a public route nobody is looked for, so nobody is told of.
         if let Some(claims) = self.claims.as_ref().filter(|_| route.access != Access::Public) {
-            identity::tell(claims, &route.identity, |name, given| set.push((name.to_string(), value(&given))));
+            let keys = jwks::address(self.settings).and_then(|address| HeaderValue::try_from(address).ok());
+            let proof = Proof { assertion: HeaderValue::from_static("<assertion>"), keys: keys.as_ref() };
+            let mut tell = |name: &HeaderName, given: HeaderValue| set.push((name.to_string(), value(&given)));
+            identity::tell(claims, &route.identity, Some(&proof), &mut tell);
+            if let Some(name) = &self.settings.gateway.assertion.header {
+                tell(name, proof.assertion);
+            }
         }
         set
     }

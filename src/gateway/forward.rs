@@ -47,6 +47,9 @@ fn fill(headers: &mut HeaderMap, ctx: &RequestContext) {
         headers.insert(header::HOST, host.clone());
     }
     if let Some((route, _)) = &ctx.route {
+        if route.identity.owns_authorization() {
+            headers.remove(header::AUTHORIZATION);
+        }
         for (name, value) in &route.set_request_headers {
             headers.insert(name, value.clone());
         }
@@ -59,11 +62,17 @@ fn fill(headers: &mut HeaderMap, ctx: &RequestContext) {
         client::forward_nothing(headers);
     }
     headers.insert(REQUEST_ID, ctx.id.header());
-    if let (Some(token), Some((route, balanced))) = (&ctx.identity, &ctx.route) {
-        identity::tell(&token.claims, &route.identity, |name, value| drop(headers.insert(name, value)));
-        if let Some(name) = &gateway.assertion.header {
-            headers.insert(name, runtime.auth.assertions().of(token, &balanced.settings.name));
-        }
+    tell_identity(headers, ctx);
+}
+
+fn tell_identity(headers: &mut HeaderMap, ctx: &RequestContext) {
+    let (Some(token), Some((route, balanced))) = (&ctx.identity, &ctx.route) else { return };
+    let by_itself = &ctx.runtime.settings.gateway.assertion.header;
+    let is_signed = by_itself.is_some() || route.identity.is_signed();
+    let proof = is_signed.then(|| ctx.runtime.proof(token, &balanced.settings.name));
+    identity::tell(&token.claims, &route.identity, proof.as_ref(), |name, value| drop(headers.insert(name, value)));
+    if let (Some(name), Some(proof)) = (by_itself, proof) {
+        headers.insert(name, proof.assertion);
     }
 }
 

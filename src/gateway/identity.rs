@@ -1,6 +1,7 @@
 //! Who the user is, in headers no client can forge: what clients say is dropped first
 //! ([`super::managed`]), and what nauth says is set last.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -20,8 +21,22 @@ const MAX_ALL: usize = 16 * 1024;
 /// What percent-encoding leaves alone: printable ASCII without the blank, `%` and `,`.
 const VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b',');
 
+/// What an upstream that believes no header alone is shown.
+#[derive(Debug, Clone)]
+pub struct Proof<'a> {
+    /// The signed identity.
+    pub assertion: HeaderValue,
+    /// Where the keys are that verify it.
+    pub keys: Option<&'a HeaderValue>,
+}
+
 /// Sets every header that tells an upstream who the user is; what is not known sets none.
-pub fn tell(claims: &AccessClaims, identity: &Identity, set: impl FnMut(&HeaderName, HeaderValue)) {
+pub fn tell(
+    claims: &AccessClaims,
+    identity: &Identity,
+    proof: Option<&Proof<'_>>,
+    set: impl FnMut(&HeaderName, HeaderValue),
+) {
     let mut upstream = Upstream { set, bytes: 0, is_cut: false };
     let known = Known { claims, allow_unverified: identity.allow_unverified };
     for header in &identity.headers {
@@ -39,6 +54,12 @@ pub fn tell(claims: &AccessClaims, identity: &Identity, set: impl FnMut(&HeaderN
                 upstream.hears(&header.name, list);
                 if !is_whole {
                     upstream.hears(truncated, "1".to_owned());
+                }
+                continue;
+            }
+            Says::Assertion | Says::Bearer | Says::Keys => {
+                if let Some(value) = proof.and_then(|proof| shown(proof, &header.says)) {
+                    upstream.gets(&header.name, value);
                 }
                 continue;
             }
@@ -69,16 +90,33 @@ struct Upstream<S> {
 
 impl<S: FnMut(&HeaderName, HeaderValue)> Upstream<S> {
     fn hears(&mut self, name: &HeaderName, text: String) {
-        if text.is_empty() {
-            return;
+        if !text.is_empty()
+            && let Ok(value) = HeaderValue::try_from(text)
+        {
+            self.gets(name, value);
         }
-        let bytes = self.bytes + name.as_str().len() + text.len();
-        if text.len() > MAX_VALUE || bytes > MAX_ALL {
+    }
+
+    fn gets(&mut self, name: &HeaderName, value: HeaderValue) {
+        let bytes = self.bytes + name.as_str().len() + value.len();
+        if value.len() > MAX_VALUE || bytes > MAX_ALL {
             self.is_cut = true;
-        } else if let Ok(value) = HeaderValue::try_from(text) {
+        } else {
             self.bytes = bytes;
             (self.set)(name, value);
         }
+    }
+}
+
+/// A proof as a header has it.
+fn shown(proof: &Proof<'_>, says: &Says) -> Option<HeaderValue> {
+    match says {
+        Says::Bearer => {
+            let bearer = [b"Bearer ", proof.assertion.as_bytes()].concat();
+            HeaderValue::from_maybe_shared(Bytes::from(bearer)).ok()
+        }
+        Says::Keys => proof.keys.cloned(),
+        _ => Some(proof.assertion.clone()),
     }
 }
 
@@ -197,10 +235,23 @@ mod tests {
         Identity { allow_unverified: false, user, preset, headers: preset.headers() }
     }
 
-    fn told(claims: &AccessClaims, identity: &Identity) -> Vec<String> {
+    /// The presets that tell something in words.
+    const IN_WORDS: [IdentityPreset; 5] = [
+        IdentityPreset::Standard,
+        IdentityPreset::Remote,
+        IdentityPreset::AuthRequest,
+        IdentityPreset::Authentik,
+        IdentityPreset::Grafana,
+    ];
+
+    fn shown(claims: &AccessClaims, identity: &Identity, proof: Option<&Proof<'_>>) -> Vec<String> {
         let mut lines = Vec::new();
-        tell(claims, identity, |name, value| lines.push(format!("{name}: {}", value.to_str().unwrap())));
+        tell(claims, identity, proof, |name, value| lines.push(format!("{name}: {}", value.to_str().unwrap())));
         lines
+    }
+
+    fn told(claims: &AccessClaims, identity: &Identity) -> Vec<String> {
+        shown(claims, identity, None)
     }
 
     #[test]
@@ -241,8 +292,12 @@ mod tests {
                     "x-authentik-name: ada",
                     "x-authentik-uid: 0b5c",
                     "x-authentik-groups: admin|user",
+                    "x-authentik-jwt: a.b.c",
+                    "x-authentik-meta-jwks: https://app.example.com/jwks.json",
                 ],
             ),
+            (IdentityPreset::Pomerium, vec!["x-pomerium-jwt-assertion: a.b.c"]),
+            (IdentityPreset::Bearer, vec!["authorization: Bearer a.b.c"]),
             (
                 IdentityPreset::Grafana,
                 vec![
@@ -250,19 +305,24 @@ mod tests {
                     "x-webauth-email: ada@example.com",
                     "x-webauth-name: ada",
                     "x-webauth-groups: admin,user",
+                    "x-jwt-assertion: a.b.c",
                 ],
             ),
             (IdentityPreset::None, vec![]),
         ];
         assert_eq!(cases.len(), IdentityPreset::ALL.len());
+        let keys = HeaderValue::from_static("https://app.example.com/jwks.json");
+        let proof = Proof { assertion: HeaderValue::from_static("a.b.c"), keys: Some(&keys) };
         for (preset, expected) in cases {
-            assert_eq!(told(&claims(), &identity(preset, IdentityUser::Sub)), expected, "{preset:?}");
+            let identity = identity(preset, IdentityUser::Sub);
+            assert_eq!(shown(&claims(), &identity, Some(&proof)), expected, "{preset:?}");
+            assert_eq!(identity.is_signed(), expected.iter().any(|line| line.ends_with("a.b.c")), "{preset:?}");
         }
     }
 
     #[test]
     fn the_user_header_carries_what_is_asked_for() {
-        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+        for preset in IN_WORDS {
             for (user, expected) in
                 [(IdentityUser::Sub, "0b5c"), (IdentityUser::Email, "ada@example.com"), (IdentityUser::Username, "ada")]
             {
@@ -275,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_told() {
         let nameless = AccessClaims { username: None, roles: Vec::new(), ..claims() };
-        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+        for preset in IN_WORDS {
             let told = told(&nameless, &identity(preset, IdentityUser::Username));
             let names: Vec<&str> = told.iter().filter_map(|line| line.split(':').next()).collect();
             let rest: Vec<&&str> = names.iter().filter(|name| !name.ends_with("-email")).collect();
@@ -287,7 +347,7 @@ mod tests {
     #[test]
     fn an_unproven_address_stays_here() {
         let unproven = AccessClaims { email_verified: false, ..claims() };
-        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+        for preset in IN_WORDS {
             let closed = identity(preset, IdentityUser::Email);
             assert!(!told(&unproven, &closed).iter().any(|line| line.contains("ada@")), "{preset:?}");
 
@@ -303,7 +363,7 @@ mod tests {
             roles: (0..1000).map(|n| format!("role-{n}")).collect(),
             ..claims()
         };
-        for preset in IdentityPreset::ALL.into_iter().filter(|preset| *preset != IdentityPreset::None) {
+        for preset in IN_WORDS {
             let told = told(&odd, &identity(preset, IdentityUser::Username));
             assert!(told[0].ends_with(": %C3%A4%2Cb%20c%25%0D%0A"), "{preset:?}: {told:?}");
             let [.., groups, truncated] = &told[..] else { panic!("{told:?}") };

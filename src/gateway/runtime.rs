@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::api::AuthApi;
+use crate::api::{AuthApi, jwks};
 use crate::auth::Auth;
 use crate::config::settings::{Route, Settings};
 use crate::gateway::credentials::CookieNames;
+use crate::gateway::identity::Proof;
 use crate::gateway::managed::Managed;
 use crate::gateway::policy::Policy;
 use crate::gateway::upstream::Balanced;
 use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
+use crate::tokens::AccessToken;
 
 /// What one generation of settings has been made into.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Runtime {
     pub unrouted: Arc<RouteMetrics>,
     /// Counters of the auth API.
     pub auth_metrics: Arc<RouteMetrics>,
+    /// Where the keys of assertions are.
+    jwks: Option<HeaderValue>,
     upstreams: BTreeMap<String, Arc<Balanced>>,
     route_metrics: HashMap<String, Arc<RouteMetrics>>,
 }
@@ -58,6 +62,7 @@ impl Runtime {
             api: Arc::new(AuthApi::new(auth.clone())),
             policy: Policy::new(&settings),
             managed: Managed::new(&settings),
+            jwks: jwks::address(&settings).and_then(|address| HeaderValue::try_from(address).ok()),
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
             hsts: hsts(&settings),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
@@ -67,6 +72,12 @@ impl Runtime {
             auth,
             settings,
         }
+    }
+
+    /// What an upstream is shown of whose request this is.
+    #[must_use]
+    pub fn proof(&self, token: &AccessToken, upstream: &str) -> Proof<'_> {
+        Proof { assertion: self.auth.assertions().of(token, upstream), keys: self.jwks.as_ref() }
     }
 
     /// The upstream of a route; `None` when it is there for other proxies' questions alone.

@@ -20,7 +20,6 @@ use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::without_own;
 use crate::gateway::{identity, respond};
 use crate::metrics::{Asker, Decision, Metrics, Rejection};
-use crate::tokens::AccessToken;
 use question::Question;
 
 /// Where the login page is, for a proxy that cannot pass a redirect on.
@@ -95,24 +94,27 @@ pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
     let everywhere = ctx.runtime.settings.forward_auth.iter().map(|forward_auth| &forward_auth.identity);
     let route = ctx.verify.as_ref().and_then(|verify| verify.route.as_ref());
     let of_route = route.map(|route| &route.asked_identity);
-    for name in everywhere.chain(of_route).flat_map(Identity::header_names) {
+    let by_itself = &ctx.runtime.settings.gateway.assertion.header;
+    for name in everywhere.chain(of_route).flat_map(Identity::header_names).chain(by_itself) {
         headers.insert(name.clone(), HeaderValue::from_static(""));
     }
-    if let (Some(token), Some(told)) = (&ctx.identity, of_route) {
-        identity::tell(&token.claims, told, |name, value| drop(headers.insert(name.clone(), value)));
-    }
-    if let Some(name) = &ctx.runtime.settings.gateway.assertion.header {
-        let of = |token: &Arc<AccessToken>| ctx.runtime.auth.assertions().of(token, route.map_or("", audience));
-        let assertion = ctx.identity.as_ref().map(of);
-        headers.insert(name.clone(), assertion.unwrap_or(HeaderValue::from_static("")));
+    if let (Some(token), Some(route)) = (&ctx.identity, route) {
+        let told = &route.asked_identity;
+        let is_signed = by_itself.is_some() || told.is_signed();
+        let proof = is_signed.then(|| ctx.runtime.proof(token, audience(route)));
+        identity::tell(&token.claims, told, proof.as_ref(), |name, value| drop(headers.insert(name.clone(), value)));
+        if let (Some(name), Some(proof)) = (by_itself, proof) {
+            headers.insert(name.clone(), proof.assertion);
+        }
     }
     let asked = &session.req_header().headers;
     let strips = ctx.runtime.settings.gateway.strip_credentials;
     let cookies = if strips { without_own(asked, &ctx.runtime.names) } else { asked.get(header::COOKIE).cloned() };
-    let is_used_up = strips && ctx.bearer_consumed;
-    let authorization = asked.get(header::AUTHORIZATION).filter(|_| !is_used_up).cloned();
-    for (name, value) in [(header::COOKIE, cookies), (header::AUTHORIZATION, authorization)] {
-        headers.insert(name, value.unwrap_or(HeaderValue::from_static("")));
+    headers.insert(header::COOKIE, cookies.unwrap_or(HeaderValue::from_static("")));
+    if !of_route.is_some_and(Identity::owns_authorization) {
+        let is_used_up = strips && ctx.bearer_consumed;
+        let authorization = asked.get(header::AUTHORIZATION).filter(|_| !is_used_up).cloned();
+        headers.insert(header::AUTHORIZATION, authorization.unwrap_or(HeaderValue::from_static("")));
     }
     respond::marked(answer, ctx.id.as_str())
 }

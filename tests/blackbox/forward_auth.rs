@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Answer, Config, Connection, Nauth, Request, eventually, secs};
+use crate::support::{Account, Answer, Config, Connection, Nauth, Request, claims_of, eventually, secs};
 
 /// How one kind of proxy asks about a method and a target.
 type Ask = fn(&str, &str) -> Request;
@@ -283,6 +283,30 @@ async fn a_route_may_tell_its_proxy_in_other_words() {
     });
     let answer = told.await.expect("a reload takes over what is told");
     assert_eq!(answer.header("remote-user"), None, "{answer}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_asks_gets_what_is_signed_under_the_names_its_application_reads() {
+    let nauth = Nauth::start(
+        config("x-forwarded")
+            .route("path = \"/authentik\"\nidentity = { preset = \"authentik\" }")
+            .route("path = \"/bearer\"\naccess = \"optional\"\nidentity = { preset = \"bearer\" }"),
+    )
+    .await;
+    let ada = nauth.signup("ada@example.com").await;
+    let by_cookies = |path: &str| question("GET", path).cookies(&ada.cookies());
+
+    let answer = nauth.send(&by_cookies("/authentik")).await.expect(200);
+    let claims = claims_of(answer.header("x-authentik-jwt").unwrap_or_default());
+    assert_eq!((&claims["sub"], &claims["aud"]), (&json!(ada.sub), &json!("app")), "{answer}");
+    let keys = format!("{}/auth/.well-known/jwks.json", nauth.origin());
+    assert_eq!(answer.header("x-authentik-meta-jwks"), Some(keys.as_str()), "{answer}");
+
+    let answer = nauth.send(&by_cookies("/bearer").header("Authorization", "Basic YTpi")).await.expect(200);
+    let bearer = answer.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    assert_eq!(claims_of(bearer)["sub"], json!(ada.sub), "{answer}");
+    let nobody = nauth.send(&question("GET", "/bearer").header("Authorization", "Basic YTpi")).await.expect(200);
+    assert_eq!(nobody.header("authorization"), Some(""), "the proxy copies it over what the client sent");
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ async fn each_route_speaks_the_words_its_application_reads() {
             vec![
                 "x-authentik-email: ada@example.com".to_owned(),
                 "x-authentik-groups: user".to_owned(),
+                format!("x-authentik-meta-jwks: {}/auth/.well-known/jwks.json", nauth.origin()),
                 "x-authentik-name: ada".to_owned(),
                 format!("x-authentik-uid: {sub}"),
                 format!("x-authentik-username: {sub}"),
@@ -99,7 +100,10 @@ async fn each_route_speaks_the_words_its_application_reads() {
     ] {
         let request = Request::get(&format!("/{preset}")).bearer(&ada.access_token);
         let answer = nauth.send(&request).await.expect(200);
-        assert_eq!(told(&answer, &FAMILIES), expected, "{preset}");
+        // What is signed is another at every look.
+        let told: Vec<String> =
+            told(&answer, &FAMILIES).into_iter().filter(|line| !line.starts_with("x-authentik-jwt: ey")).collect();
+        assert_eq!(told, expected, "{preset}");
     }
 }
 

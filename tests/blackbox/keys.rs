@@ -250,3 +250,62 @@ async fn a_key_from_a_file_signs_access_tokens_and_stays_in_its_file() {
         assert!(bytes.windows(seed.len()).all(|window| window != seed), "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn presets_carry_the_assertion_where_their_applications_look_for_it() {
+    let echo = Echo::start().await;
+    let presets = [
+        ("authentik", "X-authentik-jwt", ""),
+        ("pomerium", "X-Pomerium-Jwt-Assertion", ""),
+        ("grafana", "X-JWT-Assertion", ""),
+        ("bearer", "Authorization", "Bearer "),
+    ];
+    let config = presets.iter().fold(config(&echo).set("gateway.identity.assertion", ""), |config, (preset, ..)| {
+        config.route(&format!("path = \"/{preset}\"\naccess = \"optional\"\nidentity = {{ preset = \"{preset}\" }}"))
+    });
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let keys = published(&nauth, JWKS).await;
+
+    for (preset, name, scheme) in presets {
+        let path = format!("/{preset}");
+        let forged = Request::get(&path).header(name, &format!("{scheme}eyJh.eyJi.forged"));
+        // Where it is taken a bearer token is the only credential.
+        let beside_cookies = if preset == "bearer" { Request::get(&path) } else { forged.clone() };
+        for request in [beside_cookies.cookies(&ada.cookies()), Request::get(&path).bearer(&ada.access_token)] {
+            let seen = Seen::in_answer(&nauth.send(&request).await.expect(200));
+            let token = seen.header(name).and_then(|value| value.strip_prefix(scheme)).unwrap_or_default();
+            let claims = verified(token, &keys, "nauth-assertion+jwt", "app").unwrap();
+            assert_eq!(claims["sub"], ada.sub, "{preset}");
+            assert_eq!(seen.header(ASSERTION), None);
+        }
+        let seen = Seen::in_answer(&nauth.send(&forged).await.expect(200));
+        assert_eq!(seen.header(name), None, "{preset} for nobody");
+    }
+}
+
+#[tokio::test]
+async fn where_authorization_is_nauths_nothing_of_a_client_passes_in_it() {
+    let echo = Echo::start().await;
+    let bearer = "identity = { preset = \"bearer\" }";
+    let config = config(&echo)
+        .route(&format!("path = \"/own\"\naccess = \"public\"\n{bearer}"))
+        .route(&format!("path = \"/session\"\ncredentials = [\"session\"]\n{bearer}"));
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    for authorization in ["Bearer eyJh.eyJi.forged", "Basic YTpi", "Negotiate abc"] {
+        let open = Request::get("/own").header("Authorization", authorization);
+        assert_eq!(Seen::in_answer(&nauth.send(&open).await.expect(200)).header("Authorization"), None);
+        let request = Request::get("/session").cookies(&ada.cookies()).header("Authorization", authorization);
+        let seen = Seen::in_answer(&nauth.send(&request).await.expect(200));
+        assert!(seen.header("Authorization").is_some_and(|value| value.starts_with("Bearer ey")), "{seen:?}");
+        assert!(!format!("{:?}", seen.headers).contains(authorization), "{seen:?}");
+        // Elsewhere the app's own scheme is the app's.
+        let elsewhere = Request::get("/open").header("Authorization", authorization);
+        assert_eq!(
+            Seen::in_answer(&nauth.send(&elsewhere).await.expect(200)).header("Authorization"),
+            Some(authorization)
+        );
+    }
+}

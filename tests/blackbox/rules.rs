@@ -131,7 +131,10 @@ async fn explain_agrees_with_the_gateway_about_a_user_of_the_database() {
     let set = explained["upstream"]["sets"].as_array().unwrap();
     assert!(set.len() >= 2, "{explained}");
     for header in set {
-        assert_eq!(seen.header(header["name"].as_str().unwrap()), header["value"].as_str(), "{explained}");
+        let (sent, told) = (seen.header(header["name"].as_str().unwrap()), header["value"].as_str());
+        // What is signed is another at every look.
+        let is_signed = told == Some("<assertion>") && sent.is_some_and(|token| token.starts_with("eyJ"));
+        assert!(sent == told || is_signed, "{sent:?}: {explained}");
     }
     nauth.command(&["explain", "GET", "/", "--as", "eve@example.com"]).await.expect(1).says("is no user");
 }

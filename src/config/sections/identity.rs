@@ -17,13 +17,15 @@ const USERS: [(&str, Option<IdentityUser>); 4] = [
     ("email", Some(IdentityUser::Email)),
     ("username", Some(IdentityUser::Username)),
 ];
-const PRESETS: [(&str, Option<IdentityPreset>); 7] = [
+const PRESETS: [(&str, Option<IdentityPreset>); 9] = [
     ("", None),
     ("standard", Some(IdentityPreset::Standard)),
     ("remote", Some(IdentityPreset::Remote)),
     ("auth_request", Some(IdentityPreset::AuthRequest)),
     ("authentik", Some(IdentityPreset::Authentik)),
+    ("pomerium", Some(IdentityPreset::Pomerium)),
     ("grafana", Some(IdentityPreset::Grafana)),
+    ("bearer", Some(IdentityPreset::Bearer)),
     ("none", Some(IdentityPreset::None)),
 ];
 
@@ -113,8 +115,10 @@ pub(super) fn identity(parent: &mut Section<'_>) -> (Written, bool, Assertion) {
             "Which headers carry the identity; what is not known is left out. `standard`: X-Forwarded-User, -Email, \
              -Preferred-Username, -Groups. `remote`: Remote-User, -Email, -Name, -Groups. `auth_request`: \
              X-Auth-Request-User, -Email, -Preferred-Username, -Groups. `authentik`: X-authentik-username, -email, \
-             -name, -uid (always the stable id), -groups (`|` between them). `grafana`: X-WEBAUTH-USER, -EMAIL, -NAME, \
-             -GROUPS. `none`: no header. Names are user names, groups are the roles; where these are longer than 4 KiB \
+             -name, -uid (always the stable id), -groups (`|` between them), -jwt (the assertion), -meta-jwks (where its \
+             keys are). `pomerium`: X-Pomerium-Jwt-Assertion. `grafana`: X-WEBAUTH-USER, -EMAIL, -NAME, -GROUPS, and \
+             X-JWT-Assertion for its `auth.jwt`. `bearer`: Authorization: Bearer and the assertion; no other \
+             Authorization passes. `none`: no header. Names are user names, groups are the roles; where these are longer than 4 KiB \
              the rest is left out and a header of the same name with `-Truncated` says 1. In all values `%XX` stands \
              for a byte that is no printable ASCII, and for blank, `%` and `,`.",
         ),

@@ -40,8 +40,12 @@ pub enum IdentityPreset {
     AuthRequest,
     /// `X-authentik-username` and its like.
     Authentik,
+    /// `X-Pomerium-Jwt-Assertion`.
+    Pomerium,
     /// `X-WEBAUTH-USER` and its like.
     Grafana,
+    /// `Authorization: Bearer` and the assertion.
+    Bearer,
     /// Nothing.
     None,
 }
@@ -73,6 +77,12 @@ pub enum Says {
         /// The header that says that there were more.
         truncated: HeaderName,
     },
+    /// All of it, signed for the one upstream.
+    Assertion,
+    /// The same as a bearer token.
+    Bearer,
+    /// Where the keys are that verify it.
+    Keys,
     /// What a template makes of what is known.
     Template(Template),
 }
@@ -82,8 +92,16 @@ pub static IDENTITY_TRUNCATED: HeaderName = HeaderName::from_static("x-nauth-ide
 
 impl IdentityPreset {
     /// Every preset.
-    pub const ALL: [Self; 6] =
-        [Self::Standard, Self::Remote, Self::AuthRequest, Self::Authentik, Self::Grafana, Self::None];
+    pub const ALL: [Self; 8] = [
+        Self::Standard,
+        Self::Remote,
+        Self::AuthRequest,
+        Self::Authentik,
+        Self::Pomerium,
+        Self::Grafana,
+        Self::Bearer,
+        Self::None,
+    ];
 
     /// Its headers.
     #[must_use]
@@ -113,13 +131,18 @@ impl IdentityPreset {
                 says("x-authentik-name", Says::Username),
                 says("x-authentik-uid", Says::Sub),
                 says("x-authentik-groups", groups('|', "x-authentik-groups-truncated")),
+                says("x-authentik-jwt", Says::Assertion),
+                says("x-authentik-meta-jwks", Says::Keys),
             ],
+            Self::Pomerium => vec![says("x-pomerium-jwt-assertion", Says::Assertion)],
             Self::Grafana => vec![
                 says("x-webauth-user", Says::User),
                 says("x-webauth-email", Says::Email),
                 says("x-webauth-name", Says::Username),
                 says("x-webauth-groups", groups(',', "x-webauth-groups-truncated")),
+                says("x-jwt-assertion", Says::Assertion),
             ],
+            Self::Bearer => vec![says("authorization", Says::Bearer)],
             Self::None => Vec::new(),
         }
     }
@@ -137,6 +160,18 @@ impl Identity {
             std::iter::once(&header.name).chain(truncated)
         });
         names.chain(may_be_cut.then_some(&IDENTITY_TRUNCATED))
+    }
+
+    /// Whether one of its headers carries an assertion.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.headers.iter().any(|header| matches!(header.says, Says::Assertion | Says::Bearer))
+    }
+
+    /// Whether `Authorization` is nauth's, so that nothing of a client's passes.
+    #[must_use]
+    pub fn owns_authorization(&self) -> bool {
+        self.preset == IdentityPreset::Bearer
     }
 
     /// What its templates ask tokens for.
