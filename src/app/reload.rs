@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::app::reload_report::ReloadReport;
 use crate::app::{post, prove};
@@ -94,14 +94,7 @@ impl Reloader {
             decisions,
         };
         *current = InForce { settings, fingerprint: loaded.fingerprint };
-        if !report.warnings.is_empty() {
-            warn!("{}", report.warnings);
-        }
-        if report.restart_required.is_empty() {
-            info!("{report}");
-        } else {
-            warn!("{report}");
-        }
+        report.log();
         Ok(report)
     }
 

@@ -1,8 +1,7 @@
 //! What a reload changed, for the log and for whoever asked for it.
 
-use std::fmt;
-
 use serde_json::{Value, json};
+use tracing::{info, warn};
 
 use crate::gateway::policy::Change;
 
@@ -45,29 +44,29 @@ impl ReloadReport {
             },
         })
     }
-}
 
-/// In the words of the log.
-impl fmt::Display for ReloadReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |names: &[&'static str]| if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-        write!(f, "settings reloaded; applied: {}", list(&self.applied))?;
-        if !self.restart_required.is_empty() {
-            write!(f, "; restart required: {}", list(&self.restart_required))?;
+    /// Writes it into the log.
+    pub fn log(&self) {
+        if !self.warnings.is_empty() {
+            warn!("{}", self.warnings);
         }
-        if !self.overridden.is_empty() {
-            write!(f, "; the environment stands above the file with {}", self.overridden.join(", "))?;
+        let applied = if self.applied.is_empty() { "nothing".to_owned() } else { self.applied.join(", ") };
+        let overridden = self.overridden.join(", ");
+        if self.restart_required.is_empty() {
+            info!(applied, overridden, "settings reloaded");
+        } else {
+            let restart_required = self.restart_required.join(", ");
+            warn!(applied, restart_required, overridden, "settings reloaded; some of them count after a restart only");
         }
-        if self.decisions.is_empty() {
-            return Ok(());
+        if !self.decisions.is_empty() {
+            info!("of {} requests of late, these are decided otherwise now:{}", self.asked, self.shown());
         }
-        write!(f, "\nof {} requests of late, these are decided otherwise now:", self.asked)?;
-        for change in self.decisions.iter().take(SHOWN) {
-            write!(f, "\n  {change}")?;
-        }
-        if self.decisions.len() > SHOWN {
-            write!(f, "\n  and {} more", self.decisions.len() - SHOWN)?;
-        }
-        Ok(())
+    }
+
+    fn shown(&self) -> String {
+        let shown = self.decisions.iter().take(SHOWN).map(|change| format!("\n  {change}"));
+        let more = self.decisions.len().saturating_sub(SHOWN);
+        let more = (more > 0).then(|| format!("\n  and {more} more"));
+        shown.chain(more).collect()
     }
 }

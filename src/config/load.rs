@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::declared::Declared;
 use crate::config::environment::Environment;
-use crate::config::reader::{Reader, Section};
+use crate::config::reader::Section;
+use crate::config::reading::{Found, Reader};
 use crate::config::report::{Problem, Report, Severity};
 use crate::config::sections;
 use crate::config::settings::Settings;
@@ -19,7 +20,7 @@ pub struct Loaded {
     pub settings: Arc<Settings>,
     /// What is worth a look.
     pub warnings: Report,
-    /// SHA-256 of all files, in hexadecimal.
+    /// SHA-256 of all files, those that are named in them among them, in hexadecimal.
     pub fingerprint: String,
     /// Environment variables that override keys.
     pub overridden: Vec<String>,
@@ -33,24 +34,23 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Loaded, Report> {
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let table = read_all(path, &mut sources, &mut problems);
-    let (settings, found, _, overridden) = read_keys(&sources, &table, environment);
+    let (settings, found) = read_keys(&sources, &table, environment);
     // Where the text itself is broken, what is missing is most likely behind the break.
     if problems.is_empty() {
-        problems.extend(found);
+        problems.extend(found.problems);
     }
     problems.extend(sources.iter().filter_map(|source| writable_by_others(&source.path)));
 
     let failed = problems.iter().any(|problem| problem.severity() == Severity::Error);
-    let digests = sources.iter().map(|source| source.digest).chain(settings.tls.files().map(|file| file.digest));
-    let fingerprint = fingerprint(digests.map(Some));
-    let files = sources.iter().map(|source| &source.path).chain(settings.tls.files().map(|file| &file.path));
-    let files = files.cloned().collect();
+    let read = sources.iter().map(|source| (source.path.clone(), Some(source.digest)));
+    let (files, digests): (Vec<_>, Vec<_>) = read.chain(found.named).unzip();
+    let fingerprint = fingerprint(digests);
     let report = Report::new(sources, problems);
     if failed {
         return Err(report);
     }
     let settings = Arc::new(Settings { files, ..settings });
-    Ok(Loaded { settings, warnings: report, fingerprint, overridden })
+    Ok(Loaded { settings, warnings: report, fingerprint, overridden: found.overridden })
 }
 
 /// Loads a configuration that replaces a running one: an empty file or one without routes is an
@@ -67,8 +67,7 @@ pub fn load_for_reload(path: &Path, environment: &Environment) -> Result<Loaded,
 /// Every key with its default and meaning, as the readers declare them.
 pub(super) fn declared() -> Declared {
     let environment = Environment::default();
-    let (_, _, declared, _) = read_keys(&[], &Table::new(), &environment);
-    declared
+    read_keys(&[], &Table::new(), &environment).1.declared
 }
 
 /// The settings of an empty file: every default.
@@ -77,15 +76,10 @@ pub(crate) fn defaults() -> Settings {
     read_keys(&[], &Table::new(), &Environment::default()).0
 }
 
-fn read_keys(
-    sources: &[Source],
-    table: &Table,
-    environment: &Environment,
-) -> (Settings, Vec<Problem>, Declared, Vec<String>) {
+fn read_keys(sources: &[Source], table: &Table, environment: &Environment) -> (Settings, Found) {
     let reader = Reader::new(sources, environment);
     let settings = sections::settings(Section::root(&reader, table));
-    let (problems, declared, overridden) = reader.finish();
-    (settings, problems, declared, overridden)
+    (settings, reader.finish())
 }
 
 fn read_all(path: &Path, sources: &mut Vec<Source>, problems: &mut Vec<Problem>) -> Table {

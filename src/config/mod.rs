@@ -12,6 +12,7 @@ mod environment;
 mod load;
 mod pem;
 mod reader;
+mod reading;
 mod reference;
 mod report;
 mod schema;

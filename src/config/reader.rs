@@ -5,87 +5,20 @@
 //! from the environment, and the reference in `docs/configuration.md`: read an empty document, and
 //! the calls themselves are the list of keys.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::declared::{Declared, DocKey, Kind};
-use crate::config::environment::{Environment, OVERRIDE};
+use crate::config::declared::{DocKey, Kind};
+use crate::config::environment::OVERRIDE;
+use crate::config::reading::Reader;
 use crate::config::report::Problem;
 use crate::config::settings::Window;
-use crate::config::tree::{self, At, Entry, Source, Table, Value};
+use crate::config::tree::{self, At, Entry, Table, Value};
 use crate::config::values;
 
 /// How many a window may hold.
 const WINDOW: std::ops::RangeInclusive<i64> = 0..=1_000_000;
-
-/// What all sections share while one configuration is read.
-#[derive(Debug)]
-pub(super) struct Reader<'a> {
-    sources: &'a [Source],
-    environment: &'a Environment,
-    problems: RefCell<Vec<Problem>>,
-    declared: RefCell<Declared>,
-    overridden: RefCell<BTreeSet<String>>,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(sources: &'a [Source], environment: &'a Environment) -> Self {
-        Self {
-            sources,
-            environment,
-            problems: RefCell::default(),
-            declared: RefCell::default(),
-            overridden: RefCell::default(),
-        }
-    }
-
-    pub(super) fn report(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
-    }
-
-    /// What was found, once everything was read: problems, the reference, overridden keys.
-    pub(super) fn finish(self) -> (Vec<Problem>, Declared, Vec<String>) {
-        let overridden = self.overridden.into_inner();
-        let mut problems = self.problems.into_inner();
-        for name in self.environment.overrides().filter(|name| !overridden.contains(*name)) {
-            problems.push(
-                Problem::error(None, format!("the environment sets `{name}`, but there is no such key"))
-                    .hint("an override is NAUTH__SECTION__KEY and works for single values only"),
-            );
-        }
-        (problems, self.declared.into_inner(), overridden.into_iter().collect())
-    }
-
-    fn fetch(&self, what: &str, file: Option<usize>) -> Result<String, String> {
-        let (name, default) = what.split_once(":-").map_or((what, None), |(name, default)| (name, Some(default)));
-        let found = match name.split_once(':') {
-            Some(("env", variable)) => self
-                .environment
-                .get(variable)
-                .map(str::to_owned)
-                .ok_or_else(|| format!("the environment variable `{variable}` is not set")),
-            Some(("file", path)) => {
-                let path = self.beside(file, path);
-                std::fs::read_to_string(&path)
-                    .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-                    .map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
-            }
-            _ => return Err(format!("`${{{what}}}` is neither `${{env:NAME}}` nor `${{file:PATH}}`")),
-        };
-        match (found, default) {
-            (Ok(found), _) => Ok(found),
-            (Err(_), Some(default)) => Ok(default.to_owned()),
-            (Err(missing), None) => Err(missing),
-        }
-    }
-
-    fn beside(&self, file: Option<usize>, path: &str) -> PathBuf {
-        let base = file.and_then(|file| self.sources.get(file)).and_then(|source| source.path.parent());
-        base.unwrap_or(Path::new("")).join(path)
-    }
-}
 
 /// One table of the configuration, being read.
 #[derive(Debug)]
@@ -246,7 +179,11 @@ impl<'a> Section<'a> {
     pub(super) fn path(&mut self, key: &'static str, doc: &'static str) -> Option<PathBuf> {
         let path = self.optional(key, doc)?;
         let file = self.entry(key).map(|entry| entry.at.file);
-        Some(self.reader.beside(file, &path))
+        let path = self.reader.beside(file, &path);
+        if !path.is_dir() {
+            self.reader.name(&path, std::fs::read(&path).ok().as_deref());
+        }
+        Some(path)
     }
 
     /// A text that reads as something.

@@ -86,6 +86,9 @@ fn values_come_from_the_environment_and_from_files() {
     assert_eq!(loaded.settings.server.listeners[0].addr.port(), 9000);
     assert!(!loaded.settings.log.access_log);
     assert_eq!(loaded.overridden.len(), 2);
+    assert_eq!(loaded.settings.files, [path.clone(), dir.path().join("secret")], "what is read is watched");
+    std::fs::write(dir.path().join("secret"), "t".repeat(40)).unwrap();
+    assert_ne!(load(&path, &environment).unwrap().fingerprint, loaded.fingerprint);
 }
 
 #[test]

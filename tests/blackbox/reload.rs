@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, Config, Connection, Echo, Nauth, Request, eventually, millis, secs};
+use crate::support::{Answer, Config, Connection, Echo, Nauth, Request, Seen, eventually, millis, secs};
 
 const SUCCESSFUL: &str = "nauth_config_last_reload_successful";
 
@@ -177,6 +177,56 @@ async fn sessions_and_revocations_outlive_a_reload() {
     assert!(reloaded.await.is_some());
     nauth.send(&Request::get("/turn").bearer(&ada.access_token)).await.expect(200);
     nauth.send(&Request::get("/turn").bearer(&gone.access_token)).await.expect(401);
+}
+
+#[tokio::test]
+async fn a_rotated_secret_file_counts_without_a_word() {
+    let echo = Echo::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    std::fs::write(&secret, "first\n").unwrap();
+    let header = format!(
+        "path = \"/\"\naccess = \"public\"\nset_request_headers = {{ x-key = \"${{file:{}}}\" }}",
+        secret.display()
+    );
+    let nauth = Nauth::start(Config::in_front_of(&echo).set("reload.debounce", "50ms").route(&header)).await;
+    let sent = async || {
+        let answer = nauth.send(&Request::get("/")).await.expect(200);
+        Seen::in_answer(&answer).header("X-Key").map(str::to_owned)
+    };
+    assert_eq!(sent().await.as_deref(), Some("first"));
+
+    // As secret stores do it: a new file takes the name.
+    std::fs::write(directory.path().join("next"), "second\n").unwrap();
+    std::fs::rename(directory.path().join("next"), &secret).unwrap();
+
+    let rotated = eventually(secs(5), async || (sent().await.as_deref() == Some("second")).then_some(())).await;
+    assert!(rotated.is_some(), "{}", nauth.output());
+
+    std::fs::remove_file(&secret).unwrap();
+    nauth.metric_becomes(SUCCESSFUL, 0.0).await;
+    assert_eq!(sent().await.as_deref(), Some("second"), "a file that is gone changes nothing");
+    std::fs::write(&secret, "third").unwrap();
+    let restored = eventually(secs(5), async || (sent().await.as_deref() == Some("third")).then_some(())).await;
+    assert!(restored.is_some(), "{}", nauth.output());
+}
+
+#[tokio::test]
+async fn a_file_that_others_can_write_is_warned_about_and_refused_by_a_strict_check() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let echo = Echo::start().await;
+    let token = "a token of the operator, long enough";
+    let nauth = Nauth::start(config(&echo, "required").set("server.management.token", token)).await;
+    nauth.command(&["check", "--strict"]).await.expect(0);
+
+    std::fs::set_permissions(nauth.config_path(), std::fs::Permissions::from_mode(0o646)).unwrap();
+
+    nauth.command(&["check"]).await.expect(0).says("can be written by others");
+    nauth.command(&["check", "--strict"]).await.expect(2).says("chmod 0640");
+    let answer = nauth.manage(&Request::post("/reload").bearer(token)).await.expect(200);
+    assert!(answer.json()["report"]["warnings"].as_str().unwrap().contains("can be written by others"), "{answer}");
+    nauth.writes("can be written by others").await;
 }
 
 async fn decides(nauth: &Nauth, status: u16) {

@@ -213,7 +213,8 @@ async fn a_reload_reports_what_changed_and_what_it_changes_for_requests_of_late(
         "{shown}"
     );
     assert!(!answer.to_string().contains("ada@") && !answer.to_string().contains("secret"), "{answer}");
-    for wanted in ["applied: jwt, routes", "restart required: database", "NAUTH__LOG__LEVEL", "allow → deny:role"] {
+    for wanted in ["applied=\"jwt, routes\"", "restart_required=\"database\"", "NAUTH__LOG__LEVEL", "allow → deny:role"]
+    {
         nauth.writes(wanted).await;
     }
 

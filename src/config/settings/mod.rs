@@ -47,7 +47,7 @@ pub use webhooks::*;
 /// All of `nauth.toml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Every file the settings came from, the main one first, certificates and keys last.
+    /// Every file the settings came from: the main one, the included ones, and those named in them.
     pub files: Vec<PathBuf>,
     /// `[server]`
     pub server: Server,

@@ -24,12 +24,6 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Every file that was read.
-    pub fn files(&self) -> impl Iterator<Item = &ReadFile> {
-        let certs = self.certs.iter().flat_map(|certificate| &certificate.files);
-        certs.chain(self.client_ca.iter().map(|ca| &ca.file))
-    }
-
     /// When the certificate of each name expires. One without names is `default`.
     pub fn expiries(&self) -> impl Iterator<Item = (&str, Time)> {
         self.certs.iter().flat_map(|certificate| {
