@@ -1,6 +1,7 @@
 //! The public keys, for upstreams that verify what nauth signs.
 //!
-//! Every key that verifies is told: the one that signs, those that signed and may still be met.
+//! Every key that verifies is told: the one that signs, the one that will, and those that did while what
+//! they signed lives.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -12,14 +13,13 @@ use jsonwebtoken::jwk::JwkSet;
 use crate::api::Api;
 use crate::auth::Auth;
 use crate::config::settings::Settings;
+use crate::tokens::rotation::PUBLISHED_FOR;
 use crate::tokens::signing::Use;
 
 /// Where the keys of assertions are, below `api.prefix`.
 const ASSERTIONS: &str = "/.well-known/jwks.json";
 /// Where the keys of access tokens are, when they have public halves.
 const ACCESS: &str = "/.well-known/access-jwks.json";
-/// Short enough for a new key to be known everywhere before it signs.
-const CACHE: &str = "public, max-age=300";
 
 /// Where upstreams find the keys of assertions, when they are published.
 #[must_use]
@@ -46,6 +46,7 @@ pub(super) fn routes(auth: &Auth) -> Router<Api> {
 }
 
 fn answer(document: Bytes) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, CACHE)];
+    let cache = format!("public, max-age={}", PUBLISHED_FOR.as_secs());
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json".to_owned()), (header::CACHE_CONTROL, cache)];
     (headers, document).into_response()
 }

@@ -1,6 +1,7 @@
 //! Floor 7, the application: the one place where everything is built, run, reloaded and ended.
 
 mod data_dir;
+mod keys;
 mod post;
 mod prove;
 mod reload;

@@ -21,7 +21,8 @@ use crate::logging::Logging;
 use crate::metrics::{Metrics, ReloadResult};
 use crate::outbox::WaysOut;
 use crate::password_hash::Hasher;
-use crate::tokens::Wanted;
+use crate::tokens::signing::Use;
+use crate::tokens::{KeyError, Wanted};
 
 /// Requests of late, and who asked.
 type Seen = Vec<(Described, Option<Persona>)>;
@@ -96,6 +97,23 @@ impl Reloader {
         *current = InForce { settings, fingerprint: loaded.fingerprint };
         report.log();
         Ok(report)
+    }
+
+    /// Takes over keys that have changed since they were read; answers whether any have.
+    pub async fn follow_keys(&self) -> Result<bool, KeyError> {
+        // A reload in between would build on other keys.
+        let current = self.current.lock().await;
+        let changed = self.parts.keys.follow().await?;
+        if changed {
+            let gateway = self.edge.gateway();
+            let auth = Auth::new(Arc::clone(&current.settings), Arc::clone(&self.parts));
+            gateway.set_runtime(Runtime::build(auth, &self.metrics, Some(&gateway.runtime())));
+        }
+        let (ring, now) = (self.parts.keys.ring(), self.parts.clock.now());
+        for of in Use::ALL {
+            self.metrics.signing_key_age(of.as_str(), now.since(ring.signing(of).since));
+        }
+        Ok(changed)
     }
 
     /// Everything that can fail comes before the first thing that changes.

@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::api::ops::{Operations, Ops, Readiness};
 use crate::app::data_dir::{DataDir, Lock};
+use crate::app::keys;
 use crate::app::reload::{InForce, Reloader};
 use crate::app::world::{Schema, World, master_keys, open_store};
 use crate::auth::{Auth, PURGE_EVERY};
@@ -169,6 +170,8 @@ impl Server {
         self.tasks.spawn(learn_hash_kinds(self.world.auth.clone(), stop.clone()));
         self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
         self.tasks.spawn(purge(Arc::clone(&self.public), stop.clone()));
+        self.tasks.spawn(keys::follow_keys(Arc::clone(&self.reloader), stop.clone()));
+        self.tasks.spawn(keys::tend_keys(Arc::clone(&self.public), stop.clone()));
         let gateway = self.public.gateway().clone();
         self.tasks.spawn(look_after(move || gateway.runtime(), stop.clone()));
         self.tasks.spawn(follow_files(Arc::clone(&self.reloader), hang_up, self.settings.reload.watch, stop.clone()));

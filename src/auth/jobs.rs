@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
+use crate::tokens::KeyError;
+use crate::tokens::rotation::Schedule;
 
 /// An account that is not finished by then never will be.
 const UNFINISHED: Duration = Duration::from_hours(24);
@@ -12,7 +14,11 @@ const UNFINISHED: Duration = Duration::from_hours(24);
 const ENDED: Duration = Duration::from_hours(30 * 24);
 /// The job that sweeps.
 const PURGE: &str = "purge";
-/// How often it runs.
+/// The job that lets keys come and go.
+const KEYS: &str = "keys";
+/// Other nodes have looked at the schedule when one has.
+const KEYS_NOT_BEFORE: Duration = Duration::from_secs(10);
+/// How often what is of no use is swept out.
 pub const PURGE_EVERY: Duration = Duration::from_mins(10);
 /// A little early is on time: nodes wake at their own pace.
 const NOT_BEFORE: Duration = Duration::from_mins(9);
@@ -34,6 +40,21 @@ impl Auth {
         tx.jobs().done(PURGE, node, self.now()).await?;
         tx.commit().await?;
         Ok(Some(rows))
+    }
+
+    /// Does with the keys what is due, unless another node does or has just done it.
+    pub async fn tend_keys(&self, node: &str) -> Result<(), KeyError> {
+        let (store, now) = (&self.parts.store, self.now());
+        let mut tx = store.begin().await?;
+        let is_ours = tx.jobs().take(KEYS, node, KEYS_NOT_BEFORE, LEASE, now).await?;
+        tx.commit().await?;
+        if is_ours {
+            self.parts.keys.tend(&Schedule::by(&self.settings), now).await?;
+            let mut tx = store.begin().await?;
+            tx.jobs().done(KEYS, node, self.now()).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 
     /// One table after the other, each in a transaction of its own: nobody's login waits for all of them.

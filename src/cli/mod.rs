@@ -7,6 +7,7 @@ mod diff;
 mod explain;
 mod health;
 mod import;
+mod keys;
 mod migrate;
 mod routes;
 mod run;
@@ -61,6 +62,11 @@ enum Command {
     },
     /// Ask the running gateway whether it is ready; exits 1 when it is not
     Health,
+    /// List and rotate the keys that sign
+    Keys {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
     /// Manage users
     User {
         #[command(subcommand)]
@@ -95,6 +101,7 @@ pub fn main() -> ExitCode {
             with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
         }
         Command::Health => with_config(&path, &environment, |loaded| health::run(&loaded.settings)),
+        Command::Keys { command } => with_config(&path, &environment, |loaded| keys::run(&loaded.settings, &command)),
         Command::User { command } => with_config(&path, &environment, |loaded| user::run(&loaded.settings, command)),
     }
 }

@@ -95,6 +95,7 @@ struct Series {
     config_last_reload_successful: IntGauge,
     config_last_reload_success_timestamp: Gauge,
     config_info: IntGaugeVec,
+    signing_key_age: IntGaugeVec,
     cert_not_after: IntGaugeVec,
     audit_dropped: IntCounter,
 }
@@ -261,6 +262,7 @@ impl Metrics {
                 .gauge("nauth_config_last_reload_successful", "Whether the last reload took effect."),
             config_last_reload_success_timestamp: make
                 .float_gauge("nauth_config_last_reload_success_timestamp_seconds", "When settings last took effect."),
+            signing_key_age: make.gauges("nauth_signing_key_age_seconds", "How old the keys are that sign.", &["use"]),
             config_info: make.gauges("nauth_config_info", "The settings in force.", &["sha256"]),
             cert_not_after: make.gauges(
                 "nauth_tls_cert_not_after_timestamp_seconds",
@@ -398,6 +400,12 @@ impl Metrics {
         if let Some(result) = result {
             self.0.config_reloads.with_label_values(&[result.as_str()]).inc();
         }
+    }
+
+    /// A key for this use was made this long ago.
+    pub fn signing_key_age(&self, of: &'static str, age: Duration) {
+        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        self.0.signing_key_age.with_label_values(&[of]).set(seconds);
     }
 
     /// The certificates in force, by the names they are for.

@@ -17,7 +17,7 @@ pub struct KeyRow {
     pub alg: String,
     /// The check value of the master key it is derived from or sealed with, or [`KeyRow::FIXED`].
     pub master: String,
-    /// `active` signs and verifies, `retired` only verifies.
+    /// `upcoming` verifies and will sign, `active` signs and verifies, `retired` only verifies.
     pub state: String,
     /// When it was made.
     pub created_at: Time,
@@ -90,18 +90,38 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    /// Lets a key sign again.
+    /// Lets a published key sign.
     pub async fn activate(&mut self, kid: &str) -> Result<(), StoreError> {
-        sql("UPDATE nauth_signing_keys SET state = 'active', expires_at = NULL WHERE kid = ?")
+        self.set_state(kid, "active").await
+    }
+
+    /// Lets a key verify but no longer sign.
+    pub async fn retire(&mut self, kid: &str) -> Result<(), StoreError> {
+        self.set_state(kid, "retired").await
+    }
+
+    async fn set_state(&mut self, kid: &str, state: &str) -> Result<(), StoreError> {
+        sql("UPDATE nauth_signing_keys SET state = ? WHERE kid = ?")
+            .bind(state)
             .bind(kid)
             .execute(&mut self.on)
             .await?;
         Ok(())
     }
 
-    /// Lets a key verify but no longer sign.
-    pub async fn retire(&mut self, kid: &str) -> Result<(), StoreError> {
-        sql("UPDATE nauth_signing_keys SET state = 'retired' WHERE kid = ?").bind(kid).execute(&mut self.on).await?;
+    /// Notes when nothing a retired key signed lives any more.
+    pub async fn expire(&mut self, kid: &str, at: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_signing_keys SET expires_at = ? WHERE kid = ? AND state = 'retired'")
+            .bind(at)
+            .bind(kid)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a key.
+    pub async fn remove(&mut self, kid: &str) -> Result<(), StoreError> {
+        sql("DELETE FROM nauth_signing_keys WHERE kid = ?").bind(kid).execute(&mut self.on).await?;
         Ok(())
     }
 

@@ -264,6 +264,14 @@ impl<'a> Sessions<'a> {
         Ok(row.map(|row| row.opt_time("latest_exp")).transpose()?.flatten())
     }
 
+    /// The latest `exp` of any access token, and the latest end of any session. Reads every row.
+    pub async fn latest_expiries(&mut self) -> Result<(Option<Time>, Option<Time>), StoreError> {
+        let row = sql("SELECT MAX(latest_exp) AS access, MAX(expires_at) AS session FROM nauth_sessions")
+            .fetch_optional(&mut self.on)
+            .await?;
+        row.map_or(Ok((None, None)), |row| Ok((row.opt_time("access")?, row.opt_time("session")?)))
+    }
+
     /// Removes sessions that ended before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         sql("DELETE FROM nauth_sessions WHERE expires_at < ? OR revoked_at < ?")

@@ -14,10 +14,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::config::settings::SigningAlgorithm;
 use crate::domain::clock::Time;
 use crate::domain::secret::Secret;
+use crate::store::StoreError;
 use crate::store::keys::KeyRow;
-use crate::store::{Store, StoreError};
 use crate::tokens::master::{MasterKeys, SECRET_BYTES, Unopened, check_value};
-use crate::tokens::provide::{self, ACTIVE};
+use crate::tokens::provide::{ACTIVE, UPCOMING};
 use crate::tokens::signing::{self, SigningKey, SigningKeys, Use, VerifyingKey};
 use crate::tokens::wanted::Wanted;
 
@@ -96,16 +96,6 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Loads the ring, making the keys that are missing.
-    ///
-    /// # Errors
-    /// [`KeyError::WrongMaster`] when the database was never used with any of the master keys,
-    /// [`KeyError::Broken`] when a private key of ours does not open.
-    pub async fn load(store: &Store, masters: &MasterKeys, wanted: &Wanted, now: Time) -> Result<Self, KeyError> {
-        let rows = provide::provide(store, masters, wanted, now).await?;
-        Self::assemble(&rows, masters, wanted)
-    }
-
     /// The secrets of a purpose.
     #[must_use]
     pub fn purpose(&self, purpose: Purpose) -> &PurposeKeys {
@@ -129,7 +119,7 @@ impl KeyRing {
         Self { secrets: HashMap::from(secrets), signing: HashMap::from(signing) }
     }
 
-    fn assemble(rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<Self, KeyError> {
+    pub(super) fn assemble(rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<Self, KeyError> {
         let secrets = Purpose::ALL.map(|purpose| (purpose, secrets(purpose, rows, masters, wanted)));
         let mut signing = HashMap::new();
         for of in Use::ALL {
@@ -158,7 +148,7 @@ fn ephemeral_signing(of: Use) -> SigningKeys {
             (key, verifying.expect("it has two halves"))
         }
     };
-    SigningKeys { active: Arc::new(active), all: vec![verifying] }
+    SigningKeys { active: Arc::new(active), since: Time::default(), all: vec![verifying] }
 }
 
 fn secret_pair(kid: String, algorithm: SigningAlgorithm, secret: &[u8]) -> (SigningKey, VerifyingKey) {
@@ -170,10 +160,10 @@ fn secrets(purpose: Purpose, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wan
     let ours = rows.iter().filter(|row| row.purpose == purpose.as_str());
     let derived = ours.filter_map(|row| {
         let key = Key { kid: row.kid.clone(), secret: masters.secret(row)? };
-        Some((row.state == ACTIVE, key))
+        Some((Standing::of(row), key))
     });
-    let (active, mut all): (Vec<_>, Vec<_>) = derived.partition(|(active, _)| *active);
-    all.extend(active);
+    let mut all: Vec<(Standing, Key)> = derived.collect();
+    all.sort_by_key(|(standing, _)| *standing);
     let mut all: Vec<Key> = all.into_iter().map(|(_, key)| key).collect();
     let fixed = wanted.refresh_secret.as_ref().filter(|_| purpose == Purpose::Refresh);
     let signing = match fixed {
@@ -190,14 +180,33 @@ fn secrets(purpose: Purpose, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wan
 /// newest of ours does: every node verifies it.
 fn signing_keys(of: Use, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<SigningKeys, KeyError> {
     let mut ours: Vec<&KeyRow> = rows.iter().filter(|row| row.purpose == of.as_str()).collect();
-    ours.sort_by_key(|row| (row.state == ACTIVE, row.created_at));
+    ours.sort_by_key(|row| Standing::of(row));
     let all = ours.iter().filter_map(|row| verifying_key(row, masters, wanted)).collect();
-    for row in ours.into_iter().rev() {
+    for row in ours.into_iter().rev().filter(|row| row.state != UPCOMING) {
         if let Some(key) = signing_key(row, masters, wanted)? {
-            return Ok(SigningKeys { active: Arc::new(key), all });
+            return Ok(SigningKeys { active: Arc::new(key), since: row.created_at, all });
         }
     }
     Err(KeyError::Missing(of.as_str()))
+}
+
+/// How near a key is to signing: the last of a purpose does. One that is published never does, a
+/// retired one where nothing better is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Published(Time),
+    Retired(Time),
+    Active(Time),
+}
+
+impl Standing {
+    fn of(row: &KeyRow) -> Self {
+        match row.state.as_str() {
+            ACTIVE => Self::Active(row.created_at),
+            UPCOMING => Self::Published(row.created_at),
+            _ => Self::Retired(row.created_at),
+        }
+    }
 }
 
 /// The half that verifies; `None` when it is not here.
@@ -230,7 +239,7 @@ pub(super) fn signing_key(row: &KeyRow, masters: &MasterKeys, wanted: &Wanted) -
     }
 }
 
-fn algorithm_of(row: &KeyRow) -> Option<SigningAlgorithm> {
+pub(super) fn algorithm_of(row: &KeyRow) -> Option<SigningAlgorithm> {
     SigningAlgorithm::ALL.into_iter().find(|algorithm| algorithm.as_str() == row.alg)
 }
 
@@ -254,7 +263,8 @@ pub enum KeyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Db, migrations};
+    use crate::store::{Db, Store, migrations};
+    use crate::tokens::Keychain;
 
     async fn store() -> Store {
         let store = Store::new(Db::in_memory().await.unwrap());
@@ -278,8 +288,13 @@ mod tests {
         }
     }
 
-    async fn load(store: &Store, masters: &MasterKeys) -> Result<KeyRing, KeyError> {
-        KeyRing::load(store, masters, &wanted(), Time::from_secs(1)).await
+    async fn load(store: &Store, masters: &MasterKeys) -> Result<Arc<KeyRing>, KeyError> {
+        load_wanted(store, masters, &wanted()).await
+    }
+
+    async fn load_wanted(store: &Store, masters: &MasterKeys, wanted: &Wanted) -> Result<Arc<KeyRing>, KeyError> {
+        let keys = Keychain::open(store.clone(), masters.clone(), wanted, Time::from_secs(1)).await?;
+        Ok(keys.ring())
     }
 
     #[tokio::test]
@@ -328,21 +343,6 @@ mod tests {
             let keys = ring.signing(Use::Assertion);
             assert_eq!(keys.active.kid(), old.signing(Use::Assertion).active.kid());
             assert_eq!(keys.active.public(), old.signing(Use::Assertion).active.public());
-        }
-    }
-
-    #[tokio::test]
-    async fn another_algorithm_gets_another_key_and_the_old_one_verifies_on() {
-        let store = store().await;
-        let old = load(&store, &masters(1, &[])).await.unwrap();
-        let wanted = Wanted { access: SigningAlgorithm::Hs512, assertion: SigningAlgorithm::EdDsa, ..wanted() };
-        let new = KeyRing::load(&store, &masters(1, &[]), &wanted, Time::from_secs(2)).await.unwrap();
-
-        for of in Use::ALL {
-            let (old, new) = (&old.signing(of).active, new.signing(of));
-            assert_eq!(new.active.algorithm(), wanted.algorithm(of));
-            let verifying = new.all.iter().find(|key| key.kid == old.kid()).unwrap();
-            assert_eq!(verifying.algorithm, old.algorithm());
         }
     }
 

@@ -8,6 +8,7 @@ pub mod keys;
 mod master;
 mod provide;
 pub mod refresh;
+pub mod rotation;
 pub mod signing;
 mod wanted;
 

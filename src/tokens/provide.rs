@@ -10,15 +10,19 @@ use crate::domain::clock::Time;
 use crate::domain::secret::Secret;
 use crate::store::keys::KeyRow;
 use crate::store::{Store, Tx};
-use crate::tokens::keys::{KeyError, Purpose};
+use crate::tokens::keys::{self, KeyError, Purpose};
 use crate::tokens::master::{MasterKeys, Unopened};
 use crate::tokens::signing::{self, SigningKey, Use};
 use crate::tokens::wanted::{FixedKey, Wanted};
 
+/// Verifies; will sign.
+pub(super) const UPCOMING: &str = "upcoming";
+/// Signs and verifies.
 pub(super) const ACTIVE: &str = "active";
+/// Verifies.
 pub(super) const RETIRED: &str = "retired";
 /// What a key is called whose purpose says how it is used.
-const BY_PURPOSE: &str = "HMAC";
+pub(super) const BY_PURPOSE: &str = "HMAC";
 
 /// Makes what is missing; answers every key there is.
 pub(super) async fn provide(
@@ -40,31 +44,91 @@ pub(super) async fn provide(
         }
     }
     for of in Use::ALL {
-        if !is_provided(of, &rows, masters, wanted) {
-            let row = match wanted.fixed_for(of) {
+        withdraw(&mut tx, &mut rows, of, masters, wanted).await?;
+        let signs = can_sign(of, &rows, masters, wanted)?;
+        let next = match rows.iter().find(|row| is(row, of, UPCOMING)) {
+            Some(next) => Some(next.clone()).filter(|_| !signs),
+            None if is_provided(of, &rows, masters, wanted) => None,
+            None => Some(match wanted.fixed_for(of) {
                 Some(fixed) => fixed_row(of, fixed, wanted.algorithm(of), now),
                 None => fresh.row(of, wanted.algorithm(of), masters, now).await,
-            };
-            succeed(&mut tx, &mut rows, row).await?;
+            }),
+        };
+        match next {
+            None => {}
+            Some(row) if signs => announce(&mut tx, &row).await?,
+            // Whoever would wait for the other nodes could not sign at all.
+            Some(row) => succeed(&mut tx, &mut rows, KeyRow { state: ACTIVE.to_owned(), ..row }).await?,
         }
     }
+    let rows = tx.keys().all().await?;
     tx.commit().await?;
     Ok(rows)
 }
 
-/// Whether the key that signs is one that the settings want.
+/// Whether the keys that sign, now or next, are what the settings want.
+pub(super) fn is_all_provided(rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> bool {
+    Use::ALL.into_iter().all(|of| is_provided(of, rows, masters, wanted))
+}
+
+/// Whether the key that signs last of all is one that the settings want.
 fn is_provided(of: Use, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> bool {
+    let of_state = |state| rows.iter().filter(move |row| is(row, of, state));
+    let mut last = of_state(if of_state(UPCOMING).next().is_some() { UPCOMING } else { ACTIVE });
+    last.any(|row| is_wanted(row, of, masters, wanted))
+}
+
+fn is(row: &KeyRow, of: Use, state: &str) -> bool {
+    row.purpose == of.as_str() && row.state == state
+}
+
+fn is_wanted(row: &KeyRow, of: Use, masters: &MasterKeys, wanted: &Wanted) -> bool {
     let algorithm = wanted.algorithm(of);
-    let fixed = wanted.fixed_for(of).map(|key| key.kid(algorithm));
-    let current = masters.check();
-    let is_ours = |row: &KeyRow| fixed.as_ref().map_or(row.master == current, |kid| row.kid == *kid);
-    let mut active = rows.iter().filter(|row| row.purpose == of.as_str() && row.state == ACTIVE);
-    active.any(|row| row.alg == algorithm.as_str() && is_ours(row))
+    let is_ours = match wanted.fixed_for(of) {
+        Some(fixed) => row.kid == fixed.kid(algorithm),
+        None => row.master == masters.check(),
+    };
+    row.alg == algorithm.as_str() && is_ours
+}
+
+/// Whether a key signs here now, wanted or not.
+fn can_sign(of: Use, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<bool, KeyError> {
+    for row in rows.iter().filter(|row| is(row, of, ACTIVE)) {
+        if keys::signing_key(row, masters, wanted)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes back published keys that nobody wants any more. They have signed nothing.
+async fn withdraw(
+    tx: &mut Tx,
+    rows: &mut Vec<KeyRow>,
+    of: Use,
+    masters: &MasterKeys,
+    wanted: &Wanted,
+) -> Result<(), KeyError> {
+    let is_unwanted = |row: &KeyRow| is(row, of, UPCOMING) && !is_wanted(row, of, masters, wanted);
+    for row in rows.iter().filter(|row| is_unwanted(row)) {
+        tx.keys().remove(&row.kid).await?;
+    }
+    rows.retain(|row| !is_unwanted(row));
+    Ok(())
+}
+
+/// Publishes a key, to sign when every node has it.
+pub(super) async fn announce(tx: &mut Tx, row: &KeyRow) -> Result<(), KeyError> {
+    // A configured key may have been here before.
+    tx.keys().remove(&row.kid).await?;
+    tx.keys().insert(&KeyRow { state: UPCOMING.to_owned(), ..row.clone() }).await?;
+    tracing::info!(key.id = row.kid, key.algorithm = row.alg, "a new key is published, and will sign");
+    Ok(())
 }
 
 /// Private keys that take long to make, made before anybody waits for a transaction.
 #[derive(Default)]
-struct Fresh(HashMap<Use, Secret<Vec<u8>>>);
+pub(super) struct Fresh(HashMap<Use, Secret<Vec<u8>>>);
 
 impl Fresh {
     async fn prepare(store: &Store, masters: &MasterKeys, wanted: &Wanted) -> Result<Self, KeyError> {
@@ -78,7 +142,13 @@ impl Fresh {
         Ok(fresh)
     }
 
-    async fn row(&mut self, of: Use, algorithm: SigningAlgorithm, masters: &MasterKeys, now: Time) -> KeyRow {
+    pub(super) async fn row(
+        &mut self,
+        of: Use,
+        algorithm: SigningAlgorithm,
+        masters: &MasterKeys,
+        now: Time,
+    ) -> KeyRow {
         let mut row = new_row(of.as_str(), algorithm.as_str(), masters, now);
         let private = match self.0.remove(&of) {
             Some(private) => Some(private),
@@ -136,17 +206,14 @@ async fn succeed(tx: &mut Tx, rows: &mut Vec<KeyRow>, row: KeyRow) -> Result<(),
         RETIRED.clone_into(&mut old.state);
     }
     // A configured key may have been here before.
-    if let Some(known) = rows.iter_mut().find(|known| known.kid == row.kid) {
-        tx.keys().activate(&known.kid).await?;
-        ACTIVE.clone_into(&mut known.state);
-        return Ok(());
-    }
+    tx.keys().remove(&row.kid).await?;
+    rows.retain(|known| known.kid != row.kid);
     tx.keys().insert(&row).await?;
     rows.push(row);
     Ok(())
 }
 
-fn new_row(purpose: &str, alg: &str, masters: &MasterKeys, now: Time) -> KeyRow {
+pub(super) fn new_row(purpose: &str, alg: &str, masters: &MasterKeys, now: Time) -> KeyRow {
     KeyRow {
         kid: format!("{purpose}-{}", &uuid::Uuid::new_v4().simple().to_string()[..16]),
         purpose: purpose.to_owned(),

@@ -21,6 +21,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Serialize;
 
 use crate::config::settings::SigningAlgorithm;
+use crate::domain::clock::Time;
 use crate::domain::secret::Secret;
 
 const CAN_SIGN: &str = "a key that was read can sign";
@@ -53,6 +54,8 @@ impl Use {
 pub struct SigningKeys {
     /// Signs.
     pub active: Arc<SigningKey>,
+    /// When that one was made.
+    pub since: Time,
     /// Verify; the active one among them.
     pub all: Vec<VerifyingKey>,
 }

@@ -10,8 +10,9 @@ use crate::domain::secret::Secret;
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::tests_support::ada;
 use crate::store::{Db, Store, migrations};
+use crate::tokens::rotation::{Former, Rotating};
 
-fn jwt() -> Jwt {
+pub(super) fn jwt() -> Jwt {
     Jwt {
         algorithm: SigningAlgorithm::Hs256,
         issuer: "http://localhost:8080".to_owned(),
@@ -20,6 +21,7 @@ fn jwt() -> Jwt {
         refresh_ttl: Duration::from_hours(24),
         refresh_grace: Duration::from_secs(10),
         leeway: Duration::from_secs(30),
+        key_rotation: Duration::ZERO,
         publish_jwks: true,
         private_key: None,
         access_secret: None,
@@ -133,33 +135,37 @@ fn a_refresh_token_is_reproduced_byte_for_byte() {
 }
 
 /// Keys as these algorithms want them, on a database of their own.
-async fn ring(wanted: &Wanted) -> (Store, KeyRing) {
+pub(super) async fn ring(wanted: &Wanted) -> (Store, Arc<KeyRing>) {
     let store = Store::new(Db::in_memory().await.unwrap());
     migrations::apply(store.db(), Time::from_secs(1)).await.unwrap();
     let ring = reload(&store, wanted).await;
     (store, ring)
 }
 
-async fn reload(store: &Store, wanted: &Wanted) -> KeyRing {
+/// Keys after a restart with other settings, when the schedule has run its course.
+async fn reload(store: &Store, wanted: &Wanted) -> Arc<KeyRing> {
     let masters = MasterKeys { current: Secret::new(vec![1; 32]), previous: Vec::new() };
-    KeyRing::load(store, &masters, wanted, Time::from_secs(1)).await.unwrap()
+    let keys = Keychain::open(store.clone(), masters, wanted, Time::from_secs(1)).await.unwrap();
+    keys.promote(Rotating::Access, Former::VerifyOn).await.unwrap();
+    keys.follow().await.unwrap();
+    keys.ring()
 }
 
-fn wanted(access: SigningAlgorithm) -> Wanted {
+pub(super) fn wanted(access: SigningAlgorithm) -> Wanted {
     let mut settings = crate::config::defaults();
     settings.jwt.algorithm = access;
     Wanted::by(&settings)
 }
 
 /// A token of ada's under these keys.
-fn minted(keys: &signing::SigningKeys, jwt: &Jwt) -> String {
+pub(super) fn minted(keys: &signing::SigningKeys, jwt: &Jwt) -> String {
     let now = Time::from_secs(1_700_000_000);
     let minter = AccessMinter::new(keys, jwt);
     let (text, _) = minter.mint(&ada(), &session("k", now), 1, now, now + Duration::from_mins(1));
     text.expose().clone()
 }
 
-fn verifier(ring: &KeyRing) -> AccessVerifier {
+pub(super) fn verifier(ring: &KeyRing) -> AccessVerifier {
     let clock = Clock::manual(Time::from_secs(1_700_000_000));
     AccessVerifier::new(ring.signing(Use::Access), &jwt(), clock, Metrics::new())
 }
@@ -269,7 +275,7 @@ async fn a_token_of_another_type_audience_or_use_is_none() {
 }
 
 /// What `jwt.private_key` holds, made by a ring of its own.
-fn private_key(algorithm: SigningAlgorithm) -> Secret<Vec<u8>> {
+pub(super) fn private_key(algorithm: SigningAlgorithm) -> Secret<Vec<u8>> {
     signing::generate(algorithm).unwrap()
 }
 

@@ -309,3 +309,124 @@ async fn where_authorization_is_nauths_nothing_of_a_client_passes_in_it() {
         );
     }
 }
+
+/// The ids of the published keys.
+async fn kids(nauth: &Nauth, path: &str) -> Vec<String> {
+    published(nauth, path).await.keys.into_iter().filter_map(|key| key.common.key_id).collect()
+}
+
+/// The key that signed a token.
+fn kid(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
+#[tokio::test]
+async fn keys_are_rotated_in_two_steps_beside_a_running_server_and_nobody_notices() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo).set("jwt.algorithm", "ES256")).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let asserting = async || {
+        let seen = Seen::in_answer(&nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200));
+        seen.header(ASSERTION).unwrap().to_owned()
+    };
+    let (before, old_assertion) = (kids(&nauth, ACCESS_JWKS).await, asserting().await);
+    nauth.command(&["keys", "rotate", "--now"]).await.expect(1).says("run `nauth keys rotate` first");
+
+    nauth.command(&["keys", "rotate"]).await.expect(0).says("is published and signs");
+    let both = eventually(secs(10), async || {
+        let (access, assertion) = (kids(&nauth, ACCESS_JWKS).await, kids(&nauth, JWKS).await);
+        (access.len() == 2 && assertion.len() == 2).then_some(access)
+    });
+    let both = both.await.expect("both keys are published");
+    assert_eq!(kid(&nauth.login("ada@example.com").await.access_token), before[0], "the old one signs");
+    nauth.command(&["keys", "list"]).await.expect(0).says("upcoming, signs 20");
+
+    nauth.command(&["keys", "rotate", "--now"]).await.expect(0).says("signs now");
+    let signs = eventually(secs(10), async || (kid(&asserting().await) != kid(&old_assertion)).then_some(()));
+    assert!(signs.await.is_some(), "the new keys sign");
+    let new = nauth.login("ada@example.com").await.access_token;
+    assert_ne!(kid(&new), before[0]);
+    assert!(both.contains(&kid(&new)), "it was published before");
+
+    // Nothing signed before has become less.
+    for token in [&new, &ada.access_token] {
+        nauth.send(&Request::get("/").bearer(token)).await.expect(200);
+        assert!(verified(token, &published(&nauth, ACCESS_JWKS).await, "at+jwt", &nauth.origin()).is_ok());
+    }
+    nauth.send(&Request::get("/").cookies(&ada.cookies())).await.expect(200);
+    nauth.send(&Request::get("/").cookies(&ada.refresh_cookie())).await.expect(200);
+    let assertion = asserting().await;
+    assert_ne!(kid(&assertion), kid(&old_assertion), "what was kept is not said with an old key");
+    for token in [&assertion, &old_assertion] {
+        assert!(verified(token, &published(&nauth, JWKS).await, "nauth-assertion+jwt", "app").is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_a_leaked_key_signed_is_refused() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let request = Request::get("/").bearer(&ada.access_token);
+    nauth.send(&request).await.expect(200);
+    nauth.command(&["keys", "rotate", "--purpose", "access", "--revoke"]).await.expect(2);
+
+    nauth.command(&["keys", "rotate", "--purpose", "access"]).await.expect(0);
+    nauth.command(&["keys", "rotate", "--purpose", "access", "--now", "--revoke"]).await.expect(0);
+
+    let refused = eventually(secs(10), async || (nauth.send(&request).await.status == 401).then_some(()));
+    assert!(refused.await.is_some(), "tokens of the old key");
+    let refreshed = nauth.refresh(&ada).await;
+    nauth.send(&Request::get("/").bearer(&refreshed.access_token)).await.expect(200);
+}
+
+#[tokio::test]
+async fn another_algorithm_waits_until_it_is_known_and_logs_nobody_out() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    assert_eq!(algorithm(&ada.access_token), "HS256");
+
+    nauth.reconfigure(&config(&echo).set("jwt.algorithm", "EdDSA"));
+    let known =
+        eventually(secs(10), async || (nauth.send(&Request::get(ACCESS_JWKS)).await.status == 200).then_some(()));
+    assert!(known.await.is_some(), "the key is published");
+    assert_eq!(algorithm(&nauth.login("ada@example.com").await.access_token), "HS256");
+    nauth.command(&["keys", "rotate", "--purpose", "access", "--now"]).await.expect(0);
+
+    nauth.writes("the keys have changed").await;
+    let token = nauth.login("ada@example.com").await.access_token;
+    assert_eq!(algorithm(&token), "EdDSA");
+    nauth.send(&Request::get("/").bearer(&token)).await.expect(200);
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+    nauth.send(&Request::get("/").cookies(&ada.cookies())).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_list_of_keys_says_what_they_are_for_and_never_what_they_are() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo).set("jwt.access_secret", "0123456789abcdef0123456789abcdef")).await;
+
+    let list = nauth.command(&["keys", "list"]).await.expect(0).output;
+    for word in ["PURPOSE", "access", "HS256", "assertion", "ES256", "refresh", "csrf", "code", "outbox", "active"] {
+        assert!(list.contains(word), "{word} is not in:\n{list}");
+    }
+    assert!(!list.contains("0123456789abcdef") && list.lines().all(|line| line.len() < 140), "{list}");
+    let refused = nauth.command(&["keys", "rotate", "--purpose", "access"]).await.expect(1);
+    refused.says("comes from the configuration");
+    nauth.command(&["keys", "rotate", "--purpose", "csrf"]).await.expect(2);
+    nauth.command(&["keys", "rotate"]).await.expect(0).says("refresh: `refresh-");
+}
+
+#[tokio::test]
+async fn the_age_of_the_keys_is_measured() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+
+    let measured = eventually(secs(10), async || {
+        let metrics = nauth.manage(&Request::get("/metrics")).await.expect(200).text();
+        let has = |of: &str| metrics.contains(&format!("nauth_signing_key_age_seconds{{use=\"{of}\"}} "));
+        (has("access") && has("assertion")).then_some(())
+    });
+    assert!(measured.await.is_some());
+}

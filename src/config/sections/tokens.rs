@@ -21,6 +21,8 @@ use crate::domain::template::{Source, Template, Variable};
 const MAX_CLAIMS: usize = 32;
 /// Shortest fixed signing key, in bytes.
 const SECRET_BYTES: usize = 32;
+/// A key is published for ten minutes before it signs, and others keep it for a while.
+const SHORTEST_ROTATION: Duration = Duration::from_hours(1);
 /// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
 const OWASP_KIB_PASSES: u64 = 7 * 1024 * 5;
 const SAME_SITE: [(&str, SameSite); 3] =
@@ -62,6 +64,7 @@ pub(super) fn jwt(root: &mut Section<'_>, public_url: &PublicUrl) -> Jwt {
              it counts as stolen and its session ends.",
         ),
         leeway: s.duration("leeway", "30s", "Clock difference allowed when expiry is checked."),
+        key_rotation: key_rotation(&mut s),
         publish_jwks: s.boolean(
             "publish_jwks",
             true,
@@ -127,6 +130,17 @@ fn claim(name: &str, text: &str) -> Result<Template, String> {
         return Err(format!("`{text}`: a claim cannot be made of claims"));
     }
     Ok(template)
+}
+
+fn key_rotation(s: &mut Section<'_>) -> Duration {
+    let doc = "How long a private key of nauth's own (RS*, ES256, EdDSA; assertions) signs before another one does. The \
+               next one is published ten minutes ahead, and what the last one signed is accepted until it expires. \
+               `0s` means that keys change with `nauth keys rotate` only.";
+    let every = s.duration("key_rotation", "90d", doc);
+    if !every.is_zero() && every < SHORTEST_ROTATION {
+        s.error("key_rotation", "`jwt.key_rotation` must be at least 1h", "the default is \"90d\"");
+    }
+    every
 }
 
 fn secret(s: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<Secret<String>> {

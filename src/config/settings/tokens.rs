@@ -24,6 +24,8 @@ pub struct Jwt {
     pub refresh_grace: Duration,
     /// Clock difference allowed when `exp` is checked.
     pub leeway: Duration,
+    /// How long a private key signs before another one does; zero = until told.
+    pub key_rotation: Duration,
     /// Whether public keys are told to everybody.
     pub publish_jwks: bool,
     /// A fixed private key instead of one of ours, PKCS #8, of the kind the algorithm asks for.

@@ -79,3 +79,11 @@ fn the_algorithm_changes_with_a_reload_and_a_configured_key_with_a_restart() {
     let shown = format!("{:?}", fixed.jwt);
     assert!(!shown.contains("48, 46"), "{shown}");
 }
+
+#[test]
+fn keys_are_not_rotated_faster_than_they_are_published() {
+    for (every, is_good) in [("0s", true), ("1h", true), ("90d", true), ("59m", false), ("often", false)] {
+        let loaded = load_text(&format!("[jwt]\nkey_rotation = \"{every}\"\n{SMALL}"));
+        assert_eq!(loaded.is_ok(), is_good, "{every}");
+    }
+}

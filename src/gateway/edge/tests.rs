@@ -213,6 +213,7 @@ fn ada() -> Holder {
         refresh_ttl: PATIENCE,
         refresh_grace: PATIENCE,
         leeway: PATIENCE,
+        key_rotation: Duration::ZERO,
         publish_jwks: true,
         private_key: None,
         access_secret: None,
