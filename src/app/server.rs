@@ -92,7 +92,7 @@ impl Server {
         });
         let operations = operations(&reloader, &world, &draining, &metrics);
         let ops = Ops::new(&settings.management, &settings.metrics, operations, clock.clone());
-        let management = ManagementEdge::new(ops, &settings.server, clock.clone());
+        let management = ManagementEdge::new(ops, &settings.server, &metrics, clock.clone());
         metrics.config_applied(&loaded.fingerprint, clock.now(), None);
         Ok(Self {
             settings,

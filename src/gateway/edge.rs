@@ -30,6 +30,7 @@ use crate::gateway::proxy_protocol;
 use crate::gateway::socket::Socket;
 use crate::gateway::sweeper::{self, Deadlines};
 use crate::gateway::tls::ServerTls;
+use crate::metrics::{ConnectionMetrics, Protocol};
 
 /// How long to wait before accepting again when the system has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -79,6 +80,7 @@ pub struct Edge<A> {
     clock: Clock,
     limits: Arc<ArcSwap<Limits>>,
     tls: ArcSwapOption<ServerTls>,
+    metrics: ConnectionMetrics,
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: watch::Sender<bool>,
@@ -87,7 +89,7 @@ pub struct Edge<A> {
 impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     /// An edge in front of `app`. Starts its sweeper, so a runtime must be there.
     #[must_use]
-    pub fn new(app: A, limits: Limits, clock: Clock) -> Arc<Self> {
+    pub fn new(app: A, limits: Limits, metrics: ConnectionMetrics, clock: Clock) -> Arc<Self> {
         let limits = Arc::new(ArcSwap::from_pointee(limits));
         let connections = Arc::new(Connections::default());
         let swept = Arc::clone(&limits);
@@ -100,6 +102,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             clock,
             limits,
             tls: ArcSwapOption::empty(),
+            metrics,
             connections,
             tasks: TaskTracker::new(),
             stop: watch::Sender::new(false),
@@ -230,6 +233,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         if agreed_on_http2 {
             return Box::pin(Arc::clone(&self).converse_http2(stream)).await;
         }
+        let counted = self.metrics.open(Protocol::Http1);
         let stopping = self.stop.subscribe();
         let mut answered: u32 = 0;
         loop {
@@ -240,6 +244,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             match stream.read_head(max_header).await {
                 Head::Complete => {}
                 Head::Http2 if answered == 0 && conn.listener().http2 => {
+                    drop(counted);
                     return Box::pin(Arc::clone(&self).converse_http2(stream)).await;
                 }
                 Head::Http2 => return stream.refuse(400).await,

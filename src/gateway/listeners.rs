@@ -22,7 +22,7 @@ use crate::gateway::inflight::InFlight;
 use crate::gateway::tls::ServerTls;
 use crate::gateway::upstream::MAX_TRIES;
 use crate::gateway::{Gateway, Runtime};
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::revocation::Standing;
 
 /// Idle connections to upstreams that are kept, in all.
@@ -53,7 +53,8 @@ impl PublicEdge {
             ServerConf { max_retries: MAX_TRIES, upstream_keepalive_pool_size: UPSTREAM_POOL, ..ServerConf::default() };
         let gateway = Gateway::new(runtime, metrics, clock.clone());
         let proxy = http_proxy(&Arc::new(conf), gateway.clone());
-        let edge = Edge::new(proxy, Limits::from(server), clock.clone());
+        let open = metrics.connections(metrics::Listener::Public);
+        let edge = Edge::new(proxy, Limits::from(server), open, clock.clone());
         edge.set_tls(tls);
         Arc::new(Self { edge, gateway, clock })
     }
@@ -122,8 +123,9 @@ pub struct ManagementEdge {
 impl ManagementEdge {
     /// A listener in front of the management API.
     #[must_use]
-    pub fn new(ops: Ops, server: &Server, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { edge: Edge::new(Operator(Arc::new(ops)), Limits::from(server), clock) })
+    pub fn new(ops: Ops, server: &Server, metrics: &Metrics, clock: Clock) -> Arc<Self> {
+        let open = metrics.connections(metrics::Listener::Management);
+        Arc::new(Self { edge: Edge::new(Operator(Arc::new(ops)), Limits::from(server), open, clock) })
     }
 
     /// Accepts connections until drained.

@@ -5,6 +5,7 @@
 //! request touches only handles made beforehand ([`RouteMetrics`], [`UpstreamMetrics`]): counting is
 //! a few atomic additions.
 
+mod connection;
 mod labels;
 mod route;
 mod status;
@@ -23,6 +24,7 @@ use crate::domain::clock::Time;
 use crate::domain::event::LockoutScope;
 use crate::domain::session::EndReason;
 
+pub use connection::ConnectionMetrics;
 pub use labels::*;
 pub use route::{InFlight, RouteMetrics};
 pub use upstream::UpstreamMetrics;
@@ -294,10 +296,10 @@ impl Metrics {
         UpstreamMetrics::new(&self.0, name)
     }
 
-    /// The gauge of open connections; raised and lowered by the listener.
+    /// The gauges of a listener's connections.
     #[must_use]
-    pub fn connections_open(&self, listener: Listener, protocol: Protocol) -> IntGauge {
-        self.0.connections_open.with_label_values(&[listener.as_str(), protocol.as_str()])
+    pub fn connections(&self, listener: Listener) -> ConnectionMetrics {
+        ConnectionMetrics::new(&self.0.connections_open, listener)
     }
 
     /// A proxy asked whether a request may pass.

@@ -104,7 +104,7 @@ impl RouteMetrics {
 pub struct InFlight(IntGauge);
 
 impl InFlight {
-    fn new(gauge: IntGauge) -> Self {
+    pub(super) fn new(gauge: IntGauge) -> Self {
         gauge.inc();
         Self(gauge)
     }

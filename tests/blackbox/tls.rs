@@ -4,12 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
 use rustls::ClientConfig;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::support::{
     Account, Authority, Config, Connection, Echo, Issued, Nauth, PASSWORD, Request, Seen, eventually, free_port,
@@ -126,7 +130,7 @@ async fn new_certificates_are_shown_without_closing_anything() {
     assert!(swapped.await.is_some(), "{}", nauth.output());
     idle.ask(&Request::get("/")).await.expect(200);
     assert!(stream.reads("data: 2").await);
-    nauth.writes("applied: server.tls").await;
+    nauth.writes("server.tls").await;
     nauth.metric_becomes("nauth_tls_cert_not_after_timestamp_seconds", 4_133_980_800.0).await;
 }
 
@@ -274,6 +278,33 @@ async fn a_stream_ends_with_its_session() {
     assert!(connection.ends_within(secs(1)).await && quiet.ends_within(secs(1)).await);
     let freed = eventually(secs(2), async || (echo.open_streams() == 0).then_some(())).await;
     assert!(freed.is_some(), "the upstream's half ends too");
+}
+
+#[tokio::test]
+async fn a_socket_is_told_that_its_session_has_ended() {
+    let (echo, authority, files) = (Echo::start().await, Authority::new(), Files::new());
+    let certs = json!([files.entry("one", &authority.issue(&["localhost"]))]);
+    let config = speaking_tls(Config::in_front_of(&echo).without_verification(), &certs)
+        .route("path = \"/\"\naccess = \"required\"\nwebsocket = true");
+    let nauth = Nauth::start(config).await;
+    let mut connection = Connection::open_tls(nauth.public(), authority.client(&[])).await;
+    let signup = json!({ "email": "ada@example.com", "password": PASSWORD });
+    let answer = connection.ask(&Request::post("/auth/signup").json(&signup)).await.expect(201);
+    let token = Account::in_answer(&answer).access_token;
+    let stream = TcpStream::connect(nauth.public()).await.unwrap();
+    let connector = TlsConnector::from(authority.client(&["http/1.1"]));
+    let stream = connector.connect(server_name("localhost"), stream).await.unwrap();
+    let mut request = format!("wss://{}/ws", nauth.host()).into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let (mut socket, _) = client_async(request, stream).await.unwrap();
+    socket.send(Message::binary(vec![7; 100_000])).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap().len(), 100_000);
+
+    connection.ask(&Request::post("/auth/logout").bearer(&token)).await;
+
+    let closed = tokio::time::timeout(secs(1), socket.next()).await.unwrap().unwrap().unwrap();
+    let Message::Close(Some(frame)) = closed else { panic!("{closed:?}") };
+    assert_eq!(u16::from(frame.code), 4401);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use super::{Edge, Limits};
 use crate::gateway::conn::{Conn, End, RequestGuard};
 use crate::gateway::guarded::Guarded;
 use crate::gateway::inflight::REQUEST;
+use crate::metrics::Protocol;
 
 /// Streams of one connection at a time.
 const STREAMS: u32 = 100;
@@ -38,6 +39,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     pub(super) async fn converse_http2(self: Arc<Self>, mut stream: Box<Guarded>) {
         let conn = Arc::clone(stream.conn());
         stream.speak_http2();
+        let _counted = self.metrics.open(Protocol::Http2);
         let limits = self.limits.load_full();
         let stopping = self.stop.subscribe();
         let digest = Arc::new(Digest::default());
