@@ -60,3 +60,59 @@ impl Vouched {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::tests_support::{TestNauth, settings};
+    use crate::auth::NamedSession;
+
+    /// Ada's refresh token, and who it stands for.
+    async fn ada(nauth: &TestNauth, vouched: &Vouched) -> (String, Arc<AccessToken>) {
+        let refresh = nauth.ada().await.text("refreshToken");
+        let token = vouched.ask(&refresh, &nauth.auth, &RequestContext::local()).await.unwrap();
+        (refresh, token)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_remembered_for_a_moment() {
+        let (nauth, vouched) = (TestNauth::start(settings()).await, Vouched::default());
+        let (refresh, first) = ada(&nauth, &vouched).await;
+        let ask = || async { vouched.ask(&refresh, &nauth.auth, &RequestContext::local()).await.unwrap() };
+
+        nauth.clock.advance(REMEMBERED / 2);
+        assert!(Arc::ptr_eq(&first, &ask().await));
+        nauth.clock.advance(REMEMBERED / 2);
+        assert!(!Arc::ptr_eq(&first, &ask().await), "the database is asked again");
+    }
+
+    #[tokio::test]
+    async fn what_ended_or_changed_is_not_remembered() {
+        let (nauth, vouched) = (TestNauth::start(settings()).await, Vouched::default());
+        let (refresh, token) = ada(&nauth, &vouched).await;
+        let ctx = RequestContext::local();
+        let ask = || vouched.ask(&refresh, &nauth.auth, &ctx);
+
+        nauth.auth.grant_role(token.user, "admin".parse().unwrap()).await.unwrap();
+        assert!(ask().await.unwrap().claims.roles.contains(&"admin".to_owned()));
+
+        let session = NamedSession { user: token.user, session: token.session };
+        nauth.auth.logout(&[session], false, &ctx).await.unwrap();
+        assert!(matches!(ask().await, Err(Error::SessionNotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn a_former_generation_is_looked_at_every_time() {
+        let (nauth, vouched) = (TestNauth::start(settings()).await, Vouched::default());
+        let (refresh, first) = ada(&nauth, &vouched).await;
+        let ctx = RequestContext::local();
+        nauth.auth.refresh(&refresh, crate::domain::session::Delivery::Json, &ctx).await.unwrap();
+        nauth.clock.advance(REMEMBERED);
+
+        let (second, third) =
+            (vouched.ask(&refresh, &nauth.auth, &ctx).await, vouched.ask(&refresh, &nauth.auth, &ctx).await);
+
+        assert!(!Arc::ptr_eq(&second.unwrap(), &third.unwrap()), "whether it is good depends on who comes with it");
+        assert_eq!(first.claims.generation, 1);
+    }
+}

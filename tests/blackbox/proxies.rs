@@ -97,9 +97,14 @@ impl Site {
     }
 
     async fn start_with(program: Program, more: impl FnOnce(Config) -> Config) -> Self {
+        Self::start_by(program, "", more).await
+    }
+
+    /// With further rules behind those of the example.
+    async fn start_by(program: Program, rules: &str, more: impl FnOnce(Config) -> Config) -> Self {
         let app = Echo::start().await;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let config = Config::shipped(example("nauth.toml"))
+        let config = Config::shipped(example("nauth.toml") + rules)
             .set("server.public_url", format!("http://localhost:{}", address.port()))
             .set("forward_auth.headers", program.headers())
             .set("signup.verification_method", "none");
@@ -233,6 +238,19 @@ async fn nothing_a_client_says_is_believed(program: Program) {
     site.send(&Request::get("/public").header("Remote_User", "root").header("REMOTE.GROUPS", "admin")).await;
     let believed = site.app.seen().into_iter().flat_map(|seen| seen.headers).any(|(_, value)| value.contains("root"));
     assert!(!believed, "the app was told that a client is root");
+}
+
+/// Where a client comes from is the proxy's to say.
+async fn no_client_chooses_its_address(program: Program) {
+    let office = "\n[[routes]]\npath = \"/office\"\naccess = \"public\"\nallow_ips = [\"192.0.2.0/24\"]\n\
+                  [[routes]]\npath = \"/here\"\naccess = \"public\"\nallow_ips = [\"127.0.0.1\"]\n";
+    let site = Site::start_by(program, office, |config| config).await;
+
+    site.send(&Request::get("/here")).await.expect(200);
+    for name in ["X-Forwarded-For", "X-Real-IP", "Forwarded"] {
+        let value = if name == "Forwarded" { "for=192.0.2.7" } else { "192.0.2.7" };
+        site.send(&Request::get("/office").header(name, value)).await.expect(403);
+    }
 }
 
 /// Paths that the proxy, nauth and the app could read in different ways.
@@ -455,6 +473,11 @@ macro_rules! with {
             #[tokio::test]
             async fn nothing_a_client_says_is_believed() {
                 super::nothing_a_client_says_is_believed($program).await;
+            }
+
+            #[tokio::test]
+            async fn no_client_chooses_its_address() {
+                super::no_client_chooses_its_address($program).await;
             }
 
             #[tokio::test]

@@ -17,6 +17,9 @@ fn nearly_right(name: &str) -> BoxedStrategy<Vec<u8>> {
     let pattern = match name {
         "path" => r"(https?://app\.example\.com)?/([a-zA-Z/.;?&=\\é ]|%[0-9a-fA-F]{2}|\.\./){0,40}",
         "host" => r"(\[[0-9a-f:.]{2,20}\]|[a-zA-Z0-9.\-é]{1,40})(:[0-9]{0,6})?",
+        "question" => {
+            r"(https?|wss?|ftp|HTTP)://(app\.example\.com|\[::1\]|a@b|)(:[0-9]{1,5})?/([a-zA-Z/.;?&=~_-]|%[0-9A-F]{2}|%c3%a9|\.\./){0,30}"
+        }
         "head" => "(GET / HTTP/1\\.1|[a-z]{1,5}: [a-z]{0,5}|\r|\n|\r\n|\r\n\r\n|[\u{0}-\u{7f}]){0,20}",
         "cookie" => {
             r#"((nauth_(access_token|refresh_token|csrf_token|device_token)|[a-zA-Z_]{1,12}) ?= ?"?[a-zA-Z0-9._=-]{0,12}"?[; ,\n]{0,2}){0,8}"#

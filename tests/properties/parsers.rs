@@ -17,7 +17,7 @@ use nauth::api::nauth::wire::request;
 use nauth::api::return_to;
 use nauth::app::World;
 use nauth::auth::{Auth, Client};
-use nauth::config::settings::Credentials;
+use nauth::config::settings::{Credentials, QuestionHeaders};
 use nauth::config::{Environment, load};
 use nauth::domain::clock::{Clock, Time};
 use nauth::domain::contact::{Email, Identifier, Phone, Username};
@@ -28,11 +28,14 @@ use nauth::gateway::canonical::{Canonical, Host};
 use nauth::gateway::credentials::{CookieNames, Presented, cookies, without_own};
 use nauth::gateway::frames::Frames;
 use nauth::gateway::head::{HeadScanner, Scan};
+use nauth::gateway::managed::Managed;
+use nauth::gateway::verify::question::Question;
 use nauth::metrics::Metrics;
 use nauth::password_hash::imported::ImportedHash;
 use nauth::store::db::Db;
 use nauth::store::{Store, migrations};
 use nauth::tokens::MasterKeys;
+use pingora::http::RequestHeader;
 
 const OWN: &str = "https://app.example.com";
 const LISTED: &str = "https://other.example.com:8443";
@@ -41,9 +44,10 @@ const LISTED: &str = "https://other.example.com:8443";
 pub(crate) type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target.
-pub(crate) const ALL: [(&str, Property); 11] = [
+pub(crate) const ALL: [(&str, Property); 12] = [
     ("path", path),
     ("host", host),
+    ("question", question),
     ("head", head),
     ("cookie", cookie),
     ("authorization", authorization),
@@ -74,6 +78,21 @@ pub(crate) fn host(data: &[u8]) {
     let twice = Host::parse(once.authority().as_bytes()).expect("what was canonical stays good");
     assert_eq!((once.name(), once.authority()), (twice.name(), twice.authority()));
     assert!(!once.name().contains(['/', '@', '?', '#', ' ']), "{}", once.name());
+}
+
+/// What another proxy asks about is decided about as it stands, for its upstream gets those very bytes.
+pub(crate) fn question(data: &[u8]) {
+    let mut head = RequestHeader::build("GET", b"/auth/verify", None).unwrap();
+    head.insert_header("x-original-method", "GET").unwrap();
+    let Ok(()) = HeaderValue::from_bytes(data).map(|url| head.insert_header("x-original-url", url).unwrap()) else {
+        return;
+    };
+    let managed = Managed::new(auth().settings());
+    let Ok(asked) = Question::read(&head, b"", QuestionHeaders::XOriginal, &managed, "https") else { return };
+    let canonical = Canonical::parse(&asked.target, &asked.host).expect("what was let through is canonical");
+    assert_eq!(canonical.target().as_bytes(), asked.target);
+    assert!(data.ends_with(&asked.target) && asked.target.starts_with(b"/"), "{asked:?}");
+    assert!(["http", "https"].contains(&asked.scheme.as_str()), "{asked:?}");
 }
 
 /// Where a head ends does not depend on the pieces it comes in; and frames likewise.
