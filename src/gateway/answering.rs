@@ -159,7 +159,10 @@ impl Gateway {
             Decision::Pass(Some(token)) => {
                 let by_bearer = findings.bearer;
                 let until = by_bearer.then(|| token.expires_at + ctx.runtime.settings.jwt.leeway);
-                ctx.request.hold(Holder { token: Arc::clone(&token), until });
+                // Another proxy gets its answer at once: there is nothing to cut, and a cut would be no answer.
+                if ctx.verify.is_none() {
+                    ctx.request.hold(Holder { token: Arc::clone(&token), until });
+                }
                 // Asked again now that a revocation would find the request.
                 if ctx.runtime.auth.revocations().standing(&token) == Standing::Revoked {
                     ctx.set_cookies.clear();

@@ -18,7 +18,8 @@ use crate::gateway::{grpc, respond};
 pub fn refusal(refused: &Error, request: &HeaderMap, ctx: &RequestContext, now: Time) -> Response<Bytes> {
     error::report(refused, ctx.id.as_str());
     let rendered = error::render(refused, ctx.path(), now);
-    let answer = if grpc::is_call(request) {
+    // A proxy takes the 200 of a gRPC status for a yes.
+    let answer = if grpc::is_call(request) && ctx.verify.is_none() {
         grpc::refusal(rendered.status, &refused.to_string(), request.get(header::CONTENT_TYPE))
     } else if is_looked_at(rendered.status, request, ctx) {
         page(refused, rendered, ctx)

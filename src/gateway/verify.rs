@@ -83,6 +83,10 @@ fn described(question: &RequestHeader, asked: &Question) -> Result<RequestHeader
     Ok(head)
 }
 
+/// Marks a yes. A proxy takes every success for one, so no other success may leave.
+#[derive(Debug, Clone, Copy)]
+struct Passed;
+
 /// The request may pass: who its user is, and what is left of its credentials.
 ///
 /// Every header is there, empty where there is nothing to say, so that the proxy overwrites
@@ -116,6 +120,7 @@ pub fn passed(session: &Session, ctx: &RequestContext) -> Response<Bytes> {
         let authorization = asked.get(header::AUTHORIZATION).filter(|_| !is_used_up).cloned();
         headers.insert(header::AUTHORIZATION, authorization.unwrap_or(HeaderValue::from_static("")));
     }
+    answer.extensions_mut().insert(Passed);
     respond::marked(answer, ctx.id.as_str())
 }
 
@@ -129,11 +134,14 @@ pub fn answer(
     session: &mut Session,
     ctx: &mut RequestContext,
     metrics: &Metrics,
-    answer: Response<Bytes>,
+    mut answer: Response<Bytes>,
 ) -> Response<Bytes> {
     let Some(verify) = &mut ctx.verify else { return answer };
     if let Some(received) = verify.received.take() {
         *session.req_header_mut() = *received;
+    }
+    if answer.extensions_mut().remove::<Passed>().is_none() {
+        answer = no_success(answer);
     }
     // Somebody asked, so there are settings about it.
     let Some(forward_auth) = &ctx.runtime.settings.forward_auth else { return answer };
@@ -158,6 +166,13 @@ fn decision(status: StatusCode) -> Decision {
         status if status.is_success() => Decision::Allow,
         _ => Decision::Deny,
     }
+}
+
+fn no_success(mut answer: Response<Bytes>) -> Response<Bytes> {
+    if answer.status().is_success() {
+        *answer.status_mut() = StatusCode::FORBIDDEN;
+    }
+    answer
 }
 
 /// nginx takes 401 and 403 for an answer, and whatever else is no success for a failure of its own.
@@ -197,6 +212,13 @@ mod tests {
             (StatusCode::UNAUTHORIZED, &b"/auth/ui/login"[..])
         );
         assert!(!login.headers().contains_key(header::LOCATION));
+    }
+
+    #[test]
+    fn only_a_yes_is_a_success() {
+        for (said, understood) in [(200, 403), (204, 403), (206, 403), (302, 302), (401, 401), (503, 503)] {
+            assert_eq!(no_success(answer(said, None)).status(), understood, "{said}");
+        }
     }
 
     #[test]

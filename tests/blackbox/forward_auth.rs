@@ -137,6 +137,25 @@ async fn refusals_are_the_gateways_own() {
 }
 
 #[tokio::test]
+async fn no_refusal_looks_like_a_yes() {
+    let nauth = Nauth::start(config("x-forwarded")).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    // A gRPC client reads its refusals in an answer with status 200; a proxy would pass the request on.
+    for kind in ["application/grpc", "application/grpc+proto", "application/grpc-web", "text/html", "application/json"]
+    {
+        let call = |target: &str| question("POST", target).header("Content-Type", kind).header("TE", "trailers");
+        nauth.send(&call("/a")).await.expect_error(401, "AUTH_TOKEN_INVALID");
+        nauth.send(&call("/boss").bearer(&ada.access_token)).await.expect_error(403, "FORBIDDEN");
+        nauth.send(&call("//a")).await.expect_error(400, "BAD_REQUEST");
+        nauth.send(&call("/auth/login")).await.expect_error(404, "RESOURCE_NOT_FOUND");
+        assert_names(&nauth.send(&call("/a").bearer(&ada.access_token)).await, &ada.sub);
+    }
+    let looked_at = navigation(question("GET", "/boss")).bearer(&ada.access_token);
+    nauth.send(&looked_at).await.expect_error(403, "FORBIDDEN");
+}
+
+#[tokio::test]
 async fn nginx_gets_401_and_403_alone_and_the_way_to_the_login_page() {
     let nauth = Nauth::start(config("x-original")).await;
     let ada = nauth.signup("ada@example.com").await;
