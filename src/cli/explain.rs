@@ -22,7 +22,7 @@ use crate::gateway::identity::{self, Proof};
 use crate::gateway::managed::Managed;
 use crate::gateway::policy::{AnsweredBy, Policy, Verdict};
 use crate::gateway::rewrite;
-use crate::tokens::AccessToken;
+use crate::tokens::{self, AccessToken};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -61,7 +61,8 @@ pub(super) fn run(settings: &Arc<Settings>, arguments: Arguments) -> anyhow::Res
     });
     let (policy, now) = (Policy::new(settings), Clock::system().now());
     let verdict = policy.evaluate(&described, persona.as_ref(), now);
-    let claims = persona.as_ref().map(|persona| claims(AccessToken::described(persona, now).claims, user.as_ref()));
+    let claims =
+        persona.as_ref().map(|persona| claims(settings, AccessToken::described(persona, now).claims, user.as_ref()));
     let explained = Explained { settings, described: &described, persona: persona.as_ref(), claims, verdict };
     let text = if json { format!("{:#}\n", explained.json()) } else { explained.text() };
     std::io::stdout().lock().write_all(text.as_bytes())?;
@@ -83,12 +84,13 @@ fn of_user(persona: Persona, user: &User) -> Persona {
     Persona { roles: roles.collect(), email_verified: user.email_verified && persona.email_verified, ..persona }
 }
 
-fn claims(described: AccessClaims, user: Option<&User>) -> AccessClaims {
+fn claims(settings: &Settings, described: AccessClaims, user: Option<&User>) -> AccessClaims {
     let Some(user) = user else { return described };
     AccessClaims {
         sub: user.id.to_string(),
         email: user.email.to_string(),
         username: user.username.as_ref().map(|name| name.as_str().to_owned()),
+        told: tokens::told(&settings.jwt, user),
         ..described
     }
 }

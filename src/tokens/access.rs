@@ -221,7 +221,7 @@ impl AccessMinter {
         now: Time,
         expires_at: Time,
     ) -> (Secret<String>, Arc<AccessToken>) {
-        let Added { claims: added, told } = self.additions.of(user, session);
+        let Added { claims: added, told } = self.additions.of(user, Some(session));
         let claims = AccessClaims {
             scope: added.get("scope").and_then(|scope| serde_json::from_value(scope.clone()).ok()),
             sub: user.id.to_string(),

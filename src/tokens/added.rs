@@ -38,8 +38,9 @@ impl Additions {
 
     /// What a token of this session says further. What is not known is left out, and so is what does
     /// not fit any more. A hook knows better than the settings.
-    pub(super) fn of(&self, user: &User, session: &Session) -> Added {
-        let hooks = session.claims.as_deref().and_then(|claims| serde_json::from_str(claims).ok()).unwrap_or_default();
+    pub(super) fn of(&self, user: &User, session: Option<&Session>) -> Added {
+        let hooks = session.and_then(|session| session.claims.as_deref());
+        let hooks = hooks.and_then(|claims| serde_json::from_str(claims).ok()).unwrap_or_default();
         let mut added = Added { claims: hooks, told: BTreeMap::new() };
         if self.claims.is_empty() && self.told.is_empty() {
             return added;
@@ -66,6 +67,12 @@ impl Additions {
     }
 }
 
+/// What headers would be told of a user of whom no session is looked at.
+#[must_use]
+pub fn told(jwt: &Jwt, user: &User) -> BTreeMap<String, Words> {
+    Additions::new(jwt).of(user, None).told
+}
+
 /// Whether there is room for one more, which is then taken.
 fn takes(room: &mut usize, name: &str, value: &Value, user: &User) -> bool {
     // Quotes, colon, comma.
@@ -80,7 +87,7 @@ fn takes(room: &mut usize, name: &str, value: &Value, user: &User) -> bool {
 /// What is known when a token is made.
 struct Known<'a> {
     user: &'a User,
-    session: &'a Session,
+    session: Option<&'a Session>,
     metadata: Map<String, Value>,
 }
 
@@ -110,10 +117,10 @@ impl Known<'_> {
             Variable::Email => json!(user.email_verified.then(|| user.email.as_str())?),
             Variable::Username => json!(user.username.as_ref()?.as_str()),
             Variable::Roles => json!(user.roles.iter().map(Role::as_str).collect::<Vec<_>>()),
-            Variable::SessionId => json!(session.id.to_string()),
-            Variable::Acr => json!(session.acr),
-            Variable::Amr => json!(session.amr),
-            Variable::AuthTime => json!(session.auth_time.secs()),
+            Variable::SessionId => json!(session?.id.to_string()),
+            Variable::Acr => json!(session?.acr),
+            Variable::Amr => json!(session?.amr),
+            Variable::AuthTime => json!(session?.auth_time.secs()),
             Variable::Told(told) => return self.told(told.source()),
         })
     }
@@ -136,8 +143,11 @@ impl Known<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::clock::Time;
     use crate::domain::user::tests_support::ada;
     use crate::tokens::tests::session;
+
+    const AT: Time = Time::from_secs(1);
 
     fn user() -> User {
         User {
@@ -172,7 +182,7 @@ mod tests {
             "user.last_name",
         ];
 
-        let told = additions(&[], &asked).of(&user(), &session("k", crate::domain::clock::Time::from_secs(1))).told;
+        let told = additions(&[], &asked).of(&user(), Some(&session("k", AT))).told;
 
         let expected = json!({
             "metadata_admin.tenant": "acme",
@@ -197,7 +207,7 @@ mod tests {
         ];
 
         let made = additions(&claims, &["claims.tenant", "claims.org", "claims.fixed"]);
-        let made = made.of(&user(), &session("k", crate::domain::clock::Time::from_secs(9)));
+        let made = made.of(&user(), Some(&session("k", Time::from_secs(9))));
 
         let expected = json!({
             "tenant": "acme",
@@ -214,21 +224,18 @@ mod tests {
     #[test]
     fn an_unproven_address_is_no_claim() {
         let made = additions(&[("mail", "{{user.email}}")], &[]);
-        let session = session("k", crate::domain::clock::Time::from_secs(1));
+        let session = session("k", AT);
 
-        assert!(made.of(&User { email_verified: false, ..ada() }, &session).claims.is_empty());
-        assert_eq!(made.of(&ada(), &session).claims["mail"], "ada@example.com");
+        assert!(made.of(&User { email_verified: false, ..ada() }, Some(&session)).claims.is_empty());
+        assert_eq!(made.of(&ada(), Some(&session)).claims["mail"], "ada@example.com");
     }
 
     #[test]
     fn a_hook_knows_better_than_the_settings() {
         let made = additions(&[("plan", "free"), ("kind", "user")], &["claims.plan"]);
-        let session = Session {
-            claims: Some(r#"{"plan":"pro"}"#.to_owned()),
-            ..session("k", crate::domain::clock::Time::from_secs(1))
-        };
+        let session = Session { claims: Some(r#"{"plan":"pro"}"#.to_owned()), ..session("k", AT) };
 
-        let made = made.of(&ada(), &session);
+        let made = made.of(&ada(), Some(&session));
 
         assert_eq!(Value::Object(made.claims), json!({ "plan": "pro", "kind": "user" }));
         assert_eq!(json!(made.told), json!({ "claims.plan": "pro" }));
@@ -243,7 +250,7 @@ mod tests {
         );
 
         let user = User { metadata_admin: large, ..ada() };
-        let made = made.of(&user, &session("k", crate::domain::clock::Time::from_secs(1)));
+        let made = made.of(&user, Some(&session("k", AT)));
 
         assert!(made.claims.is_empty());
         assert_eq!(json!(made.told), json!({ "metadata_admin.small": "y" }));

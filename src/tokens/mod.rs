@@ -21,6 +21,7 @@ use crate::tokens::keys::Purpose;
 use crate::tokens::signing::Use;
 
 pub use access::{AccessMinter, AccessToken, AccessVerifier};
+pub use added::told;
 pub use assertion::{AssertionCache, Assertions};
 pub use keychain::Keychain;
 pub use keys::{KeyError, KeyRing};

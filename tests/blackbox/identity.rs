@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Answer, Config, Echo, Nauth, PASSWORD, Request, Seen, claims_of, eventually, secs};
+use crate::support::{
+    Account, Answer, Config, Echo, Finished, Nauth, PASSWORD, Request, Seen, claims_of, eventually, secs,
+};
 
 /// A user with a proven address and a name.
 async fn ada(nauth: &Nauth) -> Account {
@@ -230,6 +232,8 @@ async fn headers_say_what_operators_know_of_users_and_nothing_users_say_themselv
     let bare = told(&answer, &said);
     assert!(bare.contains(&"x-level: aal1".to_owned()) && !bare.iter().any(|line| line.contains("pro")), "{bare:?}");
     let answer = nauth.send(&sent("/", &bob.access_token)).await.expect(200);
+    let explain = ["explain", "GET", "/", "--as", "ada@example.com"];
+    nauth.command(&explain).await.expect(0).says("x-tenant: Z%C3%BCrich").says("x-plan: pro");
     let strangers = ["x-session: aal1 pwd", "x-who: bob <bob@example.com>"];
     assert_eq!(told(&answer, &["x-tenant", "x-org", "x-teams", "x-session", "x-who", "x-plan", "x_"]), strangers);
 }
@@ -296,4 +300,17 @@ async fn an_imported_account_brings_what_operators_know() {
         let create = ["user", "create", "eve@example.com", "--metadata-admin", bad];
         nauth.command_reading(&create, PASSWORD).await.expect(2);
     }
+}
+
+#[tokio::test]
+async fn what_the_page_about_it_shows_is_a_configuration() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/identity.md")).unwrap();
+    let blocks = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let shown = blocks.collect::<Vec<_>>().join("\n");
+    assert!(shown.contains("[gateway.identity.extra]") && shown.contains("[jwt.claims]"), "{shown}");
+    let directory = tempfile::tempdir().unwrap();
+
+    std::fs::write(directory.path().join("nauth.toml"), shown + &Config::whoami().to_toml()).unwrap();
+
+    Finished::of(directory.path(), &["check"]).await.expect(0);
 }
