@@ -28,6 +28,7 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     login_page_is_reachable(root, settings);
     listeners_differ(root, settings);
     redirects_lead_somewhere(root, settings);
+    public_url_is_what_is_spoken(root, settings);
     proxy_headers_are_believed(root, settings);
     cookies_are_bound(root, settings);
     cookies_travel_by_https(root, settings);
@@ -208,6 +209,15 @@ fn redirects_lead_somewhere(root: &Section<'_>, settings: &Settings) {
     if redirects && !settings.server.public_url.is_https() {
         let message = "`redirect_https` leads nowhere: `server.public_url` is not https";
         root.error("server.listeners", message, "write https:// in `server.public_url`");
+    }
+}
+
+/// Where only TLS is spoken, cookies, links and redirects have to be for https.
+fn public_url_is_what_is_spoken(root: &Section<'_>, settings: &Settings) {
+    let mut serving = settings.server.listeners.iter().filter(|listener| listener.serves == Serves::Everything);
+    if serving.all(|listener| listener.tls) && !settings.server.public_url.is_https() {
+        let message = "`server.public_url` is not https, and every listener speaks TLS";
+        root.warning("server.public_url", message, "write https:// in `server.public_url`");
     }
 }
 

@@ -366,6 +366,7 @@ async fn check_says_what_is_wrong_with_certificates() {
         (with(json!([files.entry("expired", &expired)])), 0, "the certificate expired at 2001-01-01"),
         (with(json!([entry])).set("server.tls.client_ca", "gone.pem"), 2, "gone.pem` cannot be read"),
         (with(json!([entry])).set("server.tls.min_version", "1.1"), 2, "1.1"),
+        (with(json!([entry])).set("server.public_url", "http://localhost"), 0, "every listener speaks TLS"),
         (
             public(Config::whoami()).set("server.tls.certs", json!([entry])).listener("addr = \"{public}\""),
             0,
