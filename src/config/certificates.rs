@@ -104,13 +104,14 @@ fn facts(certificate: &CertificateDer<'_>) -> Option<Facts> {
 }
 
 /// At least one certificate.
-fn chain(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn chain(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let chain = chain.map_err(|error| format!("`{}` is not PEM: {error}", path.display()))?;
     if chain.is_empty() { Err(format!("`{}` holds no certificate", path.display())) } else { Ok(chain) }
 }
 
-fn read(path: &Path) -> Result<(Vec<u8>, ReadFile), String> {
+/// A file, and what it was like.
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, ReadFile), String> {
     let text = std::fs::read(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
     let file = ReadFile { path: path.to_owned(), digest: digest(&text) };
     Ok((text, file))

@@ -9,7 +9,8 @@ use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
 use crate::config::settings::{
-    Access, HookEvent, PathRule, Route, SameSite, Serves, Settings, SmsProvider, UsernameRule,
+    Access, Destination, HookEvent, PathRule, Route, SameSite, Scheme, Serves, Settings, SmsProvider, Target,
+    UsernameRule,
 };
 use crate::domain::template::Source;
 
@@ -25,6 +26,7 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     identity_headers_are_ours(root, settings);
     claims_are_set_by_somebody(root, settings);
     whoami_stays_at_home(root, settings);
+    sockets_are_spoken_there(root, settings);
     login_page_is_reachable(root, settings);
     listeners_differ(root, settings);
     redirects_lead_somewhere(root, settings);
@@ -162,6 +164,18 @@ fn whoami_stays_at_home(root: &Section<'_>, settings: &Settings) {
         if shows && route.allow_ips.is_empty() {
             let message = format!("route `{}` shows the built-in `whoami:` page to everybody", route.name);
             root.report_in(&route.origin, message, "set `allow_ips`, or a real target");
+        }
+    }
+}
+
+/// A WebSocket is made of an HTTP/1.1 connection.
+fn sockets_are_spoken_there(root: &Section<'_>, settings: &Settings) {
+    for route in settings.routes.iter().filter(|route| route.websocket) {
+        let upstream = settings.upstreams.get(&route.upstream);
+        let speaks_h2c = |target: &Target| matches!(target.to, Destination::Http { scheme: Scheme::H2c, .. });
+        if let Some(target) = upstream.and_then(|upstream| upstream.targets.iter().find(|target| speaks_h2c(target))) {
+            let message = format!("route `{}` takes WebSockets, which `{}` does not speak", route.name, target.url);
+            root.report_in(&route.origin, message, "name an http:// target, or remove `websocket`");
         }
     }
 }

@@ -1,64 +1,50 @@
-//! Certificates and keys in PEM files, read while the configuration is.
+//! What upstreams are trusted by and what they are shown, in the form in which pingora takes it: DER.
 
 use std::path::Path;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 
+use crate::config::certificates::{self, Unusable};
+use crate::config::settings::ClientCertificate;
 use crate::domain::secret::Secret;
 
-/// The certificates of a file, as DER, in order.
-///
-/// # Errors
-/// What is wrong with the file, in words.
-pub(super) fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let shown = path.display();
-    let text = std::fs::read(path).map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
-    let mut certificates = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| format!("`{shown}` is not PEM: {error}"))?;
-        // pingora reads certificates with this parser too, and stops the program at what it cannot read.
-        x509_parser::parse_x509_certificate(&certificate)
-            .map_err(|error| format!("`{shown}` holds a certificate that cannot be read: {error}"))?;
-        certificates.push(certificate.to_vec());
-    }
-    if certificates.is_empty() {
-        return Err(format!("`{shown}` holds no certificate"));
-    }
-    Ok(certificates)
-}
-
-/// The authorities of a file, as DER.
+/// The authorities of a file.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
 pub(super) fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let authorities = certificates(path)?;
-    let mut store = rustls::RootCertStore::empty();
+    let (text, _) = certificates::read(path)?;
+    let authorities = certificates::chain(&text, path)?;
+    let mut store = RootCertStore::empty();
     for authority in &authorities {
-        store
-            .add(CertificateDer::from(authority.as_slice()))
-            .map_err(|error| format!("`{}` cannot vouch for anybody: {error}", path.display()))?;
+        readable(authority, path)?;
+        let trusted = store.add(authority.clone());
+        trusted.map_err(|error| format!("`{}` cannot vouch for anybody: {error}", path.display()))?;
     }
-    Ok(authorities)
+    Ok(authorities.iter().map(|authority| authority.to_vec()).collect())
 }
 
-/// The private key of a file, as DER. It must be the one of the first certificate.
-///
-/// # Errors
-/// What is wrong with the file, in words.
-pub(super) fn private_key(path: &Path, chain: &[Vec<u8>]) -> Result<Secret<Vec<u8>>, String> {
-    let shown = path.display();
-    let text = std::fs::read(path).map_err(|error| format!("`{shown}` cannot be read: {error}"))?;
-    let text = Secret::new(text);
-    let key = PrivateKeyDer::from_pem_slice(text.expose()).map_err(|_| format!("`{shown}` holds no private key"))?;
-    let der = Secret::new(key.secret_der().to_vec());
-    let chain = chain.iter().map(|certificate| CertificateDer::from(certificate.clone())).collect();
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match CertifiedKey::from_der(chain, key, &provider) {
-        Ok(_) => Ok(der),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(format!("`{shown}` is the key of another certificate")),
-        Err(error) => Err(format!("`{shown}` cannot be used: {error}")),
+/// A certificate with its chain, and its key.
+pub(super) fn own(cert: &Path, key: &Path) -> Result<ClientCertificate, Unusable> {
+    let certificate = certificates::pair(cert, key)?.certificate;
+    let malformed = |message| Unusable { key: "cert", message, hint: "every certificate of the file must be whole" };
+    for link in &certificate.certified.cert {
+        readable(link, cert).map_err(malformed)?;
     }
+    let changed = |_| Unusable {
+        key: "key",
+        message: format!("`{}` has just changed", key.display()),
+        hint: "once more, please",
+    };
+    let key = PrivateKeyDer::from_pem_file(key).map_err(changed)?;
+    let chain = certificate.certified.cert.iter().map(|link| link.to_vec()).collect();
+    Ok(ClientCertificate { chain, key: Secret::new(key.secret_der().to_vec()) })
+}
+
+/// pingora reads certificates with this parser as well, and panics over what it cannot read.
+fn readable(certificate: &CertificateDer<'_>, path: &Path) -> Result<(), String> {
+    let parsed = x509_parser::parse_x509_certificate(certificate).map(drop);
+    parsed.map_err(|error| format!("`{}` holds a certificate that cannot be read: {error}", path.display()))
 }

@@ -267,6 +267,13 @@ fn targets_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_websocket_needs_a_target_that_speaks_it() {
+    let text = |target: &str| format!("{}websocket = true\n", SMALL.replace("whoami:", target));
+    assert_eq!(messages(&text("h2c://app")), ["route `/` takes WebSockets, which `h2c://app` does not speak"]);
+    assert!(load_text(&text("https://app")).is_ok());
+}
+
+#[test]
 fn checks_of_targets_are_read() {
     let health = |text: &str| SMALL.replace("\"whoami:\"]", &format!("\"http://app\"]\nhealth = {{ {text} }}"));
     let settings = load_text(&health("type = \"http\", path = \"/up?deep\", expect = 204")).unwrap().settings;

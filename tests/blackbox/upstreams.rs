@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+
 use crate::support::{
     Authority, Config, Connection, Echo, Nauth, Request, Secure, Spoken, eventually, free_port, millis, secs,
 };
@@ -277,22 +281,40 @@ async fn nauth_shows_its_certificate_and_a_reload_takes_up_another_one() {
     let unknown = Nauth::start(config("")).await;
     unknown.send(&Request::get("/")).await.expect_error(502, "BAD_GATEWAY");
 
-    let nauth = Nauth::start(config(&own).set("server.management.token", "t".repeat(40))).await;
+    let nauth = Nauth::start(config(&own).set("reload.debounce", "100ms")).await;
+    let connection = async || nauth.send(&Request::get("/")).await.expect(200).json()["connection"].clone();
     let seen = nauth.send(&Request::get("/")).await.expect(200).json();
     assert_eq!(seen["clientCertificates"], 1);
 
-    let reload = Request::post("/reload").bearer(&"t".repeat(40));
     std::fs::write(&key, "no key at all").unwrap();
-    let refused = nauth.manage(&reload).await;
-    assert!(refused.status != 200 && refused.text().contains("holds no private key"), "{refused}");
-    let seen_again = nauth.send(&Request::get("/")).await.expect(200).json();
-    assert_eq!(seen_again["connection"], seen["connection"], "what was in force stays");
+    nauth.metric_becomes("nauth_config_last_reload_successful", 0.0).await;
+    nauth.writes("holds no private key").await;
+    assert_eq!(connection().await, seen["connection"], "what was in force stays");
 
     clients.sign("nauth");
-    let answer = nauth.manage(&reload).await.expect(200);
-    assert!(answer.text().contains("upstreams"), "{answer}");
-    let seen_again = nauth.send(&Request::get("/")).await.expect(200).json();
-    assert_ne!(seen_again["connection"], seen["connection"], "the new one is shown on a new connection");
+    let is_shown = eventually(secs(10), async || (connection().await != seen["connection"]).then_some(()));
+    assert!(is_shown.await.is_some(), "the new one is shown on a new connection");
+    nauth.metric_becomes("nauth_config_last_reload_successful", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_websocket_passes_to_a_target_behind_tls() {
+    let authority = Authority::new();
+    let target = Secure::tls(Spoken::Https, &authority, "localhost", None).await;
+    let config = Config::whoami()
+        .targets(&[&target.url("https")])
+        .upstream(&tls(&authority, ""))
+        .route(&format!("{OPEN}\nwebsocket = true"));
+    let nauth = Nauth::start(config).await;
+
+    let stream = tokio::net::TcpStream::connect(nauth.public()).await.unwrap();
+    let (mut socket, _) = client_async(format!("ws://{}/ws", nauth.host()), stream).await.unwrap();
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text(text));
+    }
+
+    nauth.send(&Request::get("/")).await.expect(200);
 }
 
 #[tokio::test]
@@ -306,7 +328,7 @@ async fn files_that_cannot_be_used_are_errors_of_the_configuration() {
         (format!("tls = {{ client_cert = \"{certificate}\" }}"), "needs a `client_key`"),
         (
             format!("tls = {{ client_cert = \"{certificate}\", client_key = \"{}\" }}", other_key.display()),
-            "is the key of another certificate",
+            "is not the key of the certificate",
         ),
         ("tls = { sni = \"no name\" }".to_owned(), "is not a host name"),
         ("balance = \"fair\"".to_owned(), "`fair` is not one of"),

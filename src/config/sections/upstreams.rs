@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 
+use crate::config::certificates::Unusable;
 use crate::config::pem;
 use crate::config::reader::Section;
 use crate::config::sections::gateway::header_name;
@@ -26,6 +27,8 @@ const BALANCE: &str = "Which target is next, each by its `weight`: `round_robin`
     requests are under way), or `hash` (the same one for the same key).";
 const HASH_ON: &str = "The key of `balance = \"hash\"`: `ip` (the client's address), `user`, `header:NAME` or \
     `cookie:NAME`. A request without it goes to whichever is next.";
+const READ_TIMEOUT: &str = "Longest silence while an answer arrives. Where a route's `timeout`, which bounds the wait for the \
+    head, is longer, it counts for the rest as well.";
 const RETRIES: &str = "Further tries, at other targets where there are any, when one cannot be connected to, or breaks off \
     before its answer to a request that may be sent twice (GET, HEAD, OPTIONS, PUT, DELETE, with at most \
     64 KiB of body).";
@@ -38,7 +41,7 @@ const HEALTH_PATH: &str = "What is asked for, with the target's own `Host`, or t
 const HOST_HEADER: &str = "`Host` towards the upstream: `preserve` what the client sent, `upstream` for the target's, or a \
     name.";
 const CA: &str = "The authorities that may vouch for https:// targets, a PEM file. Empty means those the system \
-    trusts. Read at the start and with every reload, like the other files.";
+    trusts. Taken up when the file changes, like the other files.";
 
 /// `[[upstreams]]`, and what each of them is told about users, by name.
 pub(super) fn upstreams(root: &mut Section<'_>) -> (Vec<Upstream>, HashMap<String, Written>) {
@@ -73,7 +76,7 @@ fn upstream(mut s: Section<'_>, is_written: bool) -> (Upstream, Written) {
         name,
         balance: balance(&mut s),
         connect_timeout: s.lasting("connect_timeout", "3s", "Longest wait for a connection."),
-        read_timeout: s.lasting("read_timeout", "60s", "Longest silence while reading an answer."),
+        read_timeout: s.lasting("read_timeout", "60s", READ_TIMEOUT),
         write_timeout: s.lasting("write_timeout", "60s", "Longest silence while writing a request."),
         idle_timeout: s.lasting("idle_timeout", "90s", "How long an idle connection is kept."),
         retries: number(s.integer("retries", 1, 0..=10, RETRIES)) as usize,
@@ -210,12 +213,12 @@ fn tls(parent: &mut Section<'_>) -> UpstreamTls {
     if let Some(name) = sni.as_ref().filter(|name| ServerName::try_from(name.as_str()).is_err()) {
         s.error("sni", format!("`{name}` is not a host name"), "such as app.internal");
     }
-    let ca = s.path("ca", CA).map(|path| pem::authorities(&path));
-    let ca = ca.unwrap_or(Ok(Vec::new())).unwrap_or_else(|message| {
+    let ca = s.path("ca", CA).map(|path| pem::authorities(&path)).transpose().unwrap_or_else(|message| {
         s.error("ca", message, "a PEM file with one or more authorities");
-        Vec::new()
+        None
     });
-    let tls = UpstreamTls { verify, sni, ca, client: client_certificate(&mut s) };
+    let client = client_certificate(&mut s);
+    let tls = UpstreamTls { verify, sni, ca: ca.unwrap_or_default(), client };
     s.finish();
     tls
 }
@@ -236,17 +239,10 @@ fn client_certificate(s: &mut Section<'_>) -> Option<ClientCertificate> {
             return None;
         }
     };
-    let chain = match pem::certificates(&certificate) {
-        Ok(chain) => chain,
-        Err(message) => {
-            s.error("client_cert", message, "a PEM file, the certificate of nauth first");
-            return None;
-        }
-    };
-    match pem::private_key(&key, &chain) {
-        Ok(key) => Some(ClientCertificate { chain, key }),
-        Err(message) => {
-            s.error("client_key", message, "a PEM file with the key of `client_cert`");
+    match pem::own(&certificate, &key) {
+        Ok(own) => Some(own),
+        Err(Unusable { key, message, hint }) => {
+            s.error(if key == "cert" { "client_cert" } else { "client_key" }, message, hint);
             None
         }
     }

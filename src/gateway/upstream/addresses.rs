@@ -29,6 +29,8 @@ const NOT_FOUND_TTL: Duration = Duration::from_secs(1);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an address that could not be connected to is passed over.
 const PASSED_OVER: Duration = Duration::from_secs(30);
+/// How often an HTTP/2 connection is asked whether it still stands: all requests share it.
+const H2_PING: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection.
 const H2_STREAMS: usize = 100;
 
@@ -74,6 +76,7 @@ impl Manner {
         options.verify_hostname = tls.verify;
         options.ca.clone_from(&self.ca);
         options.max_h2_streams = H2_STREAMS;
+        options.h2_ping_interval = Some(H2_PING);
         options.alpn = match scheme {
             Scheme::Http => ALPN::H1,
             Scheme::Https => ALPN::H2H1,
