@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Answer, Config, Connection, Nauth, Request, claims_of, eventually, secs};
+use crate::support::{
+    Account, Answer, Config, Connection, Http2, Nauth, PASSWORD, Request, claims_of, eventually, secs,
+};
 
 /// How one kind of proxy asks about a method and a target.
 type Ask = fn(&str, &str) -> Request;
@@ -523,4 +525,28 @@ async fn a_route_without_an_upstream_only_says_who_may() {
     nauth.send(&question("GET", "/rule")).await.expect(401);
     nauth.send(&Request::get("/rule").cookies(&ada.cookies())).await.expect_error(404, "RESOURCE_NOT_FOUND");
     nauth.writes("route=\"/rule\"").await;
+}
+
+#[tokio::test]
+async fn questions_come_by_http2_too() {
+    let of_envoy: Ask = |method, target| {
+        Request::new(method, &format!("/auth/verify{target}")).header("X-Forwarded-For", "203.0.113.9")
+    };
+    let kinds: [(&str, Ask); 3] = [("x-forwarded", question), ("x-original", question_of_nginx), ("envoy", of_envoy)];
+    for (kind, ask) in kinds {
+        let nauth = Nauth::start(config(kind).listener("addr = \"{public}\"\nhttp2 = true")).await;
+        let mut client = Http2::open(nauth.public()).await;
+        let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+        let signup = client.ask(&Request::post("/auth/signup").json(&body)).await.expect(201);
+        let ada = Account::in_answer(&signup);
+
+        for method in ["HEAD", "GET", "POST"] {
+            assert_names(&client.ask(&ask(method, "/a").bearer(&ada.access_token)).await, &ada.sub);
+            let refused = client.ask(&ask(method, "/a")).await.expect(401);
+            let is_head = kind == "envoy" && method == "HEAD";
+            assert_eq!(refused.body.is_empty(), is_head, "{kind} {method}: {refused}");
+        }
+        let refused = client.ask(&ask("GET", "/public//x")).await;
+        assert!([400, 403].contains(&refused.status), "{kind}: {refused}");
+    }
 }
