@@ -180,7 +180,10 @@ impl Drop for RequestContext {
         let took = self.arrived.elapsed();
         // Cut before any answer: nobody was told anything (nginx's 499).
         if self.status == 0 {
-            self.request.conn().note_given_up();
+            // What we cut ourselves is not held against its client.
+            if !self.request.was_cut() {
+                self.request.conn().note_given_up();
+            }
             self.status = if self.request.is_overdue(uptime_ms()) { 504 } else { 499 };
         }
         let method = RequestMethod::from(&self.method);
