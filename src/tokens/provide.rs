@@ -31,39 +31,118 @@ pub(super) async fn provide(
     wanted: &Wanted,
     now: Time,
 ) -> Result<Vec<KeyRow>, KeyError> {
-    let mut fresh = Fresh::prepare(store, masters, wanted).await?;
+    let fresh = Fresh::prepare(store, masters, wanted).await?;
     let mut tx = store.begin().await?;
     admit(&mut tx, masters, now).await?;
-    let mut rows = tx.keys().all().await?;
-    reseal(&mut tx, &mut rows, masters).await?;
+    let rows = tx.keys().all().await?;
+    let mut making = Making { tx, rows, fresh, masters, wanted, now };
+    making.reseal().await?;
     for purpose in Purpose::ALL {
-        let is_ours = |row: &KeyRow| row.master == masters.check();
-        if !rows.iter().any(|row| row.purpose == purpose.as_str() && row.state == ACTIVE && is_ours(row)) {
-            let row = new_row(purpose.as_str(), BY_PURPOSE, masters, now);
-            succeed(&mut tx, &mut rows, row).await?;
-        }
+        making.secret(purpose).await?;
     }
     for of in Use::ALL {
-        withdraw(&mut tx, &mut rows, of, masters, wanted).await?;
-        let signs = can_sign(of, &rows, masters, wanted)?;
-        let next = match rows.iter().find(|row| is(row, of, UPCOMING)) {
-            Some(next) => Some(next.clone()).filter(|_| !signs),
-            None if is_provided(of, &rows, masters, wanted) => None,
-            None => Some(match wanted.fixed_for(of) {
-                Some(fixed) => fixed_row(of, fixed, wanted.algorithm(of), now),
-                None => fresh.row(of, wanted.algorithm(of), masters, now).await,
-            }),
-        };
-        match next {
-            None => {}
-            Some(row) if signs => announce(&mut tx, &row).await?,
-            // Whoever would wait for the other nodes could not sign at all.
-            Some(row) => succeed(&mut tx, &mut rows, KeyRow { state: ACTIVE.to_owned(), ..row }).await?,
-        }
+        making.withdraw(of).await?;
+        making.signing_key(of).await?;
     }
-    let rows = tx.keys().all().await?;
-    tx.commit().await?;
-    Ok(rows)
+    making.finish().await
+}
+
+/// The transaction in which missing keys are made.
+struct Making<'a> {
+    tx: Tx,
+    rows: Vec<KeyRow>,
+    fresh: Fresh,
+    masters: &'a MasterKeys,
+    wanted: &'a Wanted,
+    now: Time,
+}
+
+impl Making<'_> {
+    /// Private keys outlive the master key they were sealed with: their seal is renewed with the new one.
+    async fn reseal(&mut self) -> Result<(), KeyError> {
+        let current = self.masters.check();
+        for row in self.rows.iter_mut().filter(|row| row.sealed.is_some() && row.master != current) {
+            match self.masters.open(row) {
+                Ok(private) => {
+                    let sealed = self.masters.seal(row, private.expose());
+                    self.tx.keys().reseal(&row.kid, &current, &sealed).await?;
+                    row.sealed = Some(sealed);
+                    row.master.clone_from(&current);
+                }
+                Err(Unopened::OtherMaster) => {}
+                Err(Unopened::Broken) => return Err(KeyError::Broken(row.kid.clone())),
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret of this purpose that is derived from the current master key.
+    async fn secret(&mut self, purpose: Purpose) -> Result<(), KeyError> {
+        let (name, current) = (purpose.as_str(), self.masters.check());
+        let signs = |row: &KeyRow| row.purpose == name && row.state == ACTIVE && row.master == current;
+        if self.rows.iter().any(signs) {
+            return Ok(());
+        }
+        self.succeed(new_row(name, BY_PURPOSE, self.masters, self.now)).await
+    }
+
+    /// Takes back published keys that nobody wants any more. They have signed nothing.
+    async fn withdraw(&mut self, of: Use) -> Result<(), KeyError> {
+        let (masters, wanted) = (self.masters, self.wanted);
+        let is_unwanted = |row: &KeyRow| is(row, of, UPCOMING) && !is_wanted(row, of, masters, wanted);
+        for row in self.rows.iter().filter(|row| is_unwanted(row)) {
+            self.tx.keys().remove(&row.kid).await?;
+        }
+        self.rows.retain(|row| !is_unwanted(row));
+        Ok(())
+    }
+
+    /// A key that signs as the settings want: published where another can sign until every node has
+    /// it, else in force at once.
+    async fn signing_key(&mut self, of: Use) -> Result<(), KeyError> {
+        let can_wait = self.can_sign(of)?;
+        if let Some(next) = self.rows.iter().find(|row| is(row, of, UPCOMING)) {
+            let next = KeyRow { state: ACTIVE.to_owned(), ..next.clone() };
+            return if can_wait { Ok(()) } else { self.succeed(next).await };
+        }
+        if is_provided(of, &self.rows, self.masters, self.wanted) {
+            return Ok(());
+        }
+        let algorithm = self.wanted.algorithm(of);
+        let row = match self.wanted.fixed_for(of) {
+            Some(fixed) => fixed_row(of, fixed, algorithm, self.now),
+            None => self.fresh.row(of, algorithm, self.masters, self.now).await,
+        };
+        if can_wait { announce(&mut self.tx, &row).await } else { self.succeed(row).await }
+    }
+
+    /// Whether a key signs here now, wanted or not.
+    fn can_sign(&self, of: Use) -> Result<bool, KeyError> {
+        for row in self.rows.iter().filter(|row| is(row, of, ACTIVE)) {
+            if keys::signing_key(row, self.masters, self.wanted)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts a key in the place of those that signed until now, which verify on.
+    async fn succeed(&mut self, row: KeyRow) -> Result<(), KeyError> {
+        for old in self.rows.iter_mut().filter(|old| old.purpose == row.purpose && old.state == ACTIVE) {
+            self.tx.keys().retire(&old.kid).await?;
+            RETIRED.clone_into(&mut old.state);
+        }
+        insert(&mut self.tx, &row).await?;
+        self.rows.retain(|known| known.kid != row.kid);
+        self.rows.push(row);
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Vec<KeyRow>, KeyError> {
+        let rows = self.tx.keys().all().await?;
+        self.tx.commit().await?;
+        Ok(rows)
+    }
 }
 
 /// Whether the keys that sign, now or next, are what the settings want.
@@ -91,38 +170,17 @@ fn is_wanted(row: &KeyRow, of: Use, masters: &MasterKeys, wanted: &Wanted) -> bo
     row.alg == algorithm.as_str() && is_ours
 }
 
-/// Whether a key signs here now, wanted or not.
-fn can_sign(of: Use, rows: &[KeyRow], masters: &MasterKeys, wanted: &Wanted) -> Result<bool, KeyError> {
-    for row in rows.iter().filter(|row| is(row, of, ACTIVE)) {
-        if keys::signing_key(row, masters, wanted)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Takes back published keys that nobody wants any more. They have signed nothing.
-async fn withdraw(
-    tx: &mut Tx,
-    rows: &mut Vec<KeyRow>,
-    of: Use,
-    masters: &MasterKeys,
-    wanted: &Wanted,
-) -> Result<(), KeyError> {
-    let is_unwanted = |row: &KeyRow| is(row, of, UPCOMING) && !is_wanted(row, of, masters, wanted);
-    for row in rows.iter().filter(|row| is_unwanted(row)) {
-        tx.keys().remove(&row.kid).await?;
-    }
-    rows.retain(|row| !is_unwanted(row));
+/// Publishes a key, to sign when every node has it.
+pub(super) async fn announce(tx: &mut Tx, row: &KeyRow) -> Result<(), KeyError> {
+    insert(tx, &KeyRow { state: UPCOMING.to_owned(), ..row.clone() }).await?;
+    tracing::info!(key.id = row.kid, key.algorithm = row.alg, "a new key is published, and will sign");
     Ok(())
 }
 
-/// Publishes a key, to sign when every node has it.
-pub(super) async fn announce(tx: &mut Tx, row: &KeyRow) -> Result<(), KeyError> {
-    // A configured key may have been here before.
+/// Stores a key; a configured one may have been here before.
+async fn insert(tx: &mut Tx, row: &KeyRow) -> Result<(), KeyError> {
     tx.keys().remove(&row.kid).await?;
-    tx.keys().insert(&KeyRow { state: UPCOMING.to_owned(), ..row.clone() }).await?;
-    tracing::info!(key.id = row.kid, key.algorithm = row.alg, "a new key is published, and will sign");
+    tx.keys().insert(row).await?;
     Ok(())
 }
 
@@ -179,37 +237,6 @@ async fn admit(tx: &mut Tx, masters: &MasterKeys, now: Time) -> Result<(), KeyEr
         return Err(KeyError::WrongMaster);
     }
     tx.keys().insert_master_check(&current, now).await?;
-    Ok(())
-}
-
-/// Private keys outlive the master key they were sealed with: their seal is renewed with the new one.
-async fn reseal(tx: &mut Tx, rows: &mut [KeyRow], masters: &MasterKeys) -> Result<(), KeyError> {
-    let current = masters.check();
-    for row in rows.iter_mut().filter(|row| row.sealed.is_some() && row.master != current) {
-        match masters.open(row) {
-            Ok(private) => {
-                row.sealed = Some(masters.seal(row, private.expose()));
-                row.master.clone_from(&current);
-            }
-            Err(Unopened::OtherMaster) => continue,
-            Err(Unopened::Broken) => return Err(KeyError::Broken(row.kid.clone())),
-        }
-        tx.keys().reseal(&row.kid, &row.master, row.sealed.as_deref().unwrap_or_default()).await?;
-    }
-    Ok(())
-}
-
-/// Puts a key in the place of those that signed until now, which verify on.
-async fn succeed(tx: &mut Tx, rows: &mut Vec<KeyRow>, row: KeyRow) -> Result<(), KeyError> {
-    for old in rows.iter_mut().filter(|old| old.purpose == row.purpose && old.state == ACTIVE) {
-        tx.keys().retire(&old.kid).await?;
-        RETIRED.clone_into(&mut old.state);
-    }
-    // A configured key may have been here before.
-    tx.keys().remove(&row.kid).await?;
-    rows.retain(|known| known.kid != row.kid);
-    tx.keys().insert(&row).await?;
-    rows.push(row);
     Ok(())
 }
 

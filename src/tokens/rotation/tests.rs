@@ -239,6 +239,20 @@ async fn another_algorithm_signs_when_every_node_verifies_it() {
     }
 }
 
+/// A reload that has nothing to do with keys does not need the database.
+#[tokio::test]
+async fn settings_that_want_the_same_keys_ask_nobody_for_them() {
+    let cluster = Cluster::of(1, &wanted(SigningAlgorithm::Es256)).await;
+    let (node, signer) = (&cluster.nodes[0], cluster.signer(Use::Access));
+    cluster.store.db().close().await;
+
+    node.refit(&wanted(SigningAlgorithm::Es256), cluster.now).await.unwrap();
+    assert!(node.refit(&wanted(SigningAlgorithm::EdDsa), cluster.now).await.is_err());
+    assert!(node.follow().await.is_err());
+
+    assert_eq!(cluster.signer(Use::Access), signer, "the keys at hand stay in force");
+}
+
 #[tokio::test]
 async fn an_algorithm_taken_back_leaves_nothing_behind() {
     let mut cluster = Cluster::of(1, &wanted(SigningAlgorithm::Hs256)).await;
