@@ -84,10 +84,17 @@ pub async fn answer(session: &mut ServerSession, response: Response<Bytes>) -> p
             head.headers.insert(header::CONTENT_LENGTH, body.len().into());
         }
     }
-    let head = ResponseHeader::from(head);
-    session.write_response_header(Box::new(head)).await?;
-    if !is_head && !is_bodiless && !body.is_empty() {
-        session.write_response_body(body, true).await?;
+    let head = Box::new(ResponseHeader::from(head));
+    let has_body = !is_head && !is_bodiless && !body.is_empty();
+    match session {
+        // Said with the head itself: to a gRPC client, a status in a head that something may follow is none.
+        ServerSession::H2(stream) if !has_body => stream.write_response_header(head, true),
+        session => {
+            session.write_response_header(head).await?;
+            if has_body {
+                session.write_response_body(body, true).await?;
+            }
+            Ok(())
+        }
     }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a client is told when its request comes to nothing, in the form that it reads.
 
-use crate::support::{Answer, Config, Connection, Echo, Nauth, Request, free_port};
+use crate::support::{Answer, Config, Connection, Echo, Http2, Nauth, Request, free_port};
 
 const NAVIGATION: [(&str, &str); 2] = [("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html,*/*;q=0.8")];
 
@@ -107,6 +107,19 @@ async fn a_call_is_refused_in_the_words_of_grpc() {
         assert_eq!(answer.header("x-nauth-intercepted"), Some("1"), "{path}: {answer}");
         assert!(answer.body.is_empty(), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_call_ends_with_its_head() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).listener("addr = \"{public}\"\nhttp2 = true");
+    let nauth = Nauth::start(config).await;
+    let mut client = Http2::open(nauth.public()).await;
+
+    let refused = client.stream(&call("/app.Service/Method").body("\0\0\0\0\0")).await.unwrap();
+
+    assert_eq!((refused.head.status().as_u16(), &refused.head.headers()["grpc-status"]), (200, &"16".parse().unwrap()));
+    assert!(refused.body.is_end_stream(), "what a client waits for is all there");
 }
 
 #[tokio::test]
