@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -15,6 +16,8 @@ use crate::domain::secret::Secret;
 const KEY_FILE: &str = "master.key";
 /// Held by the one server that runs on the directory.
 const LOCK_FILE: &str = "nauth.lock";
+/// How long to wait before trying the lock again.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Length of a generated master key.
 const KEY_BYTES: usize = 32;
 
@@ -53,6 +56,23 @@ impl DataDir {
             Err(fs::TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("`{}` cannot be locked", path.display()))
             }
+        }
+    }
+
+    /// Claims the directory once the process that holds it has ended, which it is about to.
+    pub async fn lock_after_another(&self, patience: Duration) -> anyhow::Result<Lock> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            match self.lock() {
+                Err(_) if began.elapsed() < patience => {}
+                locked => return locked,
+            }
+            if !told {
+                tracing::info!("waiting for the nauth that runs on the data directory to end");
+                told = true;
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
         }
     }
 

@@ -7,6 +7,7 @@ mod prove;
 mod reload;
 mod reload_report;
 mod server;
+mod sockets;
 mod world;
 
 pub use data_dir::{DataDir, Lock};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +20,10 @@ use crate::api::ops::{Operations, Ops, Readiness};
 use crate::app::data_dir::{DataDir, Lock};
 use crate::app::keys;
 use crate::app::reload::{InForce, Reloader};
+use crate::app::sockets::Sockets;
 use crate::app::world::{Schema, World, master_keys, open_store};
 use crate::auth::{Auth, PURGE_EVERY};
-use crate::config::settings::{Listener, Serves, Settings, listening_key};
+use crate::config::settings::{Listener, Serves, Settings};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
 use crate::gateway::tls::ServerTls;
@@ -37,6 +37,9 @@ use crate::store::outbox::Channel;
 /// Longest wait for background work at the end; it only writes down what happened.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// The sockets of the public listeners, and the operators'.
+type Listeners = (Vec<(TcpListener, Listener)>, TcpListener);
+
 /// A running server.
 pub struct Server {
     settings: Arc<Settings>,
@@ -47,7 +50,7 @@ pub struct Server {
     draining: Arc<AtomicBool>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    listeners: Option<(Vec<(TcpListener, Listener)>, TcpListener)>,
+    listeners: Option<Listeners>,
     _lock: Lock,
 }
 
@@ -63,10 +66,8 @@ impl Server {
         logging: Arc<Logging>,
     ) -> Result<Self, ServerError> {
         let settings = Arc::clone(&loaded.settings);
-        let management = bind(settings.management.addr, "server.management.addr").await?;
-        let listeners = (bind_all(&settings.server.listeners).await?, management);
         let data = DataDir::open(&settings.server.data_dir)?;
-        let lock = data.lock()?;
+        let (listeners, lock) = claim(&settings, &data).await?;
         let clock = Clock::system();
         let metrics = Metrics::new();
         let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
@@ -210,16 +211,21 @@ fn described(addr: &str, listener: Listener) -> String {
     if traits.is_empty() { addr.to_owned() } else { format!("{addr} ({})", traits.join(", ")) }
 }
 
-async fn bind_all(listeners: &[Listener]) -> Result<Vec<(TcpListener, Listener)>, ServerError> {
-    let mut bound = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        bound.push((bind(listener.addr, listening_key(listeners)).await?, *listener));
-    }
-    Ok(bound)
-}
-
-async fn bind(addr: SocketAddr, key: &str) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(addr).await.with_context(|| format!("`{key}` = {addr} cannot be listened on"))
+/// Claims addresses and data. Whoever hands sockets over may have told the nauth before to end, and
+/// what comes for them waits; then so does this one, for as long as that one may take.
+async fn claim(settings: &Settings, data: &DataDir) -> Result<(Listeners, Lock), ServerError> {
+    let mut sockets = Sockets::handed_over()?;
+    let lock = if sockets.is_empty() {
+        None
+    } else {
+        let patience = settings.server.shutdown_grace + 2 * LAST_WORDS;
+        Some(data.lock_after_another(patience).await?)
+    };
+    let management = sockets.listen(settings.management.addr, "server.management.addr").await?;
+    let public = sockets.listen_on(&settings.server.listeners).await?;
+    sockets.finish()?;
+    let lock = lock.map_or_else(|| data.lock(), Ok)?;
+    Ok(((public, management), lock))
 }
 
 fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool>, metrics: &Metrics) -> Operations {

@@ -479,14 +479,27 @@ impl Connections {
         Some(OpenConn { conn, of: Arc::clone(self) })
     }
 
-    /// From now on every connection closes once it has nothing to do; those without anything to do close now.
+    /// From now on every connection closes once it has nothing to do; those without anything to do
+    /// close now. What has just been opened is left for [`Connections::end_silent`].
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         for conn in self.all() {
             if conn.protocol() == Protocol::Http2 && conn.phase() != Phase::Opening {
                 conn.retire();
-            } else if matches!(conn.phase(), Phase::Opening | Phase::Idle | Phase::Upgraded) {
+            } else if matches!(conn.phase(), Phase::Idle | Phase::Upgraded) {
                 conn.end(End::GoingAway);
+            }
+        }
+    }
+
+    /// Ends the connections on which nothing has come yet, and asks those that turned out to be HTTP/2
+    /// since [`Connections::drain`] to take nothing more on.
+    pub fn end_silent(&self) {
+        for conn in self.all() {
+            if conn.phase() == Phase::Opening {
+                conn.end(End::GoingAway);
+            } else if conn.protocol() == Protocol::Http2 {
+                conn.retire();
             }
         }
     }

@@ -34,6 +34,9 @@ use crate::metrics::{ConnectionMetrics, Protocol};
 
 /// How long to wait before accepting again when the system has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client that has just connected has for its first bytes once no more connections are
+/// wanted: it cannot know that, and nothing it sends is lost.
+const FIRST_WORDS: Duration = Duration::from_millis(250);
 /// How long connections may take to end once they are told to at the end of the grace.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
@@ -164,7 +167,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         self.stop.send_replace(true);
         self.tasks.close();
         self.connections.drain();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+        let first_words = FIRST_WORDS.min(grace);
+        if tokio::time::timeout(first_words, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        self.connections.end_silent();
+        if tokio::time::timeout(grace.saturating_sub(first_words), self.tasks.wait()).await.is_err() {
             self.end_all();
             let _ = tokio::time::timeout(LAST_MOMENT, self.tasks.wait()).await;
         }
@@ -190,11 +198,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
         }
     }
 
-    /// A place among the open connections, unless there are too many or no more are wanted.
+    /// A place among the open connections, unless there are too many.
     fn open(&self, entrance: Entrance) -> Option<OpenConn> {
         let limits = self.limits.load();
         let cap = limits.max_connections_per_ip.filter(|_| !limits.trusts(entrance.peer));
-        self.connections.open(entrance, cap).filter(|open| !open.conn().is_draining())
+        self.connections.open(entrance, cap)
     }
 
     /// A connection that begins with a PROXY header. Until that is read it counts as its peer's, then as its client's.
@@ -204,9 +212,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             debug!(peer.addr = %entrance.peer, "only trusted proxies may connect here");
             return;
         }
-        let mut stop = self.stop.subscribe();
         let named = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = unnamed.conn().ends() => return,
             named = tokio::time::timeout(limits.header_timeout, proxy_protocol::read(&mut socket)) => named,
         };
         let client = match named {

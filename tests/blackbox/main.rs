@@ -38,4 +38,5 @@ mod spoofing;
 mod step_up;
 mod streams;
 mod tls;
+mod upgrade;
 mod upstreams;

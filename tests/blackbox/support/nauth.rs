@@ -47,6 +47,31 @@ impl Nauth {
         nauth
     }
 
+    /// Starts it on a socket that it is handed, as a service manager does. The socket's address is
+    /// where it listens.
+    pub(crate) async fn start_handed(config: Config, socket: &TcpListener) -> Self {
+        let listen = socket.local_addr().unwrap();
+        let mut prepared = Prepared::new(config.set("server.listen", listen.to_string()));
+        prepared.public = listen;
+        let Prepared { directory, environment, public, management } = prepared;
+        let (child, output) = spawn_handed(directory.path(), &environment, socket);
+        let nauth = Self { directory, environment, child, output, read_codes: Mutex::default(), public, management };
+        nauth.wait_until_ready().await;
+        nauth
+    }
+
+    /// Tells it to end and starts another one on the same socket beside it; returns how the first one ended.
+    pub(crate) async fn replace_handed(&mut self, socket: &TcpListener) -> Finished {
+        self.signal(Signal::TERM);
+        let (child, output) = spawn_handed(self.directory.path(), &self.environment, socket);
+        let mut first = std::mem::replace(&mut self.child, child);
+        let said = std::mem::replace(&mut self.output, output);
+        let ended = tokio::task::spawn_blocking(move || first.wait().unwrap()).await.unwrap();
+        said.wait_for_the_end();
+        self.wait_until_ready().await;
+        Finished { code: ended.code(), output: said.text() }
+    }
+
     /// Starts it where it must refuse to run, and returns how it ended.
     pub(crate) async fn start_refused(config: Config) -> Finished {
         let mut nauth = Prepared::new(config).spawn();
@@ -302,6 +327,18 @@ fn spawn(directory: &Path, arguments: &[&str], environment: &[(String, String)])
     let mut command = command(directory, arguments);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = Output::of(child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    (child, output)
+}
+
+/// As systemd does it: the socket is file descriptor 3, and two variables say so.
+fn spawn_handed(directory: &Path, environment: &[(String, String)], socket: &TcpListener) -> (Child, Arc<Output>) {
+    let handed = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" run";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", handed, env!("CARGO_BIN_EXE_nauth")]).current_dir(directory).env_clear();
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin").envs(environment.iter().map(|(name, value)| (name, value)));
+    let socket = std::os::fd::OwnedFd::from(socket.try_clone().unwrap());
+    let mut child = command.stdin(Stdio::from(socket)).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = Output::of(child.stdout.take().unwrap(), child.stderr.take().unwrap());
     (child, output)
 }
