@@ -11,7 +11,7 @@ use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event, LoginFailure};
 use crate::domain::template::Source;
-use crate::domain::user::{Role, User};
+use crate::domain::user::{MAX_METADATA_ADMIN, Role, User};
 use crate::events::Change;
 use crate::webhooks::hooks::{Changes, Verdict};
 use crate::webhooks::payload;
@@ -91,14 +91,23 @@ impl Auth {
             self.set_roles(change, &user, wanted).await?;
         }
         if let Some(metadata) = metadata {
-            let merged = merged(&user.metadata_admin, metadata)?;
-            change.users().set_metadata_admin(user.id, &merged, self.now()).await?;
-            let is_told = || self.settings.jwt.tells(|source| matches!(source, Source::Metadata(_)));
-            if merged != user.metadata_admin && is_told() {
-                self.refresh_claims(change, user.id).await?;
-            }
+            self.write_metadata(change, &user, metadata).await?;
         }
         change.users().by_id(user.id).await?.ok_or(Error::InvalidCredentials)
+    }
+
+    /// Adds to what operators say of the user. What would not fit any more changes nothing.
+    async fn write_metadata(&self, change: &mut Change, user: &User, further: Map<String, Value>) -> Result<(), Error> {
+        let Some(merged) = merged(&user.metadata_admin, further) else {
+            tracing::warn!(user.id = %user.id, "what a hook adds to metadata_admin does not fit; it is left as it was");
+            return Ok(());
+        };
+        if merged == user.metadata_admin {
+            return Ok(());
+        }
+        change.users().set_metadata_admin(user.id, &merged, self.now()).await?;
+        let is_told = self.settings.jwt.tells(|source| matches!(source, Source::Metadata(_)));
+        if is_told { self.refresh_claims(change, user.id).await } else { Ok(()) }
     }
 
     async fn set_roles(&self, change: &mut Change, user: &User, wanted: &[Role]) -> Result<(), Error> {
@@ -120,9 +129,25 @@ impl Auth {
     }
 }
 
-/// A JSON object, as text, with further keys.
-fn merged(present: &str, further: Map<String, Value>) -> Result<String, Error> {
+/// A JSON object, as text, with further keys; `None` when it would be too large.
+fn merged(present: &str, further: Map<String, Value>) -> Option<String> {
     let mut all: Map<String, Value> = serde_json::from_str(present).unwrap_or_default();
     all.extend(further);
-    serde_json::to_string(&all).map_err(|error| Error::Internal(Box::new(error)))
+    Some(Value::Object(all).to_string()).filter(|text| text.len() <= MAX_METADATA_ADMIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hooks_say_adds_up_as_far_as_it_fits() {
+        let further = |value: Value| value.as_object().unwrap().clone();
+
+        let both = merged(r#"{"plan":"free","tenant":"acme"}"#, further(json!({ "plan": "pro" })));
+        assert_eq!(both.as_deref(), Some(r#"{"plan":"pro","tenant":"acme"}"#));
+        let half = "x".repeat(MAX_METADATA_ADMIN / 2);
+        let first = merged("{}", further(json!({ "a": half }))).unwrap();
+        assert_eq!(merged(&first, further(json!({ "b": half }))), None);
+    }
 }

@@ -1,5 +1,8 @@
 //! `[[webhooks]]` learn what happened, `[[hooks]]` are asked before it does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 
 use crate::support::{
@@ -166,6 +169,35 @@ async fn a_hook_decides_who_may_sign_up_and_as_what() {
     assert_eq!(seen.header("X-Forwarded-Groups"), Some("support,user"));
     let question = asked.wait_for(is("signup.pre")).await;
     assert!(question.is_signed_with(SECRET) && !question.body.contains(PASSWORD), "{question:?}");
+}
+
+#[tokio::test]
+async fn what_a_hook_says_of_a_user_reaches_every_session_of_theirs() {
+    let echo = Echo::start().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let crm = Receiver::answering(move |_| {
+        let tenant = format!("tenant-{}", counted.fetch_add(1, Ordering::SeqCst));
+        (200, json!({ "decision": "allow", "set": { "metadata_admin": { "tenant": tenant } } }).to_string())
+    })
+    .await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .set("gateway.identity.extra.x-tenant", "{{user.metadata_admin.tenant}}")
+        .table(&hook("login.pre_token", &crm.url("/"), ""));
+    let nauth = Nauth::start(config).await;
+    let tenant = async |account: &Account| {
+        let answer = nauth.send(&Request::get("/").cookies(&account.cookies())).await.expect(200);
+        Seen::in_answer(&answer).header("X-Tenant").map(str::to_owned)
+    };
+
+    let first = nauth.signup("ada@example.com").await;
+    assert_eq!(tenant(&first).await.as_deref(), Some("tenant-0"));
+    let second = nauth.login("ada@example.com").await;
+
+    assert_eq!(tenant(&second).await.as_deref(), Some("tenant-1"));
+    let told = eventually(secs(5), async || (tenant(&first).await.as_deref() == Some("tenant-1")).then_some(()));
+    assert!(told.await.is_some(), "the older session is told of what holds now");
 }
 
 #[tokio::test]
