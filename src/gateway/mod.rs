@@ -54,7 +54,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error as PingoraError, ErrorSource, ErrorType};
+use pingora::{Error as PingoraError, ErrorSource, ErrorType, RetryType};
 
 use crate::config::settings::Route;
 use crate::domain::clock::Clock;
@@ -197,7 +197,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         _: bool,
     ) -> Box<PingoraError> {
-        let may_be_sent_twice = session.req_header().method.is_idempotent()
+        // What an HTTP/2 target says it has not looked at was not sent at all (RFC 9113, section 8.7).
+        let was_refused = *error.etype() == ErrorType::H2Error && matches!(error.retry, RetryType::Decided(true));
+        let may_be_sent_twice = (session.req_header().method.is_idempotent() || was_refused)
             && !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated();
         let is_unanswered = ctx.status == 0 && session.response_written().is_none();

@@ -157,6 +157,16 @@ async fn what_may_have_reached_a_target_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn what_an_http_2_target_has_not_looked_at_is_sent_again() {
+    let target = Secure::h2c().await;
+    let nauth = Nauth::start(in_front_of(&[&target.url("h2c")])).await;
+
+    let answer = nauth.send(&Request::post("/refused").body("once")).await.expect(200).json();
+
+    assert_eq!((answer["received"].as_u64(), target.asked_for("/refused")), (Some(4), 2));
+}
+
+#[tokio::test]
 async fn a_request_that_reached_nobody_is_sent_to_another_target_whatever_it_is() {
     let echo = Echo::start().await;
     let dead = format!("http://127.0.0.1:{}", free_port());
@@ -205,6 +215,7 @@ async fn a_reload_takes_removed_targets_out_of_the_metrics() {
         (!text.contains(&label)).then_some(())
     });
     assert!(gone.await.is_some());
+    nauth.writes("settings reloaded").await;
     ask(&nauth, 4).await;
     assert_eq!(other.seen().len(), 0);
 }

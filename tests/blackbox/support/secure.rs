@@ -163,14 +163,15 @@ async fn echo_messages(mut stream: impl AsyncRead + AsyncWrite + Unpin, key: &st
     }
 }
 
-/// Answers streams as they come. `/goaway` ends the connection instead.
+/// Answers streams as they come. The first one of all is refused when it asks for `/refused`.
 async fn serve_h2(stream: impl AsyncRead + AsyncWrite + Unpin, facts: Value, seen: &Seen) {
     let Ok(mut connection) = h2::server::handshake(stream).await else { return };
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         let facts = facts.clone();
         seen.lock().unwrap().push(request.uri().path().to_owned());
-        if request.uri().path() == "/goaway" {
-            return;
+        if request.uri().path() == "/refused" && seen.lock().unwrap().len() == 1 {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+            continue;
         }
         tokio::spawn(async move {
             let (head, mut body) = request.into_parts();
