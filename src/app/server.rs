@@ -34,6 +34,8 @@ use crate::metrics::Metrics;
 use crate::revocation::{Freshness, READY_WITHIN, Revocations};
 use crate::store::outbox::Channel;
 
+/// How often open streams are looked at, whatever happens.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Longest wait for background work at the end; it only writes down what happened.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -260,10 +262,14 @@ async fn cut_revoked(edge: Arc<PublicEdge>, revocations: Arc<Revocations>, stop:
         tokio::select! {
             () = stop.cancelled() => return,
             told = changed.changed() => if told.is_err() { return },
+            () = edge.rules_change() => {}
             // Streams also end by themselves, when their token or session expires.
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
         edge.recheck_streams();
+        if let Err(error) = edge.recheck_claims().await {
+            warn!(error = %crate::logging::chain(&error), "the users behind open streams cannot be looked up");
+        }
         if looked_up.elapsed() >= edge.recheck_interval() {
             looked_up = std::time::Instant::now();
             if let Err(error) = edge.recheck_sessions().await {

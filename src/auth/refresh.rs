@@ -14,6 +14,7 @@ use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
+use crate::domain::id::{SessionId, UserId};
 use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
 use crate::metrics::RefreshResult;
@@ -53,7 +54,8 @@ impl Auth {
     /// Those of [`Auth::refresh`].
     pub async fn vouch(&self, token: &str, ctx: &RequestContext) -> Result<Arc<AccessToken>, Error> {
         let presented = self.presented(token)?;
-        let (user, session) = self.live_session(&presented).await?;
+        let (user, session) =
+            self.live_session(presented.session, presented.user, &presented.claims.token_family).await?;
         let behind = session.generation - presented.claims.generation;
         match behind {
             ..=0 => {}
@@ -70,6 +72,16 @@ impl Auth {
         Ok(token)
     }
 
+    /// What is true now of whom a token was made for, as a token that no client gets.
+    ///
+    /// # Errors
+    /// [`Error::SessionNotFound`] and [`Error::SessionExpired`] when the session has ended,
+    /// [`Error::Unavailable`] when it cannot be looked up.
+    pub async fn as_of_now(&self, token: &AccessToken) -> Result<Arc<AccessToken>, Error> {
+        let (user, session) = self.live_session(token.session, token.user, &token.claims.token_family).await?;
+        Ok(self.grant(user, session, self.now())?.access)
+    }
+
     fn presented(&self, token: &str) -> Result<RefreshToken, Error> {
         self.verifier.verify_refresh(token).map_err(|error| match error {
             RefreshTokenError::Invalid => Error::TokenInvalid("Invalid refresh token"),
@@ -84,7 +96,8 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<(Grant, RefreshResult), Error> {
         for _ in 0..ROUNDS {
-            let (user, session) = self.live_session(presented).await?;
+            let (user, session) =
+                self.live_session(presented.session, presented.user, &presented.claims.token_family).await?;
             let ahead = presented.claims.generation.cmp(&session.generation);
             let done = match (ahead, session.generation - presented.claims.generation) {
                 // A validly signed generation above the row's is a write the database has lost: go on from there.
@@ -99,10 +112,10 @@ impl Auth {
         Err(Error::Unavailable("the session is being refreshed over and over".into()))
     }
 
-    async fn live_session(&self, presented: &RefreshToken) -> Result<(User, Session), Error> {
-        let session = self.parts.store.sessions().by_id(presented.session).await?;
+    async fn live_session(&self, id: SessionId, user: UserId, family: &str) -> Result<(User, Session), Error> {
+        let session = self.parts.store.sessions().by_id(id).await?;
         let session = session
-            .filter(|session| session.user == presented.user && session.family == presented.claims.token_family)
+            .filter(|session| session.user == user && session.family == family)
             .ok_or(Error::SessionNotFound("Session not found"))?;
         let user = self.parts.store.users().by_id(session.user).await?;
         let user = user.ok_or(Error::SessionNotFound("Session not found"))?;

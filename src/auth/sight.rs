@@ -84,7 +84,8 @@ impl Auth {
     }
 
     /// Notes that a session is in use, where sessions end by idleness.
-    pub(super) fn note_activity(&self, token: &AccessToken) {
+    /// A sign of life of the session behind a token, which keeps it from lapsing for want of any.
+    pub fn note_activity(&self, token: &AccessToken) {
         let idle = self.settings.session.idle_timeout;
         if idle.is_zero() {
             return;

@@ -3,7 +3,7 @@
 //! Whatever passes carries one canonical target, one Host, and no header a client could have forged.
 
 use std::net::IpAddr;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use http::{HeaderName, HeaderValue, Method, header};
 use pingora::proxy::Session;
@@ -62,8 +62,8 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
 
     let head = session.req_header_mut();
     head.set_raw_path(target.target().as_bytes()).map_err(|_| Error::BadRequest("the request target is malformed"))?;
-    ctx.host = Some(host);
-    ctx.target = Some(target);
+    ctx.host = Some(Arc::new(host));
+    ctx.target = Some(Arc::new(target));
     strip(session, ctx, metrics);
     Ok(())
 }

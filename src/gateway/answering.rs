@@ -11,21 +11,22 @@ use pingora::{Error as PingoraError, ErrorSource, ErrorType};
 
 use crate::api::context::Arrival;
 use crate::api::cors::{Called, Preflight};
-use crate::api::{bridge, cors, delivery, return_to};
+use crate::api::{bridge, cors, delivery, evidence, return_to};
 use crate::auth::Grant;
 use crate::config::settings::{Access, Route, Serves};
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::session::Delivery;
-use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::canonical::Canonical;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
-use crate::gateway::inflight::Holder;
+use crate::gateway::inflight::{Holder, LetIn};
 use crate::gateway::policy::{self, Asked, Sender};
 use crate::gateway::{Gateway, forward, refusal, respond, rewrite, verify, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
+use crate::tokens::AccessToken;
 
 /// Most bytes kept of a user agent.
 const MAX_USER_AGENT: usize = 512;
@@ -121,6 +122,7 @@ impl Gateway {
     ) -> Result<Option<Response<Bytes>>, Error> {
         let runtime = Arc::clone(&ctx.runtime);
         if route.access == Access::Public {
+            hold(session, ctx, route, None);
             ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
             return Ok(None);
         }
@@ -145,24 +147,20 @@ impl Gateway {
         let question = runtime.policy.question(route, &asked, sender, now);
         match decide::decide(&question) {
             Decision::Refresh => Box::pin(self.refresh(session, ctx, &question, findings)).await,
-            decision => Self::settle(session, ctx, decision, &findings),
+            decision => Self::settle(session, ctx, route, decision, &findings),
         }
     }
 
     fn settle(
         session: &Session,
         ctx: &mut RequestContext,
+        route: &Route,
         decision: Decision,
         findings: &Findings,
     ) -> Result<Option<Response<Bytes>>, Error> {
         match decision {
             Decision::Pass(Some(token)) => {
-                let by_bearer = findings.bearer;
-                let until = by_bearer.then(|| token.expires_at + ctx.runtime.settings.jwt.leeway);
-                // Another proxy gets its answer at once: there is nothing to cut, and a cut would be no answer.
-                if ctx.verify.is_none() {
-                    ctx.request.hold(Holder { token: Arc::clone(&token), until });
-                }
+                hold(session, ctx, route, Some((&token, if findings.bearer { By::Bearer } else { By::Cookie })));
                 // Asked again now that a revocation would find the request.
                 if ctx.runtime.auth.revocations().standing(&token) == Standing::Revoked {
                     ctx.set_cookies.clear();
@@ -177,6 +175,7 @@ impl Gateway {
                 Ok(None)
             }
             Decision::Pass(None) => {
+                hold(session, ctx, route, None);
                 ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
                 Ok(None)
             }
@@ -216,7 +215,7 @@ impl Gateway {
         let token = findings.refresh.clone().unwrap_or_default();
         if ctx.verify.is_some() {
             let decision = self.vouched(session, ctx, question, &token).await;
-            return Self::settle(session, ctx, decision, &findings);
+            return Self::settle(session, ctx, question.route, decision, &findings);
         }
         let (auth, client) = (ctx.runtime.auth.clone(), auth_context(session, ctx));
         let presented = token.clone();
@@ -225,7 +224,7 @@ impl Gateway {
             Ok(grant) => self.refreshed(ctx, question, &grant),
             Err(error) => not_refreshed(ctx, question, &error),
         };
-        Self::settle(session, ctx, decision, &findings)
+        Self::settle(session, ctx, question.route, decision, &findings)
     }
 
     /// Lets the session behind a refresh cookie be judged without refreshing it: a proxy that asks may lose
@@ -323,7 +322,7 @@ async fn end_kindly(session: &mut ServerSession) -> pingora::Result<()> {
 
 /// The same address on the port where `server.public_url` speaks https. The Host was admitted, so it is one of ours.
 fn to_https(ctx: &RequestContext) -> Response<Bytes> {
-    let host = ctx.host.as_ref().map_or("", Host::name);
+    let host = ctx.host.as_ref().map_or("", |host| host.name());
     let public = &ctx.runtime.settings.server.public_url;
     let port = &public.authority[public.host.len()..];
     let target = ctx.target.as_ref().map_or("/", |target| target.target());
@@ -349,6 +348,30 @@ fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route, ta
         ctx.metrics.decided(Decided::Deny, DecisionReason::Ip);
     }
     checked
+}
+
+/// Says whose request it is from now on, for whoever takes a right away while it goes on.
+fn hold(session: &Session, ctx: &RequestContext, route: &Route, known: Option<(&Arc<AccessToken>, By)>) {
+    let (Some(host), Some(target)) = (&ctx.host, &ctx.target) else { return };
+    // Another proxy gets its answer at once: there is nothing to cut, and a cut would be no answer.
+    if ctx.verify.is_some() {
+        return;
+    }
+    let head = session.req_header();
+    let by_bearer = known.filter(|(_, by)| *by == By::Bearer);
+    ctx.request.hold(Holder {
+        token: known.map(|(token, _)| Arc::clone(token)),
+        by: known.map(|(_, by)| by),
+        until: by_bearer.map(|(token, _)| token.expires_at + ctx.runtime.settings.jwt.leeway),
+        asked: LetIn {
+            host: Arc::clone(host),
+            target: Arc::clone(target),
+            method: head.method.clone(),
+            client: ctx.client.as_ref().map_or_else(|| ctx.request.conn().peer().ip(), |client| client.ip),
+            is_upgrade: route.websocket && evidence::is_upgrade(&head.headers),
+            rules: ctx.runtime.generation,
+        },
+    });
 }
 
 /// The request as the rules look at it.

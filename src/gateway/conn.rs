@@ -5,8 +5,7 @@
 //! gone sets one flag here and wakes it; the guarded stream below pingora sees the flag at its
 //! next poll and ends itself (`guarded.rs`).
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::Poll;
@@ -15,12 +14,8 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 
 use crate::config::settings::Listener;
-use crate::domain::clock::Time;
-use crate::domain::context::address_prefix;
-use crate::domain::id::SessionId;
 use crate::gateway::frames::CloseCode;
 use crate::gateway::inflight::InFlight;
-use crate::tokens::AccessToken;
 
 /// Frames that ask for nothing on HTTP/2 (PING, SETTINGS, PRIORITY), at most so many...
 const MAX_IDLE_FRAMES: u32 = 1000;
@@ -124,7 +119,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    fn new(id: u64, entrance: Entrance, draining: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(id: u64, entrance: Entrance, draining: Arc<AtomicBool>) -> Self {
         Self {
             id,
             entrance,
@@ -146,6 +141,12 @@ impl Conn {
             writer: AtomicWaker::new(),
             requests: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Its number among all of this run.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The other end of the connection.
@@ -382,27 +383,6 @@ impl Conn {
         }
     }
 
-    /// Ends what belongs to sessions that `allowed` no longer accepts: on HTTP/2 those streams, else
-    /// the connection. Answers how many.
-    fn end_lost(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> usize {
-        if self.ending().is_some() {
-            return 0;
-        }
-        let requests = self.requests();
-        let lost = requests.iter().filter(|request| !request.may_go_on(now, allowed));
-        match self.protocol() {
-            Protocol::Http2 => lost.map(|request| request.cut()).count(),
-            Protocol::Http1 => {
-                let lost = lost.count();
-                drop(requests);
-                if lost > 0 {
-                    self.end(End::SessionEnded);
-                }
-                lost
-            }
-        }
-    }
-
     /// Whether a request on it has waited too long for its upstream's response head.
     #[must_use]
     pub fn waits_too_long(&self) -> bool {
@@ -416,7 +396,7 @@ impl Conn {
         self.requests().iter().filter(|request| request.is_overdue(then)).for_each(|request| request.cut());
     }
 
-    fn requests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<InFlight>>> {
+    pub(super) fn requests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<InFlight>>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -449,126 +429,6 @@ impl Drop for RequestGuard {
     }
 }
 
-/// All open connections of an edge.
-#[derive(Debug, Default)]
-pub struct Connections {
-    next: AtomicU64,
-    draining: Arc<AtomicBool>,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    all: HashMap<u64, Arc<Conn>>,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-impl Connections {
-    /// Takes a new connection in, unless its address already has `cap` of them.
-    #[must_use]
-    pub fn open(self: &Arc<Self>, entrance: Entrance, cap: Option<usize>) -> Option<OpenConn> {
-        let address = address_prefix(entrance.peer.ip());
-        let conn = Arc::new(Conn::new(self.next.fetch_add(1, Ordering::Relaxed), entrance, Arc::clone(&self.draining)));
-        let mut open = self.lock();
-        let count = open.by_address.entry(address).or_default();
-        if cap.is_some_and(|cap| *count >= cap) {
-            return None;
-        }
-        *count += 1;
-        open.all.insert(conn.id, Arc::clone(&conn));
-        Some(OpenConn { conn, of: Arc::clone(self) })
-    }
-
-    /// From now on every connection closes once it has nothing to do; those without anything to do
-    /// close now. What has just been opened is left for [`Connections::end_silent`].
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        for conn in self.all() {
-            if conn.protocol() == Protocol::Http2 && conn.phase() != Phase::Opening {
-                conn.retire();
-            } else if matches!(conn.phase(), Phase::Idle | Phase::Upgraded) {
-                conn.end(End::GoingAway);
-            }
-        }
-    }
-
-    /// Ends the connections on which nothing has come yet, and asks those that turned out to be HTTP/2
-    /// since [`Connections::drain`] to take nothing more on.
-    pub fn end_silent(&self) {
-        for conn in self.all() {
-            if conn.phase() == Phase::Opening {
-                conn.end(End::GoingAway);
-            } else if conn.protocol() == Protocol::Http2 {
-                conn.retire();
-            }
-        }
-    }
-
-    /// Every connection open now.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Conn>> {
-        self.lock().all.values().cloned().collect()
-    }
-
-    /// How many are open.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.lock().all.len()
-    }
-
-    /// The sessions that hold requests open by their cookies.
-    #[must_use]
-    pub fn cookie_sessions(&self) -> BTreeSet<SessionId> {
-        let held = |conn: Arc<Conn>| -> Vec<SessionId> {
-            conn.requests().iter().filter_map(|request| request.cookie_session()).collect()
-        };
-        self.all().into_iter().flat_map(held).collect()
-    }
-
-    /// Ends every request of a session that is over: one whose token `allowed` refuses, or a bearer
-    /// token past its expiry. On HTTP/1.1 that is its connection. Answers how many.
-    pub fn recheck(&self, now: Time, allowed: impl Fn(&AccessToken) -> bool) -> usize {
-        self.all().into_iter().map(|conn| conn.end_lost(now, &allowed)).sum()
-    }
-
-    fn close(&self, conn: &Conn) {
-        let mut open = self.lock();
-        open.all.remove(&conn.id);
-        let address = address_prefix(conn.peer().ip());
-        if let Some(count) = open.by_address.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_address.remove(&address);
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection's place among the open ones, given back when dropped.
-#[derive(Debug)]
-pub struct OpenConn {
-    conn: Arc<Conn>,
-    of: Arc<Connections>,
-}
-
-impl OpenConn {
-    /// The connection.
-    #[must_use]
-    pub fn conn(&self) -> &Arc<Conn> {
-        &self.conn
-    }
-}
-
-impl Drop for OpenConn {
-    fn drop(&mut self) {
-        self.of.close(&self.conn);
-    }
-}
-
 /// Milliseconds since the program started. Deadlines run on the machine's monotonic clock: they
 /// bound sockets, and no change of the wall clock may cut those.
 #[must_use]
@@ -576,6 +436,3 @@ pub fn uptime_ms() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

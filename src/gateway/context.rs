@@ -68,9 +68,9 @@ pub struct RequestContext {
     /// Whether its client's address is its own, as far as can be known.
     pub address_is_certain: bool,
     /// The Host it names.
-    pub host: Option<Host>,
+    pub host: Option<Arc<Host>>,
     /// What it asks for.
-    pub target: Option<Canonical>,
+    pub target: Option<Arc<Canonical>>,
     /// The route it takes, and where that goes.
     pub route: Option<(Arc<Route>, Arc<Balanced>)>,
     /// Set when a proxy only asks whether it may pass.
@@ -140,14 +140,14 @@ impl RequestContext {
     /// The canonical path; empty while there is none.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.target.as_ref().map_or("", Canonical::path)
+        self.target.as_ref().map_or("", |target| target.path())
     }
 
     /// `scheme://host[:port]` as the client addressed us.
     #[must_use]
     pub fn own_origin(&self) -> String {
         let scheme = self.client.as_ref().map_or("http", |client| client.scheme.as_str());
-        format!("{scheme}://{}", self.host.as_ref().map_or("", Host::authority))
+        format!("{scheme}://{}", self.host.as_ref().map_or("", |host| host.authority()))
     }
 
     fn route_name(&self) -> &str {

@@ -23,7 +23,8 @@ use tracing::{debug, warn};
 
 use crate::config::settings::{self, Listener};
 use crate::domain::clock::Clock;
-use crate::gateway::conn::{Conn, Connections, End, Entrance, OpenConn, Phase};
+use crate::gateway::conn::{Conn, End, Entrance, Phase};
+use crate::gateway::connections::{Connections, OpenConn};
 use crate::gateway::guarded::{Guarded, Head};
 use crate::gateway::inflight::REQUEST;
 use crate::gateway::proxy_protocol;

@@ -4,15 +4,18 @@
 //! its holder *before* its session is checked: a revocation that comes between the check and the
 //! naming would otherwise never find it.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use tokio::sync::Notify;
 
 use crate::domain::clock::Time;
-use crate::domain::id::SessionId;
-use crate::gateway::conn::{Conn, uptime_ms};
+use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::conn::{Conn, End, Protocol, uptime_ms};
+use crate::gateway::decide::By;
 use crate::tokens::AccessToken;
 
 tokio::task_local! {
@@ -20,13 +23,34 @@ tokio::task_local! {
     pub(super) static REQUEST: Arc<InFlight>;
 }
 
-/// Who holds a request open.
+/// Who holds a request open, and what it was let in to.
 #[derive(Debug, Clone)]
 pub struct Holder {
-    /// The token the request was let in with.
-    pub token: Arc<AccessToken>,
+    /// The token the request was let in with; `None` = nobody is known.
+    pub token: Option<Arc<AccessToken>>,
+    /// How it came; `None` = nobody is known.
+    pub by: Option<By>,
     /// When the right ends by itself: set for bearer tokens, which nobody refreshes on the way.
     pub until: Option<Time>,
+    /// What it asked for.
+    pub asked: LetIn,
+}
+
+/// What a request asked for, as far as the rules look at it again while it goes on.
+#[derive(Debug, Clone)]
+pub struct LetIn {
+    /// The Host it named.
+    pub host: Arc<Host>,
+    /// What it is for.
+    pub target: Arc<Canonical>,
+    /// Its method.
+    pub method: Method,
+    /// Where it came from.
+    pub client: IpAddr,
+    /// Whether it became another protocol.
+    pub is_upgrade: bool,
+    /// The generation of the rules that let it in.
+    pub rules: u64,
 }
 
 /// One request, from its complete head to the end of its answer.
@@ -76,17 +100,18 @@ impl InFlight {
         *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
     }
 
-    /// Whether its holder may still hold it open. A request that nobody holds always may.
-    pub fn may_go_on(&self, now: Time, allowed: &dyn Fn(&AccessToken) -> bool) -> bool {
-        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
-        holder.as_ref().is_none_or(|holder| holder.until.is_none_or(|until| now < until) && allowed(&holder.token))
+    /// Who holds it open.
+    #[must_use]
+    pub fn holder(&self) -> Option<Holder> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The session that holds it open, when that is one of cookies: nothing in its token says when it ends.
-    #[must_use]
-    pub fn cookie_session(&self) -> Option<SessionId> {
-        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
-        holder.as_ref().filter(|holder| holder.until.is_none()).map(|holder| holder.token.session)
+    /// Ends it because its holder lost the right to it: on HTTP/2 the stream, else the connection.
+    pub fn lose(&self) {
+        match self.conn.protocol() {
+            Protocol::Http2 => self.cut(),
+            Protocol::Http1 => self.conn.end(End::SessionEnded),
+        }
     }
 
     /// The upstream's response head is due in `limit` from now.

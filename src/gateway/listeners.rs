@@ -1,5 +1,6 @@
 //! Who is served: the public, by the gateway, and the operator.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::id::SessionId;
 use crate::gateway::edge::{Edge, Limits};
-use crate::gateway::inflight::InFlight;
+use crate::gateway::inflight::{Holder, InFlight};
 use crate::gateway::tls::ServerTls;
 use crate::gateway::upstream::MAX_TRIES;
 use crate::gateway::{Gateway, Runtime};
@@ -88,14 +89,22 @@ impl PublicEdge {
 
     /// Looks the sessions behind open requests up and ends the requests of those that are over: a
     /// session that has simply lapsed is told by nobody.
+    ///
+    /// # Errors
+    /// When they cannot be looked up.
     pub async fn recheck_sessions(&self) -> Result<(), Error> {
-        let held: Vec<SessionId> = self.edge.connections().cookie_sessions().into_iter().collect();
+        // Nothing in a cookie's token says when its session ends.
+        let held = self.edge.connections().held().into_iter().filter(|(_, holder)| holder.until.is_none());
+        let held: BTreeSet<SessionId> = held.filter_map(|(_, holder)| Some(holder.token?.session)).collect();
         if held.is_empty() {
             return Ok(());
         }
-        let living = self.gateway().runtime().auth.living(&held).await?;
+        let held: Vec<SessionId> = held.into_iter().collect();
+        let living: HashSet<SessionId> = self.gateway().runtime().auth.living(&held).await?.into_iter().collect();
+        let held: HashSet<SessionId> = held.into_iter().collect();
         let is_over = |id: &SessionId| held.contains(id) && !living.contains(id);
-        self.edge.connections().recheck(self.clock.now(), |token| !is_over(&token.session));
+        let allowed = |holder: &Holder| holder.token.as_ref().is_none_or(|token| !is_over(&token.session));
+        self.edge.connections().recheck(self.clock.now(), allowed);
         Ok(())
     }
 
@@ -107,11 +116,57 @@ impl PublicEdge {
         intervals.min().unwrap_or(DEFAULT_RECHECK).max(Duration::from_secs(1))
     }
 
-    /// Ends every request whose session has ended.
+    /// Waits until there are other rules.
+    pub async fn rules_change(&self) {
+        self.gateway.renewed().await;
+    }
+
+    /// Ends every request whose session has ended, or that the rules of now would not let in. The others
+    /// are signs of life of their sessions.
     pub fn recheck_streams(&self) {
-        let runtime = self.gateway().runtime();
+        let (runtime, now) = (self.gateway().runtime(), self.clock.now());
         let revocations = runtime.auth.revocations();
-        self.edge.connections().recheck(self.clock.now(), |token| revocations.standing(token) != Standing::Revoked);
+        let is_live = |holder: &Holder| {
+            holder.token.as_ref().is_none_or(|token| revocations.standing(token) != Standing::Revoked)
+        };
+        let is_let_in = |holder: &Holder| {
+            holder.asked.rules == runtime.generation
+                || runtime.policy.lets_go_on(&holder.asked, holder.token.as_ref().zip(holder.by), now)
+        };
+        self.edge.connections().recheck(now, |holder| is_live(holder) && is_let_in(holder));
+        for (request, mut holder) in self.edge.connections().held() {
+            if let Some(token) = holder.token.as_ref().filter(|_| !request.was_cut()) {
+                runtime.auth.note_activity(token);
+            }
+            if holder.asked.rules != runtime.generation {
+                holder.asked.rules = runtime.generation;
+                request.hold(holder);
+            }
+        }
+    }
+
+    /// Looks up what is true now of users of whom something has changed, and ends the requests that they
+    /// would no longer be let in to.
+    ///
+    /// # Errors
+    /// When they cannot be looked up.
+    pub async fn recheck_claims(&self) -> Result<(), Error> {
+        let (runtime, now) = (self.gateway().runtime(), self.clock.now());
+        for (request, mut holder) in self.edge.connections().held() {
+            let Some((token, by)) = holder.token.as_ref().zip(holder.by) else { continue };
+            if request.was_cut() || runtime.auth.revocations().standing(token) != Standing::StaleClaims {
+                continue;
+            }
+            match runtime.auth.as_of_now(token).await {
+                Ok(fresh) if runtime.policy.lets_go_on(&holder.asked, Some((&fresh, by)), now) => {
+                    holder.token = Some(fresh);
+                    request.hold(holder);
+                }
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                Ok(_) | Err(_) => request.lose(),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod admit;
 pub mod canonical;
 pub mod conn;
+pub mod connections;
 pub mod context;
 pub mod credentials;
 pub mod decide;
@@ -55,6 +56,7 @@ use pingora::protocols::ALPN;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error as PingoraError, ErrorSource, ErrorType, RetryType};
+use tokio::sync::Notify;
 
 use crate::config::settings::Route;
 use crate::domain::clock::Clock;
@@ -77,6 +79,7 @@ pub struct Gateway {
     refreshes: Arc<Refreshes>,
     vouched: Arc<Vouched>,
     recent: Arc<Recent>,
+    renewed: Arc<Notify>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -88,7 +91,7 @@ impl Gateway {
         let refreshes = Arc::new(Refreshes::new(metrics.clone()));
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
         let (vouched, recent) = (Arc::default(), Arc::default());
-        Self { runtime, refreshes, vouched, recent, metrics: metrics.clone(), clock }
+        Self { runtime, refreshes, vouched, recent, renewed: Arc::default(), metrics: metrics.clone(), clock }
     }
 
     /// The runtime new requests get.
@@ -106,6 +109,12 @@ impl Gateway {
     /// Gives new requests another runtime.
     pub fn set_runtime(&self, runtime: Runtime) {
         self.runtime.store(Arc::new(runtime));
+        self.renewed.notify_one();
+    }
+
+    /// Waits for [`Gateway::set_runtime`]; for one who waits.
+    async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// Leaves a refusal to [`ProxyHttp::fail_to_proxy`].

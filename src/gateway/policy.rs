@@ -22,6 +22,7 @@ use crate::domain::outcome::{Outcome, Persona};
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::decide::{By, Decision, Identified, Question, decide};
 use crate::gateway::hosts::Admission;
+use crate::gateway::inflight::LetIn;
 use crate::gateway::routes::{Match, Table};
 use crate::revocation::Freshness;
 use crate::tokens::AccessToken;
@@ -147,6 +148,36 @@ impl Policy {
                     && !settings.gateway.api_prefixes.iter().any(|prefix| is_below(asked.target.path(), prefix))
             }
         }
+    }
+
+    /// Whether these rules would still let a request in that goes on: the route it takes, where it came from,
+    /// and what is known of its user. What its page and its method were good for is not asked again.
+    #[must_use]
+    pub fn lets_go_on(&self, asked: &LetIn, known: Option<(&Arc<AccessToken>, By)>, now: Time) -> bool {
+        let Ok(route) = self.admit(&asked.host).and_then(|()| self.route(&asked.host, &asked.target, &asked.method))
+        else {
+            return false;
+        };
+        let is_listed = route.allow_ips.is_empty() || route.allow_ips.iter().any(|net| net.contains(&asked.client));
+        let is_looked_at = known.filter(|(_, by)| match by {
+            By::Cookie => route.credentials.session,
+            By::Bearer => route.credentials.bearer,
+        });
+        let known = |(token, by): (&Arc<AccessToken>, By)| Identified::Known(Arc::clone(token), by);
+        let question = Question {
+            route,
+            identified: is_looked_at.map_or(Identified::Anonymous, known),
+            has_refresh: false,
+            can_refresh: false,
+            is_unsafe: false,
+            is_upgrade: asked.is_upgrade,
+            may_act: true,
+            can_redirect: false,
+            freshness: Freshness::Polled(Duration::ZERO),
+            max_stale: Duration::MAX,
+            now,
+        };
+        is_listed && (route.websocket || !asked.is_upgrade) && matches!(decide(&question), Decision::Pass(_))
     }
 
     /// What becomes of a request that somebody describes, in the order in which the gateway asks.

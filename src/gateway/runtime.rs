@@ -21,6 +21,8 @@ use crate::tokens::AccessToken;
 /// What one generation of settings has been made into.
 #[derive(Debug)]
 pub struct Runtime {
+    /// Its number: each reload's is another.
+    pub generation: u64,
     /// The settings.
     pub settings: Arc<Settings>,
     /// The use cases.
@@ -59,6 +61,7 @@ impl Runtime {
         let route_metrics =
             settings.routes.iter().map(|route| (route.name.clone(), Arc::new(metrics.route(&label(route)))));
         Self {
+            generation: previous.map_or(0, |runtime| runtime.generation) + 1,
             api: Arc::new(AuthApi::new(auth.clone())),
             policy: Policy::new(&settings),
             managed: Managed::new(&settings),

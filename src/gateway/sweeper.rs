@@ -6,7 +6,8 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use crate::gateway::conn::{Conn, Connections, End, Phase, Protocol};
+use crate::gateway::conn::{Conn, End, Phase, Protocol};
+use crate::gateway::connections::Connections;
 
 /// How often connections are looked at, and so how late a deadline can be noticed.
 const TICK: Duration = Duration::from_millis(250);

@@ -2,6 +2,7 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustix::process::Signal;
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -133,6 +134,81 @@ async fn events_and_downloads_end_within_a_second_of_their_logout() {
 
         assert!(stream.ends_within(secs(1)).await, "{path} goes on after {logout}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_ends_within_a_second_of_the_role_it_needs() {
+    let echo = Echo::start().await;
+    let config = routes(&echo).route("path = \"/sse\"\naccess = \"required\"\nroles = [\"admin\"]");
+    let nauth = Nauth::start(config).await;
+    nauth.signup("ada@example.com").await;
+    nauth.command(&["user", "grant-role", "ada@example.com", "admin"]).await.expect(0);
+    let ada = nauth.login("ada@example.com").await;
+    let mut admins = Connection::open(nauth.public()).await;
+    admins.send(&Request::get("/sse").bearer(&ada.access_token)).await;
+    assert_eq!(admins.head().await.status, 200);
+    let mut users = open(&nauth, &[("cookie", &ada.cookies()), ("origin", &nauth.origin())]).await.unwrap();
+    admins.piece().await;
+
+    nauth.command(&["user", "revoke-role", "ada@example.com", "admin"]).await.expect(0);
+
+    assert!(admins.ends_within(secs(2)).await, "events for admins go on without the role");
+    echoes(&mut users).await;
+}
+
+#[tokio::test]
+async fn a_reload_that_takes_the_access_away_ends_streams_within_a_second() {
+    let echo = Echo::start().await;
+    let base = |rules: [&str; 3]| {
+        let [socket, open, events] = rules;
+        Config::in_front_of(&echo)
+            .without_verification()
+            .route(&format!("path = \"/ws\"\naccess = \"required\"\n{socket}"))
+            .route(&format!("path = \"/download\"\n{open}"))
+            .route(&format!("path = \"/sse\"\naccess = \"required\"\n{events}"))
+    };
+    let before = ["websocket = true", "access = \"public\"", "on_unauthenticated = \"401\""];
+    let nauth = Nauth::start(base(before).set("reload.watch", false)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let mut socket = open(&nauth, &[("cookie", &ada.cookies()), ("origin", &nauth.origin())]).await.unwrap();
+    let mut download = Connection::open(nauth.public()).await;
+    download.send(&Request::get("/download")).await;
+    assert_eq!(download.head().await.status, 200);
+    let mut events = Connection::open(nauth.public()).await;
+    events.send(&Request::get("/sse").bearer(&ada.access_token)).await;
+    assert_eq!(events.head().await.status, 200);
+    let reload = async |rules: [&str; 3]| {
+        nauth.reconfigure(&base(rules).set("reload.watch", false));
+        nauth.signal(Signal::HUP);
+    };
+
+    reload(["websocket = true", "access = \"required\"", before[2]]).await;
+    assert!(download.ends_within(secs(1)).await, "a stranger's download goes on where a login is needed");
+    echoes(&mut socket).await;
+
+    reload(["websocket = true\nverified_email = true", "access = \"required\"", before[2]]).await;
+    assert_eq!(closed_within(&mut socket, secs(1)).await, Some(CloseCode::from(4401)));
+    events.piece().await;
+
+    reload(["websocket = true", "access = \"required\"", "allow_ips = [\"192.0.2.0/24\"]"]).await;
+    assert!(events.ends_within(secs(1)).await, "events go on from an address that may not ask for them");
+}
+
+#[tokio::test]
+async fn an_open_socket_is_a_sign_of_life() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(routes(&echo).set("session.idle_timeout", "3s").set("jwt.access_ttl", "1s")).await;
+    nauth.signup("ada@example.com").await;
+    let (open_one, idle) = (nauth.login("ada@example.com").await, nauth.login("ada@example.com").await);
+    let mut socket = open(&nauth, &[("cookie", &open_one.cookies()), ("origin", &nauth.origin())]).await.unwrap();
+
+    tokio::time::sleep(secs(5)).await;
+
+    echoes(&mut socket).await;
+    let refresh =
+        |account: &Account| Request::post("/auth/refresh").json(&json!({ "refreshToken": account.refresh_token }));
+    nauth.send(&refresh(&open_one)).await.expect(200);
+    nauth.send(&refresh(&idle)).await.expect(401);
 }
 
 #[tokio::test]

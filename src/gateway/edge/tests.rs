@@ -1,6 +1,6 @@
 //! Raw bytes against a real edge: a bare proxy in front of a small upstream.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use async_trait::async_trait;
 use pingora::proxy::{HttpProxy, ProxyHttp, Session as Proxied, http_proxy};
@@ -12,6 +12,9 @@ use super::*;
 use crate::config::settings::{Jwt, SigningAlgorithm};
 use crate::domain::id::SessionId;
 use crate::domain::session::{Delivery, Session};
+use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::decide::By;
+use crate::gateway::inflight::LetIn;
 use crate::gateway::inflight::{Holder, InFlight};
 use crate::tokens::signing::Use;
 use crate::tokens::{AccessMinter, KeyRing};
@@ -223,7 +226,21 @@ fn ada() -> Holder {
         told: Vec::new(),
     };
     let minter = AccessMinter::new(KeyRing::ephemeral().signing(Use::Access), &jwt);
-    Holder { token: minter.mint(&user, &session, 1, now, now).1, until: None }
+    let host = Host::parse(b"localhost").unwrap();
+    let target = Canonical::parse(b"/", &host).unwrap();
+    Holder {
+        token: Some(minter.mint(&user, &session, 1, now, now).1),
+        by: Some(By::Cookie),
+        until: None,
+        asked: LetIn {
+            host: Arc::new(host),
+            target: Arc::new(target),
+            method: http::Method::GET,
+            client: IpAddr::from([127, 0, 0, 1]),
+            is_upgrade: false,
+            rules: 1,
+        },
+    }
 }
 
 #[tokio::test]
