@@ -69,10 +69,11 @@ pub fn forward(client: &ClientInfo, peer: IpAddr, host: &str, headers: &mut Head
     let peer = peer.to_canonical();
     let node = peer.to_string();
     let host = client.forwarded_host.as_deref().unwrap_or(host);
-    let scheme = &client.scheme;
+    let scheme = client.scheme.as_str();
+    // Every proxied request comes by here; joining costs a fraction of formatting.
     let forwarded = match peer {
-        IpAddr::V4(_) => format!("for={node};proto={scheme};host=\"{host}\""),
-        IpAddr::V6(_) => format!("for=\"[{node}]\";proto={scheme};host=\"{host}\""),
+        IpAddr::V4(_) => ["for=", &node, ";proto=", scheme, ";host=\"", host, "\""].concat(),
+        IpAddr::V6(_) => ["for=\"[", &node, "]\";proto=", scheme, ";host=\"", host, "\""].concat(),
     };
     let continued = |name: HeaderName, own: String| {
         let before = if client.peer_is_trusted { joined(headers, name.as_str()) } else { None };
@@ -83,7 +84,7 @@ pub fn forward(client: &ClientInfo, peer: IpAddr, host: &str, headers: &mut Head
     };
     let told = [
         (X_FORWARDED_FOR, continued(X_FORWARDED_FOR, node)),
-        (X_FORWARDED_PROTO, scheme.clone()),
+        (X_FORWARDED_PROTO, scheme.to_owned()),
         (X_FORWARDED_HOST, host.to_owned()),
         (header::FORWARDED, continued(header::FORWARDED, forwarded)),
     ];

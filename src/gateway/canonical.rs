@@ -192,7 +192,8 @@ impl Host {
         if let Some(port) = port {
             let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
             let number: u16 = port.parse().ok().filter(|_| digits).ok_or(MALFORMED)?;
-            authority = format!("{authority}:{number}");
+            authority =
+                if port.starts_with('0') { format!("{authority}:{number}") } else { [&authority, ":", port].concat() };
         }
         Ok(Self { authority, name_len })
     }

@@ -4,11 +4,12 @@
 //! when nobody holds it, and at most once a second. Nothing of it says who asked, only with which
 //! roles; queries are left out; it is never written anywhere but into the report of a reload.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::api::evidence;
