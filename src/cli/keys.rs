@@ -2,7 +2,6 @@
 //!
 //! The server follows within seconds. What a key is made of is never shown.
 
-use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -87,17 +86,8 @@ pub(super) fn run(settings: &Settings, command: &Command) -> anyhow::Result<()> 
 async fn list(settings: &Settings, store: &Store, now: Time) -> anyhow::Result<()> {
     let schedule = Schedule::by(settings);
     let keys = store.keys().all().await.context("the keys cannot be read")?;
-    let head = ["PURPOSE", "KEY", "ALGORITHM", "STATE", "CREATED", "AGE"].map(str::to_owned);
-    let rows: Vec<[String; COLUMNS]> =
-        std::iter::once(head).chain(keys.iter().map(|key| row(key, &schedule, now))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-    let mut out = std::io::stdout().lock();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    let head = ["PURPOSE", "KEY", "ALGORITHM", "STATE", "CREATED", "AGE"];
+    super::table::print(head, keys.iter().map(|key| row(key, &schedule, now)))
 }
 
 fn row(key: &KeyRow, schedule: &Schedule, now: Time) -> [String; COLUMNS] {

@@ -12,6 +12,7 @@ mod migrate;
 mod routes;
 mod run;
 mod schema;
+mod table;
 mod user;
 
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! `nauth routes`: what is routed where, in the order it is tried.
 
-use std::io::Write;
-
 use crate::config::settings::{Access, PathRule, Route, Settings};
 
 /// Columns of the table.
@@ -10,16 +8,7 @@ const COLUMNS: usize = 6;
 pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut routes: Vec<&Route> = settings.routes.iter().map(AsRef::as_ref).collect();
     routes.sort_by_key(|route| std::cmp::Reverse(specificity(route)));
-    let head = ["HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "NAME (LINE)"].map(str::to_owned);
-    let rows: Vec<[String; COLUMNS]> = std::iter::once(head).chain(routes.into_iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
-    let mut out = std::io::stdout().lock();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    super::table::print(["HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "NAME (LINE)"], routes.into_iter().map(row))
 }
 
 /// Host before path: exact, wildcard, none; then exact paths, then longer prefixes.

@@ -3,8 +3,6 @@
 //! A cookie name may occur several times (another path, a parent domain, an attacker's subdomain), and
 //! the order says nothing about which one is ours. So every value is considered (RFC 6265, section 8.6).
 
-use std::collections::BTreeSet;
-
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
@@ -155,12 +153,6 @@ pub fn without_own(headers: &HeaderMap, names: &CookieNames) -> Option<HeaderVal
     if line.is_empty() { None } else { HeaderValue::from_bytes(&line).ok() }
 }
 
-/// Whether verified tokens, access and refresh together, name more than one session.
-#[must_use]
-pub fn is_conflict<'a>(access: impl IntoIterator<Item = &'a str>, refresh: impl IntoIterator<Item = &'a str>) -> bool {
-    access.into_iter().chain(refresh).collect::<BTreeSet<_>>().len() > 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,13 +221,5 @@ mod tests {
         ]);
         assert_eq!(without_own(&mixed, &names()).unwrap(), "a=1; b=\"2; nauth_theme=d");
         assert_eq!(without_own(&headers(&[("cookie", "nauth_refresh_token=x")]), &names()), None);
-    }
-
-    #[test]
-    fn tokens_of_two_sessions_conflict() {
-        assert!(!is_conflict(["1", "1"], ["1"]));
-        assert!(is_conflict(["1"], ["2"]));
-        assert!(is_conflict(["1", "2"], []));
-        assert!(!is_conflict([], []));
     }
 }

@@ -1,6 +1,6 @@
 //! Who is served: the public, by the gateway, and the operator.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,13 +95,12 @@ impl PublicEdge {
     pub async fn recheck_sessions(&self) -> Result<(), Error> {
         // Nothing in a cookie's token says when its session ends.
         let held = self.edge.connections().held().into_iter().filter(|(_, holder)| holder.until.is_none());
-        let held: BTreeSet<SessionId> = held.filter_map(|(_, holder)| Some(holder.token?.session)).collect();
+        let held: HashSet<SessionId> = held.filter_map(|(_, holder)| Some(holder.token?.session)).collect();
         if held.is_empty() {
             return Ok(());
         }
-        let held: Vec<SessionId> = held.into_iter().collect();
-        let living: HashSet<SessionId> = self.gateway().runtime().auth.living(&held).await?.into_iter().collect();
-        let held: HashSet<SessionId> = held.into_iter().collect();
+        let ids: Vec<SessionId> = held.iter().copied().collect();
+        let living: HashSet<SessionId> = self.gateway().runtime().auth.living(&ids).await?.into_iter().collect();
         let is_over = |id: &SessionId| held.contains(id) && !living.contains(id);
         let allowed = |holder: &Holder| holder.token.as_ref().is_none_or(|token| !is_over(&token.session));
         self.edge.connections().recheck(self.clock.now(), allowed);
@@ -126,19 +125,23 @@ impl PublicEdge {
     pub fn recheck_streams(&self) {
         let (runtime, now) = (self.gateway().runtime(), self.clock.now());
         let revocations = runtime.auth.revocations();
-        let is_live = |holder: &Holder| {
-            holder.token.as_ref().is_none_or(|token| revocations.standing(token) != Standing::Revoked)
-        };
-        let is_let_in = |holder: &Holder| {
-            holder.asked.rules == runtime.generation
-                || runtime.policy.lets_go_on(&holder.asked, holder.token.as_ref().zip(holder.by), now)
-        };
-        self.edge.connections().recheck(now, |holder| is_live(holder) && is_let_in(holder));
         for (request, mut holder) in self.edge.connections().held() {
-            if let Some(token) = holder.token.as_ref().filter(|_| !request.was_cut()) {
+            if request.was_cut() {
+                continue;
+            }
+            let is_over = holder.until.is_some_and(|until| now >= until);
+            let is_live = holder.token.as_ref().is_none_or(|token| revocations.standing(token) != Standing::Revoked);
+            let are_rules_known = holder.asked.rules == runtime.generation;
+            let known = holder.token.as_ref().zip(holder.by);
+            if is_over || !is_live || !(are_rules_known || runtime.policy.lets_go_on(&holder.asked, known, now)) {
+                request.lose();
+                continue;
+            }
+            if let Some(token) = &holder.token {
                 runtime.auth.note_activity(token);
             }
-            if holder.asked.rules != runtime.generation {
+            // Only what was judged just now: a request that the former rules let in meanwhile has its turn next.
+            if !are_rules_known {
                 holder.asked.rules = runtime.generation;
                 request.hold(holder);
             }
