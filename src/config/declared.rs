@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Choice(Vec<&'static str>),
     /// A number within bounds.
     Integer(RangeInclusive<i64>),
+    /// A number from 0 to 1.
+    Fraction,
     /// `true` or `false`.
     Boolean,
     /// Strings.

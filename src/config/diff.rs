@@ -61,6 +61,7 @@ fn sections(old: &Settings, new: &Settings) -> Vec<(&'static str, bool)> {
         ("audit", old.audit != new.audit),
         ("log", old.log != new.log),
         ("metrics", old.metrics.per_route_labels != new.metrics.per_route_labels),
+        ("tracing", old.tracing != new.tracing),
         ("api", old.api != new.api),
         ("gateway", shown(&old.gateway) != shown(&new.gateway)),
         ("forward_auth", old.forward_auth != new.forward_auth),

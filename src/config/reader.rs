@@ -274,6 +274,33 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A share of something: a number from 0 to 1.
+    pub(super) fn fraction(&mut self, key: &'static str, default: &'static str, doc: &'static str) -> f64 {
+        self.declare(key, default, doc, Kind::Fraction);
+        let written = match self.overriding(key) {
+            Some(text) => text.trim().parse().ok(),
+            None => match self.entry(key) {
+                None => default.parse().ok(),
+                Some(Entry { value: Value::Float(number), .. }) => *number,
+                Some(Entry { value: Value::Integer(number), .. }) => {
+                    number.and_then(|number| u8::try_from(number).ok()).map(f64::from)
+                }
+                Some(entry) => {
+                    self.wrong_type(key, entry, "a number");
+                    return 0.0;
+                }
+            },
+        };
+        written.filter(|share| (0.0..=1.0).contains(share)).unwrap_or_else(|| {
+            self.error(
+                key,
+                format!("`{}` must be from 0 to 1", self.path_of(key)),
+                format!("the default is {default}"),
+            );
+            0.0
+        })
+    }
+
     /// Yes or no.
     pub(super) fn boolean(&mut self, key: &'static str, default: bool, doc: &'static str) -> bool {
         self.declare(key, if default { "true" } else { "false" }, doc, Kind::Boolean);

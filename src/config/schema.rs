@@ -102,6 +102,7 @@ fn of_kind(kind: &Kind) -> Map<String, Value> {
         Kind::Size => json!({ "$ref": "#/$defs/size" }),
         Kind::Choice(words) => one_of(words),
         Kind::Integer(bounds) => json!({ "type": "integer", "minimum": bounds.start(), "maximum": bounds.end() }),
+        Kind::Fraction => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Choices(words) => json!({ "type": "array", "items": one_of(words) }),

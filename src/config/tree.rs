@@ -110,7 +110,7 @@ pub(super) enum Value {
     Array(Vec<Entry>),
     Text(String),
     Integer(Option<i64>),
-    Float,
+    Float(Option<f64>),
     Boolean(bool),
     Datetime,
 }
@@ -122,7 +122,7 @@ impl Value {
             Self::Array(_) => "an array",
             Self::Text(_) => "a string",
             Self::Integer(_) => "an integer",
-            Self::Float => "a float",
+            Self::Float(_) => "a float",
             Self::Boolean(_) => "a boolean",
             Self::Datetime => "a date",
         }
@@ -177,7 +177,7 @@ fn convert(file: usize, value: Spanned<DeValue<'_>>, key_at: At) -> Entry {
     let value = match value.into_inner() {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(number) => Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()),
-        DeValue::Float(_) => Value::Float,
+        DeValue::Float(number) => Value::Float(number.as_str().parse().ok()),
         DeValue::Boolean(value) => Value::Boolean(value),
         DeValue::Datetime(_) => Value::Datetime,
         DeValue::Array(array) => {

@@ -14,6 +14,7 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::{RequestContext, RequestId};
 use crate::gateway::respond::REQUEST_ID;
+use crate::gateway::trace::Trace;
 use crate::gateway::{framing, managed, verify};
 use crate::metrics::{HeaderClass, Metrics, Rejection};
 
@@ -33,6 +34,9 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
     ctx.client = Some(client);
     if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(RequestId::given) {
         ctx.id = id;
+    }
+    if let Some(trace) = trusted.then(|| Trace::brought(&head.headers)).flatten() {
+        ctx.trace = trace;
     }
     if let Some(raw) =
         session.as_downstream().as_http1().map(pingora::protocols::http::v1::server::HttpSession::get_headers_raw_bytes)

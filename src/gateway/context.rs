@@ -14,6 +14,7 @@ use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::conn::uptime_ms;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::runtime::Runtime;
+use crate::gateway::trace::Trace;
 use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::verify::Verify;
 use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
@@ -63,6 +64,8 @@ pub struct RequestContext {
     pub request: Arc<InFlight>,
     /// Its name.
     pub id: RequestId,
+    /// Its place in a trace.
+    pub trace: Trace,
     /// Who stands at the other end; set once the head was admitted.
     pub client: Option<ClientInfo>,
     /// Whether its client's address is its own, as far as can be known.
@@ -109,10 +112,12 @@ impl RequestContext {
     #[must_use]
     pub fn new(runtime: Arc<Runtime>, request: Arc<InFlight>) -> Self {
         let metrics = Arc::clone(&runtime.unrouted);
+        let trace = Trace::begin(runtime.sampling);
         Self {
             runtime,
             request,
             id: RequestId::fresh(),
+            trace,
             client: None,
             address_is_certain: true,
             host: None,
@@ -161,6 +166,7 @@ impl RequestContext {
         info!(
             target: "nauth::access",
             { request.id = self.id.as_str(),
+            trace_id = %self.trace.id,
             method = %self.method,
             path = self.path(),
             status = self.status,

@@ -62,6 +62,7 @@ fn fill(headers: &mut HeaderMap, ctx: &RequestContext) {
         client::forward_nothing(headers);
     }
     headers.insert(REQUEST_ID, ctx.id.header());
+    ctx.trace.tell(headers);
     tell_identity(headers, ctx);
 }
 

@@ -37,6 +37,7 @@ pub mod runtime;
 pub mod socket;
 pub mod sweeper;
 pub mod tls;
+pub mod trace;
 mod upgrade;
 pub mod upstream;
 pub mod verify;

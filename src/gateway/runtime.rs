@@ -14,6 +14,7 @@ use crate::gateway::credentials::CookieNames;
 use crate::gateway::identity::Proof;
 use crate::gateway::managed::Managed;
 use crate::gateway::policy::Policy;
+use crate::gateway::trace::Sampling;
 use crate::gateway::upstream::Balanced;
 use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
 use crate::tokens::AccessToken;
@@ -37,6 +38,8 @@ pub struct Runtime {
     pub names: CookieNames,
     /// What browsers are told on answers over TLS: to come by https only.
     pub hsts: Option<HeaderValue>,
+    /// Which traces that begin here are recorded.
+    pub sampling: Sampling,
     /// Counters of what no route takes.
     pub unrouted: Arc<RouteMetrics>,
     /// Counters of the auth API.
@@ -68,6 +71,7 @@ impl Runtime {
             jwks: jwks::address(&settings).and_then(|address| HeaderValue::try_from(address).ok()),
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
             hsts: hsts(&settings),
+            sampling: Sampling::of(settings.tracing.sample),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
             auth_metrics: Arc::new(metrics.route(ROUTE_AUTH)),
             route_metrics: route_metrics.collect(),

@@ -38,5 +38,6 @@ mod spoofing;
 mod step_up;
 mod streams;
 mod tls;
+mod tracing;
 mod upgrade;
 mod upstreams;

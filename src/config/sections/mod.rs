@@ -17,6 +17,7 @@ mod rule_tests;
 mod server;
 mod tls;
 mod tokens;
+mod tracing;
 mod upstreams;
 mod webhooks;
 
@@ -72,6 +73,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         audit: server::audit(&mut root),
         log: server::log(&mut root),
         metrics: server::metrics(&mut root),
+        tracing: tracing::tracing(&mut root),
         upstreams: upstreams.into_iter().map(|upstream| (upstream.name.clone(), Arc::new(upstream))).collect(),
         routes: routes.into_iter().map(Arc::new).collect(),
         tests: rule_tests::tests(&mut root, &roles),

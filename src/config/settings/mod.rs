@@ -18,6 +18,7 @@ mod rule_tests;
 mod server;
 mod tls;
 mod tokens;
+mod tracing;
 mod upstreams;
 mod webhooks;
 
@@ -41,6 +42,7 @@ pub use rule_tests::*;
 pub use server::*;
 pub use tls::*;
 pub use tokens::*;
+pub use tracing::*;
 pub use upstreams::*;
 pub use webhooks::*;
 
@@ -99,6 +101,8 @@ pub struct Settings {
     pub log: Log,
     /// `[metrics]`
     pub metrics: Metrics,
+    /// `[tracing]`
+    pub tracing: Tracing,
     /// `[api]`
     pub api: Api,
     /// `[gateway]`
