@@ -22,7 +22,7 @@ use crate::app::keys;
 use crate::app::reload::{InForce, Reloader};
 use crate::app::sockets::Sockets;
 use crate::app::world::{Schema, World, master_keys, open_store};
-use crate::auth::{Auth, PURGE_EVERY};
+use crate::auth::{Auth, COUNT_EVERY, PURGE_EVERY};
 use crate::config::settings::{Listener, Serves, Settings};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
@@ -173,6 +173,7 @@ impl Server {
         self.tasks.spawn(learn_hash_kinds(self.world.auth.clone(), stop.clone()));
         self.tasks.spawn(cut_revoked(Arc::clone(&self.public), revocations, stop.clone()));
         self.tasks.spawn(purge(Arc::clone(&self.public), stop.clone()));
+        self.tasks.spawn(count(Arc::clone(&self.public), stop.clone()));
         self.tasks.spawn(keys::follow_keys(Arc::clone(&self.reloader), stop.clone()));
         self.tasks.spawn(keys::tend_keys(Arc::clone(&self.public), stop.clone()));
         let gateway = self.public.gateway().clone();
@@ -301,6 +302,19 @@ async fn purge(public: Arc<PublicEdge>, stop: CancellationToken) {
             Ok(Some(rows)) => info!(rows, "swept out what had ended"),
             Ok(None) => {}
             Err(error) => error!(error = %crate::logging::chain(&error), "what has ended cannot be swept out"),
+        }
+    }
+}
+
+/// Counts what only the database knows, for the metrics.
+async fn count(public: Arc<PublicEdge>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = public.gateway().runtime().auth.count().await {
+            warn!(error = %crate::logging::chain(&error), "sessions and waiting events cannot be counted");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(COUNT_EVERY) => {}
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::id::{SessionId, UserId};
+use crate::metrics::{RateKey, RateScope};
 use crate::transient::{Hit, Penalty, Tally};
 
 mod attempt;
@@ -46,15 +47,15 @@ impl Auth {
     /// Counts a request of this kind from this client.
     pub fn check_rate(&self, operation: Operation, ctx: &RequestContext) -> impl Future<Output = Result<(), Error>> {
         let rates = &self.settings.rate_limit;
-        let (name, window, limit) = match operation {
-            Operation::Login => ("login", rates.login, Limit::Login),
-            Operation::Signup => ("signup", rates.signup, Limit::Requests),
-            Operation::ForgotPassword => ("forgot", rates.forgot_password, Limit::PasswordReset),
-            Operation::Challenge => ("challenge", rates.challenge, Limit::Requests),
-            Operation::Other => ("other", rates.default, Limit::Requests),
+        let (scope, window, limit) = match operation {
+            Operation::Login => (RateScope::Login, rates.login, Limit::Login),
+            Operation::Signup => (RateScope::Signup, rates.signup, Limit::Requests),
+            Operation::ForgotPassword => (RateScope::ForgotPassword, rates.forgot_password, Limit::PasswordReset),
+            Operation::Challenge => (RateScope::Challenge, rates.challenge, Limit::Requests),
+            Operation::Other => (RateScope::Default, rates.default, Limit::Requests),
         };
-        let key = key("rate", &[name, &self.client_key(ctx)]);
-        async move { self.hit(&key, window, |_, _| limit).await }
+        let key = key("rate", &[scope.as_str(), &self.client_key(ctx)]);
+        async move { self.hit(&key, window, (scope, RateKey::Ip), |_, _| limit).await }
     }
 
     /// Counts a request that takes a route, by its user or its client.
@@ -69,17 +70,19 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<(), Error> {
         let whose = user.map_or_else(|| self.client_key(ctx), |user| format!("user/{user}"));
-        self.hit(&key("route", &[route, &whose]), window, |_, _| Limit::Requests).await
+        let by = if user.is_some() { RateKey::User } else { RateKey::Ip };
+        self.hit(&key("route", &[route, &whose]), window, (RateScope::Route, by), |_, _| Limit::Requests).await
     }
 
     /// Counts a refresh, by its session or its client.
     pub async fn check_refresh_rate(&self, session: Option<SessionId>, ctx: &RequestContext) -> Result<(), Error> {
         let rates = &self.settings.rate_limit;
-        let whose = match session.filter(|_| rates.refresh_by_session) {
-            Some(session) => format!("session/{session}"),
-            None => self.client_key(ctx),
+        let (whose, by) = match session.filter(|_| rates.refresh_by_session) {
+            Some(session) => (format!("session/{session}"), RateKey::Session),
+            None => (self.client_key(ctx), RateKey::Ip),
         };
-        self.hit(&key("rate", &["refresh", &whose]), rates.refresh, |_, _| Limit::Requests).await
+        let key = key("rate", &["refresh", &whose]);
+        self.hit(&key, rates.refresh, (RateScope::Refresh, by), |_, _| Limit::Requests).await
     }
 
     /// Counts a code on its way to an address.
@@ -90,12 +93,15 @@ impl Auth {
         match to {
             Destination::Email(email) => {
                 let name = |count, max| Limit::EmailSend { count, max };
-                self.hit(&key("mail", &[email.as_str()]), rules.send_limit, name).await
+                let counted = (RateScope::Email, RateKey::Recipient);
+                self.hit(&key("mail", &[email.as_str()]), rules.send_limit, counted, name).await
             }
             Destination::Phone(phone) => {
                 let name = |count, max| Limit::SmsSend { count, max };
-                self.hit(&key("sms", &[phone.as_str()]), rules.send_limit, name).await?;
-                self.hit("sms/all", self.settings.signup.global_sms_limit, name).await
+                let counted = (RateScope::Sms, RateKey::Recipient);
+                self.hit(&key("sms", &[phone.as_str()]), rules.send_limit, counted, name).await?;
+                let everybody = self.settings.signup.global_sms_limit;
+                self.hit("sms/all", everybody, (RateScope::Sms, RateKey::Site), name).await
             }
         }
     }
@@ -103,7 +109,8 @@ impl Auth {
     /// Counts a request for a reset, by what was asked for.
     pub(super) async fn count_reset(&self, identifier: &Identifier) -> Result<(), Error> {
         let key = key("reset", &[identifier.as_str()]);
-        self.hit(&key, self.settings.password.reset.send_limit, |_, _| Limit::PasswordReset).await
+        let counted = (RateScope::ForgotPassword, RateKey::Identifier);
+        self.hit(&key, self.settings.password.reset.send_limit, counted, |_, _| Limit::PasswordReset).await
     }
 
     /// Begins to check a code that proves an address.
@@ -118,8 +125,8 @@ impl Auth {
     ) -> Result<Attempt, Error> {
         let limit = rules.attempt_limit;
         let counters = vec![
-            wrong_codes(key("code/user", &[&user.to_string()]), limit.per_user, limit.window),
-            wrong_codes(key("code/client", &[&self.client_key(ctx)]), limit.per_ip, limit.window),
+            wrong_codes(key("code/user", &[&user.to_string()]), RateKey::User, limit.per_user, limit.window),
+            wrong_codes(key("code/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             site_breaker(),
         ];
         // Not to be waited for: whoever asks holds a transaction.
@@ -130,7 +137,7 @@ impl Auth {
     pub(super) async fn begin_reset_attempt(&self, ctx: &RequestContext) -> Result<Attempt, Error> {
         let limit = self.settings.signup.email_verification.attempt_limit;
         let counters = vec![
-            wrong_codes(key("reset/client", &[&self.client_key(ctx)]), limit.per_ip, limit.window),
+            wrong_codes(key("reset/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             site_breaker(),
         ];
         let begun = self.begin_attempt(counters, RESET_PATIENCE).await?;
@@ -142,7 +149,13 @@ impl Auth {
         crate::domain::context::address_prefix_of(ctx.ip, self.settings.lockout.ipv6_prefix).to_string()
     }
 
-    async fn hit(&self, key: &str, window: Window, name: impl Fn(u64, u64) -> Limit) -> Result<(), Error> {
+    async fn hit(
+        &self,
+        key: &str,
+        window: Window,
+        (scope, by): (RateScope, RateKey),
+        name: impl Fn(u64, u64) -> Limit,
+    ) -> Result<(), Error> {
         let max = u64::from(window.max);
         if max == 0 {
             return Ok(());
@@ -150,17 +163,18 @@ impl Auth {
         match self.parts.transient.hit(key, max, window.window).await? {
             Hit::Allowed => Ok(()),
             Hit::Refused { count, retry_after } => {
+                self.parts.metrics.rate_limited(scope, by);
                 Err(Error::RateLimited { limit: name(count.saturating_add(1), max), retry_after })
             }
         }
     }
 }
 
-fn wrong_codes(key: String, max: u32, window: Duration) -> Held {
-    Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, scope: None }
+fn wrong_codes(key: String, by: RateKey, max: u32, window: Duration) -> Held {
+    Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, by, scope: None }
 }
 
 /// So many wrong codes in a minute are an attack, whoever sends them.
 fn site_breaker() -> Held {
-    wrong_codes("code/site".to_owned(), SITE_WRONG_CODES, Duration::from_mins(1))
+    wrong_codes("code/site".to_owned(), RateKey::Site, SITE_WRONG_CODES, Duration::from_mins(1))
 }

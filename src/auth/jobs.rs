@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
+use crate::store::outbox::Channel;
 use crate::tokens::KeyError;
 use crate::tokens::rotation::Schedule;
 
@@ -20,6 +21,8 @@ const KEYS: &str = "keys";
 const KEYS_NOT_BEFORE: Duration = Duration::from_secs(10);
 /// How often what is of no use is swept out.
 pub const PURGE_EVERY: Duration = Duration::from_mins(10);
+/// How often what only the database knows is counted.
+pub const COUNT_EVERY: Duration = Duration::from_mins(1);
 /// A little early is on time: nodes wake at their own pace.
 const NOT_BEFORE: Duration = Duration::from_mins(9);
 /// A node that has not finished by then has died.
@@ -40,6 +43,14 @@ impl Auth {
         tx.jobs().done(PURGE, node, self.now()).await?;
         tx.commit().await?;
         Ok(Some(rows))
+    }
+
+    /// Tells the metrics what only the database knows.
+    pub async fn count(&self) -> Result<(), Error> {
+        let (store, metrics) = (&self.parts.store, &self.parts.metrics);
+        metrics.sessions_active(store.sessions().count_living(self.now()).await?);
+        metrics.webhook_queue_depth(store.outbox().count_waiting(Channel::Webhook).await?);
+        Ok(())
     }
 
     /// Does with the keys what is due, unless another node does or has just done it.

@@ -4,6 +4,8 @@
 //! as they have come. Unknown identifiers cost the same hash and the same writes as known ones, and
 //! get the same answer; that an account is disabled is told only to who knows its password.
 
+use std::time::Instant;
+
 use crate::auth::entry::Proof;
 use crate::auth::guard::Attempt;
 use crate::auth::{Auth, Login, Operation, Outcome};
@@ -14,6 +16,7 @@ use crate::domain::event::{Actor, Event, LoginFailure};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
+use crate::metrics::AuthMethod;
 use crate::password_hash::{Asker, Verified};
 
 /// Kinds of hashes looked at when nauth starts.
@@ -27,6 +30,13 @@ impl Auth {
     /// [`Error::AccountLocked`] after a right password, [`Error::RateLimited`] after too many
     /// failures, [`Error::Unavailable`] when hashing is saturated.
     pub async fn login(&self, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
+        let begun = Instant::now();
+        let outcome = self.log_in(input, ctx).await;
+        self.parts.metrics.login_took(AuthMethod::Password, begun.elapsed());
+        outcome
+    }
+
+    async fn log_in(&self, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
         self.check_rate(Operation::Login, ctx).await?;
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let accepted = self.accepts(&input.identifier);

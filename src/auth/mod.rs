@@ -44,7 +44,7 @@ use crate::transient::Transient;
 use crate::webhooks::hooks::Hooks;
 
 pub use guard::Operation;
-pub use jobs::PURGE_EVERY;
+pub use jobs::{COUNT_EVERY, PURGE_EVERY};
 pub use sight::Sightings;
 
 /// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.

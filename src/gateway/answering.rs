@@ -123,7 +123,7 @@ impl Gateway {
         let runtime = Arc::clone(&ctx.runtime);
         if route.access == Access::Public {
             hold(session, ctx, route, None);
-            ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
+            ctx.decided(Decided::Allow, DecisionReason::Anonymous);
             return Ok(None);
         }
         let head = session.req_header();
@@ -171,17 +171,17 @@ impl Gateway {
                     ctx.runtime.auth.note_use(&token, || auth_context(session, ctx));
                 }
                 ctx.identity = Some(token);
-                ctx.metrics.decided(Decided::Allow, DecisionReason::Ok);
+                ctx.decided(Decided::Allow, DecisionReason::Ok);
                 Ok(None)
             }
             Decision::Pass(None) => {
                 hold(session, ctx, route, None);
-                ctx.metrics.decided(Decided::Allow, DecisionReason::Anonymous);
+                ctx.decided(Decided::Allow, DecisionReason::Anonymous);
                 Ok(None)
             }
             Decision::Login(error) => {
                 let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Challenge };
-                ctx.metrics.decided(decided, reason(&error));
+                ctx.decided(decided, reason(&error));
                 let settings = &ctx.runtime.settings;
                 let back = ctx.target.as_ref().map_or("/", |target| target.target());
                 let location = return_to::login_location(&settings.login.login_url, &ctx.own_origin(), back);
@@ -193,7 +193,7 @@ impl Gateway {
             }
             Decision::Deny(error) => {
                 let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Deny };
-                ctx.metrics.decided(decided, reason(&error));
+                ctx.decided(decided, reason(&error));
                 if matches!(findings.identified, Identified::Conflict) {
                     ctx.runtime.auth.note_conflict(findings.conflict, &auth_context(session, ctx));
                     ctx.set_cookies = delivery::clear_cookies(&ctx.runtime.settings);
@@ -336,7 +336,7 @@ async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_k
     let client = auth_context(session, ctx);
     let counted = Box::pin(ctx.runtime.auth.check_route_rate(&route.name, rate.window, user, &client)).await;
     if counted.is_err() {
-        ctx.metrics.decided(Decided::Deny, DecisionReason::Rate);
+        ctx.decided(Decided::Deny, DecisionReason::Rate);
     }
     counted
 }
@@ -345,7 +345,7 @@ async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_k
 fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route, target: &Canonical) -> Result<(), Error> {
     let checked = policy::check_surroundings(route, &asked(session, ctx, target, ""));
     if matches!(checked, Err(Error::Forbidden(Denial::Address))) {
-        ctx.metrics.decided(Decided::Deny, DecisionReason::Ip);
+        ctx.decided(Decided::Deny, DecisionReason::Ip);
     }
     checked
 }

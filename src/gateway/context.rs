@@ -17,7 +17,9 @@ use crate::gateway::runtime::Runtime;
 use crate::gateway::trace::Trace;
 use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::verify::Verify;
-use crate::metrics::{InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind};
+use crate::metrics::{
+    Decision, DecisionReason, InFlight as InFlightGauge, RequestMethod, RouteMetrics, StreamEnd, StreamKind,
+};
 use crate::tokens::AccessToken;
 
 /// A request's name, as it stands in headers, answers and logs.
@@ -146,6 +148,11 @@ impl RequestContext {
     #[must_use]
     pub fn path(&self) -> &str {
         self.target.as_ref().map_or("", |target| target.path())
+    }
+
+    /// The route has decided about it.
+    pub fn decided(&self, decision: Decision, reason: DecisionReason) {
+        self.metrics.decided(decision, reason, self.arrived.elapsed());
     }
 
     /// `scheme://host[:port]` as the client addressed us.

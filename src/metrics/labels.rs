@@ -230,6 +230,56 @@ label! {
 }
 
 label! {
+    /// What there was too much of.
+    RateScope {
+        /// Logins.
+        Login => "login",
+        /// Signups.
+        Signup => "signup",
+        /// Refreshes.
+        Refresh => "refresh",
+        /// Questions for a new password, and answers to the mail that follows.
+        ForgotPassword => "forgot_password",
+        /// Answers to challenges.
+        Challenge => "challenge",
+        /// Other requests to the auth API.
+        Default => "default",
+        /// Requests that take a route with a limit of its own.
+        Route => "route",
+        /// Mails.
+        Email => "email",
+        /// Text messages.
+        Sms => "sms",
+        /// Wrong codes.
+        Code => "code",
+        /// Wrong passwords.
+        Lockout => "lockout",
+    }
+}
+
+label! {
+    /// Whose it was.
+    RateKey {
+        /// Of one address.
+        Ip => "ip",
+        /// Of one session.
+        Session => "session",
+        /// Of one user.
+        User => "user",
+        /// For one identifier, whether it is somebody's or not.
+        Identifier => "identifier",
+        /// For one recipient.
+        Recipient => "recipient",
+        /// For one account, whoever tries.
+        Account => "account",
+        /// For one account from one address, or from one of its devices.
+        AccountIp => "account_ip",
+        /// Everybody's.
+        Site => "site",
+    }
+}
+
+label! {
     /// What kind of credential was verified.
     CredentialKind {
         /// The access token of a session cookie.

@@ -7,6 +7,7 @@
 
 mod connection;
 mod labels;
+mod make;
 mod route;
 mod status;
 mod upstream;
@@ -16,8 +17,7 @@ use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
 use crate::domain::clock::Time;
@@ -29,6 +29,7 @@ pub use labels::*;
 pub use route::{InFlight, RouteMetrics};
 pub use upstream::UpstreamMetrics;
 
+use make::Make;
 use status::StatusCounters;
 
 /// The `route` label of requests no route takes.
@@ -73,10 +74,12 @@ struct Series {
     streams_open: IntGaugeVec,
     streams_closed: IntCounterVec,
     authz_decisions: IntCounterVec,
+    authz_duration: Histogram,
     forward_auth_requests: IntCounterVec,
     forward_auths: Vec<OnceLock<IntCounter>>,
     rejected_requests: IntCounterVec,
     spoofed_headers: IntCounterVec,
+    rate_limited: IntCounterVec,
     token_verifications: IntCounterVec,
     verifications: Vec<OnceLock<IntCounter>>,
     session_refreshes: IntCounterVec,
@@ -84,6 +87,7 @@ struct Series {
     session_refresh_waiters: IntGauge,
     session_cache_requests: IntCounterVec,
     cache_requests: Vec<OnceLock<IntCounter>>,
+    sessions_active: IntGauge,
     sessions_ended: IntCounterVec,
     revocation_lag: Histogram,
     auth_events: IntCounterVec,
@@ -93,6 +97,7 @@ struct Series {
     password_hash_queue_depth: IntGauge,
     emails: IntCounterVec,
     webhook_deliveries: IntCounterVec,
+    webhook_queue_depth: IntGauge,
     config_reloads: IntCounterVec,
     config_last_reload_successful: IntGauge,
     config_last_reload_success_timestamp: Gauge,
@@ -188,6 +193,11 @@ impl Metrics {
                 "Who was let through, and why.",
                 &["route", "decision", "reason"],
             ),
+            authz_duration: make.histogram(
+                "nauth_authz_duration_seconds",
+                "From a request's head to the decision about it.",
+                OVERHEAD_SECONDS,
+            ),
             forward_auth_requests: make.counters(
                 "nauth_forward_auth_requests_total",
                 "Questions of other proxies, and how they were answered.",
@@ -203,6 +213,11 @@ impl Metrics {
                 "nauth_spoofed_headers_stripped_total",
                 "Identity headers of clients that were dropped.",
                 &["header_class"],
+            ),
+            rate_limited: make.counters(
+                "nauth_rate_limited_total",
+                "Requests, messages and tries refused because there were too many.",
+                &["scope", "key"],
             ),
             verifications: slots(CredentialKind::ALL.len() * VerificationResult::ALL.len()),
             cache_requests: slots(CacheResult::ALL.len()),
@@ -224,6 +239,7 @@ impl Metrics {
                 "Lookups in the cache of verified tokens.",
                 &["result"],
             ),
+            sessions_active: make.gauge("nauth_sessions_active", "Sessions that have not ended."),
             sessions_ended: make.counters("nauth_sessions_ended_total", "Sessions ended on purpose.", &["reason"]),
             revocation_lag: make.histogram(
                 "nauth_revocation_lag_seconds",
@@ -259,6 +275,7 @@ impl Metrics {
                 "Events handed to webhooks.",
                 &["hook", "result"],
             ),
+            webhook_queue_depth: make.gauge("nauth_webhook_queue_depth", "Events waiting for webhooks."),
             config_reloads: make.counters("nauth_config_reloads_total", "Reloads of the settings.", &["result"]),
             config_last_reload_successful: make
                 .gauge("nauth_config_last_reload_successful", "Whether the last reload took effect."),
@@ -319,6 +336,11 @@ impl Metrics {
         self.0.spoofed_headers.with_label_values(&[class.as_str()]).inc();
     }
 
+    /// Something was refused because there was too much of it.
+    pub fn rate_limited(&self, scope: RateScope, key: RateKey) {
+        self.0.rate_limited.with_label_values(&[scope.as_str(), key.as_str()]).inc();
+    }
+
     /// A token was verified.
     pub fn token_verified(&self, kind: CredentialKind, result: VerificationResult) {
         // The vector finds its counters under a lock that all requests would share.
@@ -343,6 +365,11 @@ impl Metrics {
     #[must_use]
     pub fn session_refresh_waiters(&self) -> &IntGauge {
         &self.0.session_refresh_waiters
+    }
+
+    /// So many sessions had not ended when they were last counted.
+    pub fn sessions_active(&self, count: i64) {
+        self.0.sessions_active.set(count);
     }
 
     /// `count` sessions were ended.
@@ -392,6 +419,11 @@ impl Metrics {
         self.0.webhook_deliveries.with_label_values(&[hook, result.as_str()]).inc();
     }
 
+    /// So many events waited for webhooks when they were last counted.
+    pub fn webhook_queue_depth(&self, count: i64) {
+        self.0.webhook_queue_depth.set(count);
+    }
+
     /// Settings with this digest took effect, at the start (`result` is `None`) or by a reload.
     pub fn config_applied(&self, sha256: &str, at: Time, result: Option<ReloadResult>) {
         self.0.config_info.reset();
@@ -436,138 +468,10 @@ impl Default for Metrics {
     }
 }
 
-/// Makes series and registers them.
-struct Make(Registry);
-
-impl Make {
-    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
-        let collector = made.expect("names and labels are well formed");
-        self.0.register(Box::new(collector.clone())).expect("every name is registered once");
-        collector
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::new(name, help))
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::new(name, help))
-    }
-
-    fn float_gauge(&self, name: &str, help: &str) -> Gauge {
-        self.register(Gauge::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
-    }
-
-    fn build_info(&self) {
-        let version = env!("CARGO_PKG_VERSION");
-        let revision = option_env!("NAUTH_REVISION").unwrap_or("unknown");
-        let rustc = option_env!("NAUTH_RUSTC").unwrap_or("unknown");
-        let info = self.gauges("nauth_build_info", "What is running.", &["version", "revision", "rustc"]);
-        info.with_label_values(&[version, revision, rustc]).set(1);
-    }
-}
-
 /// Room for counters that are found once and then kept.
 fn slots(count: usize) -> Vec<OnceLock<IntCounter>> {
     (0..count).map(|_| OnceLock::new()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use http::Method;
-
-    use super::*;
-    use crate::domain::error::Error;
-
-    #[test]
-    fn a_finished_request_is_counted_under_its_route() {
-        let metrics = Metrics::new();
-        let route = metrics.route("api");
-
-        route.finished(RequestMethod::from(&Method::GET), 200, Duration::from_millis(3), 10, 2000);
-        route.finished(RequestMethod::from(&Method::from_bytes(b"BREW").unwrap()), 999, Duration::ZERO, 0, 0);
-        route.overhead(Duration::from_micros(60));
-
-        let text = metrics.render();
-        assert!(text.contains(r#"nauth_http_requests_total{code="200",method="GET",route="api"} 1"#), "{text}");
-        assert!(text.contains(r#"nauth_http_requests_total{code="other",method="other",route="api"} 1"#), "{text}");
-        assert!(text.contains(r#"nauth_http_response_size_bytes_sum{route="api"} 2000"#), "{text}");
-        assert!(text.contains(r#"nauth_gateway_overhead_seconds_bucket{route="api",le="0.0001"} 1"#), "{text}");
-    }
-
-    #[test]
-    fn requests_in_flight_are_counted_until_the_guard_is_dropped() {
-        let metrics = Metrics::new();
-        let route = metrics.route("api");
-
-        let guard = route.begin();
-        let during = metrics.render();
-        drop(guard);
-
-        assert!(during.contains(r#"nauth_http_requests_in_flight{route="api"} 1"#), "{during}");
-        assert!(metrics.render().contains(r#"nauth_http_requests_in_flight{route="api"} 0"#));
-    }
-
-    #[test]
-    fn handles_of_the_same_name_count_together_across_generations() {
-        let metrics = Metrics::new();
-
-        metrics.upstream("app").answered(502, Duration::from_millis(1));
-        metrics.upstream("app").answered(502, Duration::from_millis(1));
-        metrics.upstream("app").connect_error(ConnectError::Refused);
-
-        let text = metrics.render();
-        assert!(text.contains(r#"nauth_upstream_requests_total{code="502",upstream="app"} 2"#), "{text}");
-        assert!(text.contains(r#"nauth_upstream_connect_errors_total{reason="refused",upstream="app"} 1"#), "{text}");
-    }
-
-    #[test]
-    fn only_the_settings_in_force_are_told() {
-        let metrics = Metrics::new();
-
-        metrics.config_applied("aaa", Time::from_secs(5), None);
-        metrics.config_applied("bbb", Time::from_secs(6), Some(ReloadResult::Applied));
-        metrics.config_rejected();
-
-        let text = metrics.render();
-        assert!(!text.contains("aaa"), "{text}");
-        assert!(text.contains(r#"nauth_config_info{sha256="bbb"} 1"#), "{text}");
-        assert!(text.contains("nauth_config_last_reload_successful 0"), "{text}");
-        assert!(text.contains("nauth_config_last_reload_success_timestamp_seconds 6"), "{text}");
-    }
-
-    #[test]
-    fn the_standard_process_series_and_the_build_are_told() {
-        let text = Metrics::new().render();
-        assert!(text.contains("process_open_fds"), "{text}");
-        assert!(text.contains("nauth_build_info{"), "{text}");
-    }
-
-    #[test]
-    fn refusals_are_counted_by_their_reason() {
-        let metrics = Metrics::new();
-        let error = AuthError::from(&Error::InvalidCredentials);
-
-        metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, error);
-
-        let series =
-            r#"nauth_auth_events_total{error="credentials",event="login",method="password",result="failure"} 1"#;
-        assert!(metrics.render().contains(series));
-    }
-}
+mod tests;

@@ -76,8 +76,9 @@ impl RouteMetrics {
         self.overhead.observe(took.as_secs_f64());
     }
 
-    /// The route decided about a request.
-    pub fn decided(&self, decision: Decision, reason: DecisionReason) {
+    /// The route decided about a request, `took` after its head arrived.
+    pub fn decided(&self, decision: Decision, reason: DecisionReason, took: Duration) {
+        self.series.authz_duration.observe(took.as_secs_f64());
         let slot = &self.decisions[(decision as usize) * DecisionReason::ALL.len() + (reason as usize)];
         let counter = slot.get_or_init(|| {
             let labels = [self.name.as_str(), decision.as_str(), reason.as_str()];

@@ -148,6 +148,15 @@ impl<'a> Outbox<'a> {
         Ok(row.map(|row| row.opt_time("due_at")).transpose()?.flatten())
     }
 
+    /// How many messages of a channel are waiting.
+    pub async fn count_waiting(&mut self, channel: Channel) -> Result<i64, StoreError> {
+        let row = sql("SELECT COUNT(*) AS waiting FROM nauth_outbox WHERE channel = ? AND state = 'waiting'")
+            .bind(channel.as_str())
+            .fetch_optional(&mut self.on)
+            .await?;
+        row.map_or(Ok(0), |row| row.int("waiting"))
+    }
+
     /// Marks a message delivered and blanks its body.
     pub async fn delivered(&mut self, id: i64, now: Time) -> Result<(), StoreError> {
         self.finish(id, "delivered", None, now).await

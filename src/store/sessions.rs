@@ -272,6 +272,15 @@ impl<'a> Sessions<'a> {
         row.map_or(Ok((None, None)), |row| Ok((row.opt_time("access")?, row.opt_time("session")?)))
     }
 
+    /// How many have not ended.
+    pub async fn count_living(&mut self, now: Time) -> Result<i64, StoreError> {
+        let row = sql("SELECT COUNT(*) AS living FROM nauth_sessions WHERE revoked_at IS NULL AND expires_at > ?")
+            .bind(now)
+            .fetch_optional(&mut self.on)
+            .await?;
+        row.map_or(Ok(0), |row| row.int("living"))
+    }
+
     /// Removes sessions that ended before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         sql("DELETE FROM nauth_sessions WHERE expires_at < ? OR revoked_at < ?")

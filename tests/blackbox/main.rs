@@ -25,6 +25,7 @@ mod keys;
 mod listeners;
 mod management;
 mod messages;
+mod metrics;
 mod paths;
 mod proxies;
 mod proxy_protocol;

@@ -10,6 +10,7 @@ use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, LockoutScope};
 use crate::domain::id::UserId;
+use crate::metrics::{RateKey, RateScope};
 use crate::transient::{Reserved, Tally};
 
 /// What somebody who has to wait for others is told, when the wait takes too long.
@@ -31,6 +32,8 @@ pub(in crate::auth) struct Attempt {
 pub(super) struct Held {
     pub(super) key: String,
     pub(super) rule: Tally,
+    /// Whose tries it counts.
+    pub(super) by: RateKey,
     /// Whom it locks out, if anybody. What speaks of one account is cleared when its owner succeeds.
     pub(super) scope: Option<LockoutScope>,
 }
@@ -56,7 +59,7 @@ impl Attempt {
 
     /// It was wrong: it stays counted.
     pub(in crate::auth) async fn failed(self, user: Option<UserId>, ctx: &RequestContext) {
-        for Held { key, rule, scope } in &self.held {
+        for Held { key, rule, scope, .. } in &self.held {
             // One that cannot be told stays under way, and fails when its time is over.
             let was_the_last = self.auth.parts.transient.fail(key, rule).await.unwrap_or(false);
             if let (true, Some(scope)) = (was_the_last, *scope) {
@@ -82,6 +85,8 @@ impl Auth {
             match self.reserve(&held, give_up).await {
                 Ok(Ok(())) => attempt.held.push(held),
                 Ok(Err(retry_after)) => {
+                    let scope = if held.scope.is_some() { RateScope::Lockout } else { RateScope::Code };
+                    self.parts.metrics.rate_limited(scope, held.by);
                     attempt.undecided().await;
                     return Ok(Err(retry_after));
                 }

@@ -15,6 +15,7 @@ use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::event::LockoutScope;
 use crate::domain::user::User;
+use crate::metrics::RateKey;
 use crate::transient::{Penalty, Tally};
 
 /// How long a login waits for others that are under way with the same account or from the same
@@ -59,24 +60,31 @@ impl Auth {
             counters.push(Held {
                 key: key("login/address", &[&client]),
                 rule: lock(rules.ip),
+                by: RateKey::Ip,
                 scope: Some(LockoutScope::Address),
             });
         }
         if known_device.is_none() && !is_exempt {
             let key = key("login/account+address", &[&account, &client]);
-            counters.push(Held { key, rule: lock(rules.account_ip), scope: Some(LockoutScope::AccountAndClient) });
+            counters.push(of_client(key, rules.account_ip));
         }
         let own = known_device.map(|device| {
             let key = key("login/account+device", &[&account, &device.to_string()]);
-            Held { key, rule: lock(rules.account_ip), scope: Some(LockoutScope::AccountAndClient) }
+            of_client(key, rules.account_ip)
         });
         counters.push(own.unwrap_or_else(|| {
             let DelayRule { max, window, max_delay } = rules.account;
             let rule = Tally { max: max.into(), window, penalty: Penalty::Delay(max_delay) };
-            Held { key: key("login/account", &[&account]), rule, scope: Some(LockoutScope::Account) }
+            let key = key("login/account", &[&account]);
+            Held { key, rule, by: RateKey::Account, scope: Some(LockoutScope::Account) }
         }));
         counters
     }
+}
+
+/// Tries of one client, by its address or its device.
+fn of_client(key: String, rule: LockRule) -> Held {
+    Held { key, rule: lock(rule), by: RateKey::AccountIp, scope: Some(LockoutScope::AccountAndClient) }
 }
 
 fn lock(rule: LockRule) -> Tally {

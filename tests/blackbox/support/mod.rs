@@ -3,6 +3,7 @@
 mod account;
 mod browser;
 mod config;
+mod described;
 mod echo;
 mod http2;
 mod nauth;
@@ -14,6 +15,7 @@ mod wire;
 pub(crate) use account::{Account, PASSWORD, claims_of};
 pub(crate) use browser::{Browser, Form};
 pub(crate) use config::Config;
+pub(crate) use described::described_metrics;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use http2::{Http2, OPENING};
 pub(crate) use nauth::{Finished, Nauth, free_port};
