@@ -300,7 +300,9 @@ impl Gateway {
         }
         let downstream = session.as_downstream_mut();
         bridge::answer(downstream, answer).await?;
-        if downstream.is_http2() {
+        // A client that waits to be asked for its body has none on the way.
+        let waits = downstream.req_header().headers.contains_key(header::EXPECT);
+        if downstream.is_http2() || !(waits || downstream.is_body_done()) {
             // How it went is seen by nobody but the client.
             let _ = tokio::time::timeout(UNREAD_TIME, end_kindly(downstream)).await;
         }
@@ -308,7 +310,7 @@ impl Gateway {
     }
 }
 
-/// Ends a stream whose answer is complete. Its client may still be sending; told to stop, many
+/// Ends a request whose answer is complete. Its client may still be sending; told to stop, many
 /// forget the answer they have, so some of it is read and dropped.
 async fn end_kindly(session: &mut ServerSession) -> pingora::Result<()> {
     session.finish_body().await?;
@@ -396,12 +398,18 @@ fn not_refreshed(ctx: &mut RequestContext, question: &Question<'_>, error: &Erro
 
 /// Why an upstream did not answer; `None` when the client is gone and there is nobody to tell.
 pub(super) fn failure(ctx: &RequestContext, error: &PingoraError) -> Option<Error> {
-    if ctx.request.conn().is_late() {
-        return Some(Error::GatewayTimeout);
+    if let Some(why) = ctx.request.broken_off() {
+        ctx.request.conn().resume();
+        return Some(why);
     }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => Some(by_status(*status)),
         (_, ErrorSource::Downstream) => None,
+        // pingora does not always say whose connection it was; of an upstream's it does.
+        (
+            ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ReadError | ErrorType::ConnectionClosed,
+            source,
+        ) if *source != ErrorSource::Upstream => None,
         (ErrorType::ReadTimedout, _) => Some(Error::GatewayTimeout),
         (_, ErrorSource::Upstream) => Some(Error::BadGateway),
         (kind, _) => Some(Error::Internal(kind.as_str().to_owned().into())),

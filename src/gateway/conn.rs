@@ -104,7 +104,8 @@ pub struct Conn {
     idle_limit: AtomicU64,
     end: AtomicU8,
     ended_at: AtomicU64,
-    late: AtomicBool,
+    interrupted: AtomicBool,
+    blocked: AtomicBool,
     admitted: AtomicBool,
     http2: AtomicBool,
     retiring: AtomicBool,
@@ -128,7 +129,8 @@ impl Conn {
             idle_limit: AtomicU64::new(u64::MAX),
             end: AtomicU8::new(0),
             ended_at: AtomicU64::new(0),
-            late: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             admitted: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
@@ -310,16 +312,35 @@ impl Conn {
         self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Makes the next read fail, so that pingora gives the upstream up and lets us answer 504.
-    pub fn give_up_waiting(&self) {
-        self.late.store(true, Ordering::SeqCst);
+    /// Makes reads fail on HTTP/1.1, so that pingora gives the upstream up and lets us answer. What is
+    /// answered is known to the request.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    /// Whether the upstream has taken too long over the present request.
+    /// Whether reads are to fail.
     #[must_use]
-    pub fn is_late(&self) -> bool {
-        self.late.load(Ordering::SeqCst)
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Lets reads succeed again.
+    pub fn resume(&self) {
+        self.interrupted.store(false, Ordering::SeqCst);
+    }
+
+    /// The client takes what is written, or does not.
+    pub fn note_blocked(&self, is_blocked: bool) {
+        if self.is_blocked() != is_blocked {
+            self.blocked.store(is_blocked, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether something written waits for the client to take it.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     /// The request on the connection has reached our code, so what is written now is ours.
@@ -352,7 +373,7 @@ impl Conn {
     /// A request begins. It is known here until the returned guard is dropped.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> RequestGuard {
-        self.late.store(false, Ordering::SeqCst);
+        self.resume();
         self.admitted.store(false, Ordering::Relaxed);
         self.enter(Phase::Busy);
         let request = Arc::new(InFlight::new(Arc::clone(self)));
@@ -383,11 +404,9 @@ impl Conn {
         }
     }
 
-    /// Whether a request on it has waited too long for its upstream's response head.
-    #[must_use]
-    pub fn waits_too_long(&self) -> bool {
-        let now = uptime_ms();
-        self.requests().iter().any(|request| request.is_overdue(now))
+    /// Does on HTTP/1.1 what has to be done about requests whose time is up.
+    pub fn check_times(&self) {
+        self.requests().iter().for_each(|request| request.check_time());
     }
 
     /// Drops the requests that should have been answered `slack` ago.

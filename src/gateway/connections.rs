@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::domain::clock::Time;
 use crate::domain::context::address_prefix;
+use crate::domain::error::Error;
 use crate::gateway::conn::{Conn, End, Entrance, Phase, Protocol};
 use crate::gateway::inflight::{Holder, InFlight};
 
@@ -84,12 +85,11 @@ impl Connections {
         requests.filter_map(|request| request.holder().map(|holder| (request, holder))).collect()
     }
 
-    /// Ends every request whose holder `allowed` refuses, or whose time is over. On HTTP/1.1 that is its
-    /// connection. Answers how many.
+    /// Ends every request whose holder `allowed` refuses, or whose time is over. Answers how many.
     pub fn recheck(&self, now: Time, allowed: impl Fn(&Holder) -> bool) -> usize {
         let may_go_on = |holder: &Holder| holder.until.is_none_or(|until| now < until) && allowed(holder);
         let lost = self.held().into_iter().filter(|(request, holder)| !request.was_cut() && !may_go_on(holder));
-        lost.map(|(request, _)| request.lose()).count()
+        lost.map(|(request, _)| request.lose(Error::SessionNotFound("Session has ended"))).count()
     }
 
     fn close(&self, conn: &Conn) {

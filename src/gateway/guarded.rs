@@ -263,7 +263,7 @@ impl AsyncRead for Guarded {
         if this.conn.ending().is_some() {
             return this.poll_farewell(cx).map(Err);
         }
-        if this.conn.is_late() {
+        if this.conn.is_interrupted() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if !this.received.is_empty() {
@@ -298,7 +298,9 @@ impl AsyncWrite for Guarded {
             this.replace_error_page(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        let accepted = ready!(this.poll_accept(cx, bytes))?;
+        let accepted = this.poll_accept(cx, bytes);
+        this.conn.note_blocked(accepted.is_pending());
+        let accepted = ready!(accepted)?;
         if this.frames.is_none() && this.conn.phase() == Phase::Upgraded {
             this.frames = Some(Frames::default());
         }
@@ -315,7 +317,9 @@ impl AsyncWrite for Guarded {
         if this.conn.ending().is_some() {
             return this.poll_farewell(cx).map(Err);
         }
-        this.poll_send_pending(cx)
+        let sent = this.poll_send_pending(cx);
+        this.conn.note_blocked(sent.is_pending());
+        sent
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

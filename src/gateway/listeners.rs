@@ -129,12 +129,19 @@ impl PublicEdge {
             if request.was_cut() {
                 continue;
             }
-            let is_over = holder.until.is_some_and(|until| now >= until);
-            let is_live = holder.token.as_ref().is_none_or(|token| revocations.standing(token) != Standing::Revoked);
             let are_rules_known = holder.asked.rules == runtime.generation;
             let known = holder.token.as_ref().zip(holder.by);
-            if is_over || !is_live || !(are_rules_known || runtime.policy.lets_go_on(&holder.asked, known, now)) {
-                request.lose();
+            let may_go_on = if holder.until.is_some_and(|until| now >= until) {
+                Err(Error::TokenExpired)
+            } else if holder.token.as_ref().is_some_and(|token| revocations.standing(token) == Standing::Revoked) {
+                Err(Error::SessionNotFound("Session has been revoked"))
+            } else if are_rules_known {
+                Ok(())
+            } else {
+                runtime.policy.let_go_on(&holder.asked, known, now)
+            };
+            if let Err(why) = may_go_on {
+                request.lose(why);
                 continue;
             }
             if let Some(token) = &holder.token {
@@ -160,13 +167,20 @@ impl PublicEdge {
             if request.was_cut() || runtime.auth.revocations().standing(token) != Standing::StaleClaims {
                 continue;
             }
-            match runtime.auth.as_of_now(token).await {
-                Ok(fresh) if runtime.policy.lets_go_on(&holder.asked, Some((&fresh, by)), now) => {
+            let fresh = match runtime.auth.as_of_now(token).await {
+                Ok(fresh) => fresh,
+                Err(error @ Error::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    request.lose(error);
+                    continue;
+                }
+            };
+            match runtime.policy.let_go_on(&holder.asked, Some((&fresh, by)), now) {
+                Ok(()) => {
                     holder.token = Some(fresh);
                     request.hold(holder);
                 }
-                Err(error @ Error::Unavailable(_)) => return Err(error),
-                Ok(_) | Err(_) => request.lose(),
+                Err(why) => request.lose(why),
             }
         }
         Ok(())

@@ -62,11 +62,12 @@ use tokio::sync::Notify;
 use crate::config::settings::Route;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
+use crate::gateway::conn::Protocol;
 use crate::gateway::context::RequestContext;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::recent::Recent;
 use crate::gateway::refresh::Refreshes;
-use crate::gateway::upstream::Trip;
+use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::vouch::Vouched;
 use crate::metrics::{ConnectError, Metrics, StreamKind};
 
@@ -121,6 +122,11 @@ impl Gateway {
     /// Leaves a refusal to [`ProxyHttp::fail_to_proxy`].
     fn refuse<T>(ctx: &mut RequestContext, error: Error) -> pingora::Result<T> {
         ctx.refusal = Some(error);
+        Self::give_up()
+    }
+
+    /// Leaves a request that is broken off to [`ProxyHttp::fail_to_proxy`], which knows what to say.
+    fn give_up<T>() -> pingora::Result<T> {
         PingoraError::err(ErrorType::HTTPStatus(400))
     }
 }
@@ -171,6 +177,8 @@ impl ProxyHttp for Gateway {
         // What was read of the body before is sent again from the start.
         ctx.received = 0;
         match trip.next_address().await {
+            // Whoever has lost it meanwhile is told so.
+            Ok(_) if ctx.request.is_broken_off() => Self::give_up(),
             Ok(address) => Ok(Box::new(peer(&address.peer, &route, session))),
             Err(error) => {
                 tracing::warn!(upstream.name = upstream.settings.name, %error, "upstream has no address");
@@ -213,7 +221,7 @@ impl ProxyHttp for Gateway {
             && !session.is_upgrade_req()
             && !session.as_ref().retry_buffer_truncated();
         let is_unanswered = ctx.status == 0 && session.response_written().is_none();
-        let again = may_be_sent_twice && is_unanswered && is_broken_off(&error) && !ctx.request.conn().is_late();
+        let again = may_be_sent_twice && is_unanswered && is_broken_off(&error) && !ctx.request.is_broken_off();
         error.set_retry(again && ctx.trip.as_mut().is_some_and(Trip::broken_off));
         error
     }
@@ -225,6 +233,9 @@ impl ProxyHttp for Gateway {
         upstream: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
+        if !ctx.request.sends(upstream.method.is_idempotent()) {
+            return Self::give_up();
+        }
         forward::prepare(upstream, ctx);
         Ok(())
     }
@@ -257,7 +268,9 @@ impl ProxyHttp for Gateway {
         if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
-        ctx.request.answered();
+        if !ctx.request.answered() {
+            return Self::give_up();
+        }
         ctx.status = response.status.as_u16();
         ctx.upstream_took = ctx.asked_at.map(|at| at.elapsed()).unwrap_or_default();
         if let Some((route, upstream)) = ctx.route.clone() {
@@ -265,6 +278,7 @@ impl ProxyHttp for Gateway {
             if let Some(trip) = &ctx.trip {
                 trip.answered();
             }
+            watch_silence(ctx, response, &route, &upstream);
             if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 ctx.request.conn().upgrade(route.ws.idle_timeout);
                 ctx.stream = Some((StreamKind::Ws, ctx.metrics.stream_opened(StreamKind::Ws)));
@@ -283,10 +297,15 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        is_last: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<Option<std::time::Duration>> {
         ctx.sent += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        if is_last {
+            ctx.request.is_complete();
+        } else {
+            ctx.request.has_moved();
+        }
         Ok(None)
     }
 
@@ -346,10 +365,21 @@ fn peer(of: &HttpPeer, route: &Route, session: &Session) -> HttpPeer {
         // A connection of HTTP/1.1 is told when its time is up; a stream among others cannot be.
         options.read_timeout = Some(route.timeout);
     } else {
-        // It also runs before the head and while a request is uploaded.
+        // It also runs before the head, which has the route's time; then see `watch_silence`.
         options.read_timeout = options.read_timeout.map(|limit| limit.max(route.timeout));
     }
     peer
+}
+
+/// Looks after the silences of an upstream where [`peer`] allows longer ones than are configured, so that a
+/// head has its time. Only on HTTP/1.1: of a stream among others nobody knows whether its client takes what
+/// the upstream says.
+fn watch_silence(ctx: &RequestContext, response: &ResponseHeader, route: &Route, upstream: &Balanced) {
+    let is_shorter = upstream.settings.read_timeout < route.timeout;
+    let is_http1 = ctx.request.conn().protocol() == Protocol::Http1;
+    if is_shorter && is_http1 && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        ctx.request.expect_more(upstream.settings.read_timeout);
+    }
 }
 
 /// Whether the connection to the upstream ended, rather than that it was slow or spoke nonsense.

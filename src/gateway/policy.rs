@@ -150,15 +150,20 @@ impl Policy {
         }
     }
 
-    /// Whether these rules would still let a request in that goes on: the route it takes, where it came from,
-    /// and what is known of its user. What its page and its method were good for is not asked again.
-    #[must_use]
-    pub fn lets_go_on(&self, asked: &LetIn, known: Option<(&Arc<AccessToken>, By)>, now: Time) -> bool {
-        let Ok(route) = self.admit(&asked.host).and_then(|()| self.route(&asked.host, &asked.target, &asked.method))
-        else {
-            return false;
-        };
-        let is_listed = route.allow_ips.is_empty() || route.allow_ips.iter().any(|net| net.contains(&asked.client));
+    /// Asks whether these rules would still let a request in that goes on: the route it takes, where it came
+    /// from, and what is known of its user. What its page and its method were good for is not asked again.
+    ///
+    /// # Errors
+    /// What it would be told if it came now.
+    pub fn let_go_on(&self, asked: &LetIn, known: Option<(&Arc<AccessToken>, By)>, now: Time) -> Result<(), Error> {
+        self.admit(&asked.host)?;
+        let route = self.route(&asked.host, &asked.target, &asked.method)?;
+        if !route.allow_ips.is_empty() && !route.allow_ips.iter().any(|net| net.contains(&asked.client)) {
+            return Err(Error::Forbidden(Denial::Address));
+        }
+        if asked.is_upgrade && !route.websocket {
+            return Err(Error::Forbidden(Denial::Upgrade));
+        }
         let is_looked_at = known.filter(|(_, by)| match by {
             By::Cookie => route.credentials.session,
             By::Bearer => route.credentials.bearer,
@@ -177,7 +182,11 @@ impl Policy {
             max_stale: Duration::MAX,
             now,
         };
-        is_listed && (route.websocket || !asked.is_upgrade) && matches!(decide(&question), Decision::Pass(_))
+        match decide(&question) {
+            Decision::Pass(_) => Ok(()),
+            Decision::Deny(error) | Decision::Login(error) => Err(error),
+            Decision::Refresh => Err(Error::TokenExpired),
+        }
     }
 
     /// What becomes of a request that somebody describes, in the order in which the gateway asks.

@@ -53,9 +53,7 @@ fn look_at(conn: &Conn, deadlines: Deadlines) {
         (Phase::Upgraded, _) => conn.age() > conn.idle_limit(),
         (Phase::Idle, Protocol::Http1) => conn.age() > deadlines.idle,
         (Phase::Busy, Protocol::Http1) => {
-            if conn.waits_too_long() {
-                conn.give_up_waiting();
-            }
+            conn.check_times();
             false
         }
         (Phase::Idle, Protocol::Http2) => {

@@ -449,3 +449,20 @@ async fn grpc_passes_both_ways_and_ends_with_its_session() {
     let ended = tokio::time::timeout(secs(1), open.body_mut().data()).await.unwrap().unwrap();
     assert_eq!(ended.unwrap_err().reason(), Some(Reason::CANCEL));
 }
+
+#[tokio::test]
+async fn a_stream_whose_upstream_is_late_says_nothing_about_its_siblings() {
+    let echo = Echo::start().await;
+    let config = spoken(public(Config::in_front_of(&echo)))
+        .upstream("retries = 0")
+        .route("path = \"/slow/9000\"\naccess = \"public\"\ntimeout = \"300ms\"");
+    let nauth = Nauth::start(config).await;
+    let mut client = Http2::open(nauth.public()).await;
+    let (late, _) = client.begin(&Request::get("/slow/9000"), false).await.unwrap();
+    let (slow, _) = client.begin(&Request::get("/slow/2000"), false).await.unwrap();
+    assert_eq!(late.await.unwrap().status(), 504);
+
+    client.ask(&Request::get("/close")).await.expect_error(502, "BAD_GATEWAY");
+
+    assert_eq!(slow.await.unwrap().status(), 200);
+}

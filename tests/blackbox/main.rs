@@ -10,6 +10,7 @@ mod support;
 mod webhooks;
 
 mod attack;
+mod balance;
 mod browser;
 mod cli;
 mod durability;
@@ -20,6 +21,7 @@ mod hostile;
 mod http2;
 mod identity;
 mod import;
+mod in_flight;
 mod intercepted;
 mod keys;
 mod listeners;

@@ -1,6 +1,8 @@
 //! What a client is told when its request comes to nothing, in the form that it reads.
 
-use crate::support::{Answer, Config, Connection, Echo, Http2, Nauth, Request, free_port};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::{Answer, Config, Connection, Echo, Http2, Nauth, Request, free_port, millis, secs};
 
 const NAVIGATION: [(&str, &str); 2] = [("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html,*/*;q=0.8")];
 
@@ -142,4 +144,25 @@ async fn a_body_that_is_too_large_is_refused_and_not_read_to_its_end() {
     }
     chunked.answer().await.expect_error(413, "PAYLOAD_TOO_LARGE");
     assert!(echo.body_bytes() <= 64 << 10, "{}", echo.body_bytes());
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_is_not_cut_off_from_its_refusal() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo, &format!("http://127.0.0.1:{}", free_port()))).await;
+    for path in ["/private", "/nothing", "/dead"] {
+        let mut socket = tokio::net::TcpStream::connect(nauth.public()).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 200000\r\n\r\n", nauth.host());
+        socket.write_all(head.as_bytes()).await.unwrap();
+        socket.readable().await.unwrap();
+
+        for _ in 0..20 {
+            socket.write_all(&[b'x'; 10_000]).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+            tokio::time::sleep(millis(2)).await;
+        }
+
+        let mut answer = String::new();
+        let ended = tokio::time::timeout(secs(5), socket.read_to_string(&mut answer)).await.expect("it ends");
+        assert!(ended.is_ok() && answer.ends_with('}'), "{path}: {ended:?} {answer}");
+    }
 }

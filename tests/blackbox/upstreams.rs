@@ -518,6 +518,35 @@ async fn a_target_that_stalls_is_given_up_in_every_phase() {
 }
 
 #[tokio::test]
+async fn a_silence_is_as_long_as_configured_once_the_head_is_there() {
+    let echo = Echo::start().await;
+    let lines = "read_timeout = \"500ms\"\nretries = 0";
+    let route = "path = \"/\"\naccess = \"public\"\ntimeout = \"20s\"";
+    let nauth = Nauth::start(Config::in_front_of(&echo).upstream(lines).route(route)).await;
+
+    nauth.send(&Request::get("/slow/1500")).await.expect(200);
+    let mut events = Connection::open(nauth.public()).await;
+    events.send(&Request::get("/sse")).await;
+    assert!(events.reads("data: 20\n\n").await, "what moves goes on");
+
+    let mut stalled = Connection::open(nauth.public()).await;
+    stalled.send(&Request::get("/stall/1000")).await;
+    assert_eq!(stalled.head().await.status, 200);
+    assert!(stalled.ends_within(secs(2)).await, "a body that stalls ends");
+
+    let mut patient = Connection::open(nauth.public()).await;
+    patient.send(&Request::get("/big/30000000")).await;
+    assert_eq!(patient.head().await.status, 200);
+    tokio::time::sleep(secs(2)).await;
+    let mut received = 0;
+    while received < 30_000_000 {
+        let piece = patient.piece().await.len();
+        assert!(piece > 0, "cut after {received} bytes: it was the client who was slow");
+        received += piece;
+    }
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_after_its_time() {
     let authority = Authority::new();
     let target = Secure::tls(Spoken::Https1, &authority, "localhost", None).await;

@@ -27,8 +27,8 @@ const BALANCE: &str = "Which target is next, each by its `weight`: `round_robin`
     requests are under way), or `hash` (the same one for the same key).";
 const HASH_ON: &str = "The key of `balance = \"hash\"`: `ip` (the client's address), `user`, `header:NAME` or \
     `cookie:NAME`. A request without it goes to whichever is next.";
-const READ_TIMEOUT: &str = "Longest silence while an answer arrives. Where a route's `timeout`, which bounds the wait for the \
-    head, is longer, it counts for the rest as well.";
+const READ_TIMEOUT: &str = "Longest silence while an answer arrives; the wait for its head is bounded by the route's `timeout` \
+    alone. On HTTP/2 towards clients, `timeout` counts for the rest as well.";
 const RETRIES: &str = "Further tries, at other targets where there are any, when one cannot be connected to, or breaks off \
     before its answer to a request that may be sent twice (GET, HEAD, OPTIONS, PUT, DELETE, with at most \
     64 KiB of body).";

@@ -53,6 +53,7 @@ impl ProxyHttp for Bare {
         response: &mut pingora::http::ResponseHeader,
         request: &mut Arc<InFlight>,
     ) -> pingora::Result<()> {
+        assert!(request.answered());
         if response.status == 101 {
             request.conn().upgrade(Duration::from_mins(1));
         }

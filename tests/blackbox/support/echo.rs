@@ -91,8 +91,12 @@ impl Echo {
 
     /// Listens on this port.
     pub(crate) async fn start_on(port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-        Self::on(listener)
+        Self::start_at(&format!("127.0.0.1:{port}")).await
+    }
+
+    /// Listens at this address.
+    pub(crate) async fn start_at(address: &str) -> Self {
+        Self::on(TcpListener::bind(address).await.unwrap())
     }
 
     fn on(listener: TcpListener) -> Self {

@@ -47,6 +47,24 @@ impl Nauth {
         nauth
     }
 
+    /// Starts it where names are looked up in this file of hosts. `None` where the system does not let anybody
+    /// have a view of their own on its files.
+    pub(crate) async fn start_with_hosts(config: Config, hosts: &Path) -> Option<Self> {
+        let private = ["--map-root-user", "--mount"];
+        let is_possible = Command::new("unshare").args(private).arg("true").stderr(Stdio::null()).status();
+        if !is_possible.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let Prepared { directory, environment, public, management } = Prepared::new(config);
+        let mut command = Command::new("unshare");
+        command.args(private).args(["/bin/sh", "-c", "mount --bind \"$1\" /etc/hosts && exec \"$0\" run"]);
+        command.arg(env!("CARGO_BIN_EXE_nauth")).arg(hosts).current_dir(directory.path());
+        let (child, output) = watched(command);
+        let nauth = Self { directory, environment, child, output, read_codes: Mutex::default(), public, management };
+        nauth.wait_until_ready().await;
+        Some(nauth)
+    }
+
     /// Starts it on a socket that it is handed, as a service manager does. The socket's address is
     /// where it listens.
     pub(crate) async fn start_handed(config: Config, socket: &TcpListener) -> Self {
@@ -326,6 +344,10 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
 fn spawn(directory: &Path, arguments: &[&str], environment: &[(String, String)]) -> (Child, Arc<Output>) {
     let mut command = command(directory, arguments);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
+    watched(command)
+}
+
+fn watched(mut command: Command) -> (Child, Arc<Output>) {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = Output::of(child.stdout.take().unwrap(), child.stderr.take().unwrap());
     (child, output)
