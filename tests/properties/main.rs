@@ -110,6 +110,15 @@ fn a_token_changed_in_one_place_is_none() {
     held.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
+#[test]
+fn the_fuzzer_has_what_the_properties_are_written_with() {
+    let (properties, manifest) = (include_str!("parsers.rs"), include_str!("../../fuzz/Cargo.toml"));
+    let libraries = properties.lines().filter_map(|line| line.strip_prefix("use ")?.split("::").next());
+    for library in libraries.filter(|library| *library != "std") {
+        assert!(manifest.contains(&format!("\n{library} = ")), "fuzz/Cargo.toml lacks {library}");
+    }
+}
+
 fn runner(cases: u32) -> proptest::test_runner::TestRunner {
     proptest::test_runner::TestRunner::new(ProptestConfig {
         cases,
