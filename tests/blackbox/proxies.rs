@@ -31,6 +31,7 @@ enum Program {
 }
 
 /// Where Envoy is, if it is anywhere.
+#[expect(clippy::disallowed_methods, reason = "where programs are is no setting of nauth")]
 fn envoy() -> Option<PathBuf> {
     let named = std::env::var_os("NAUTH_ENVOY").map(PathBuf::from);
     let places = ["/usr/bin/envoy", "/usr/local/bin/envoy"].map(PathBuf::from);
