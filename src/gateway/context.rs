@@ -201,7 +201,8 @@ impl Drop for RequestContext {
         }
         let method = RequestMethod::from(&self.method);
         self.metrics.finished(method, self.status, took, self.received, self.sent);
-        self.metrics.overhead(took.saturating_sub(self.upstream_took));
+        // What follows the upstream's answer is as long as its body and its client.
+        self.metrics.overhead(self.asked_at.map_or(took, |asked| asked.duration_since(self.arrived)));
         if let Some((kind, gauge)) = self.stream.take() {
             drop(gauge);
             let reason = if self.request.was_cut() { StreamEnd::Logout } else { StreamEnd::Client };

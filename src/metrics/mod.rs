@@ -115,7 +115,7 @@ impl Metrics {
         let make = Make(Registry::new());
         make.build_info();
         make.0.register(Box::new(ProcessCollector::for_self())).expect("every name is registered once");
-        Self(Arc::new(Series {
+        let metrics = Self(Arc::new(Series {
             http_requests: make.counters(
                 "nauth_http_requests_total",
                 "Requests answered.",
@@ -146,7 +146,7 @@ impl Metrics {
             ),
             gateway_overhead: make.histograms(
                 "nauth_gateway_overhead_seconds",
-                "What nauth adds to the upstream's time.",
+                "From a request's head until the upstream is asked.",
                 &["route"],
                 OVERHEAD_SECONDS,
             ),
@@ -290,7 +290,22 @@ impl Metrics {
             ),
             audit_dropped: make.counter("nauth_audit_dropped_total", "Audit rows lost."),
             registry: make.0,
-        }))
+        }));
+        metrics.begin_at_nought();
+        metrics
+    }
+
+    /// Counts at nought what alerts look for: an increase from nothing to one is none to Prometheus.
+    fn begin_at_nought(&self) {
+        for result in RefreshResult::ALL {
+            self.0.session_refreshes.with_label_values(&[result.as_str()]);
+        }
+        for result in ReloadResult::ALL {
+            self.0.config_reloads.with_label_values(&[result.as_str()]);
+        }
+        for template in MailTemplate::ALL {
+            self.0.emails.with_label_values(&[template.as_str(), DeliveryResult::Dead.as_str()]);
+        }
     }
 
     /// Everything counted so far, in Prometheus' text format.

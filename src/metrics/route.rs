@@ -71,7 +71,7 @@ impl RouteMetrics {
         self.response_size.observe(approximate(response_bytes));
     }
 
-    /// What nauth added to the upstream's time.
+    /// What passed before the upstream was asked; everything, where none was.
     pub fn overhead(&self, took: Duration) {
         self.overhead.observe(took.as_secs_f64());
     }

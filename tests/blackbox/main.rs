@@ -28,6 +28,7 @@ mod listeners;
 mod management;
 mod messages;
 mod metrics;
+mod monitoring;
 mod paths;
 mod proxies;
 mod proxy_protocol;

@@ -133,3 +133,25 @@ async fn sessions_and_waiting_events_are_counted_when_nauth_starts() {
     nauth.metric_becomes("nauth_sessions_active", 2.0).await;
     nauth.metric_becomes("nauth_webhook_queue_depth", 2.0).await;
 }
+
+#[tokio::test]
+async fn what_nauth_adds_is_neither_the_upstreams_time_nor_the_answers_length() {
+    let echo = Echo::start().await;
+    let nauth =
+        Nauth::start(Config::in_front_of(&echo).route("name = \"app\"\npath = \"/\"\naccess = \"public\"")).await;
+
+    nauth.send(&Request::get("/slow/500")).await.expect(200);
+    let mut stream = Connection::open(nauth.public()).await;
+    stream.send(&Request::get("/sse")).await;
+    assert_eq!(stream.head().await.status, 200);
+    // An event comes every 50 ms.
+    for _ in 0..10 {
+        stream.piece().await;
+    }
+    drop(stream);
+
+    nauth.metric_becomes("nauth_gateway_overhead_seconds_count", 2.0).await;
+    let whole = nauth.metric("nauth_http_request_duration_seconds_sum", &["route=\"app\""]).await;
+    let added = nauth.metric("nauth_gateway_overhead_seconds_sum", &["route=\"app\""]).await;
+    assert!(whole > 0.9 && added < whole / 4.0, "{added} of {whole}");
+}
