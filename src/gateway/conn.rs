@@ -7,13 +7,14 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 
 use crate::config::settings::Listener;
+use crate::gateway::context::RequestId;
 use crate::gateway::frames::CloseCode;
 use crate::gateway::inflight::InFlight;
 
@@ -110,6 +111,7 @@ pub struct Conn {
     http2: AtomicBool,
     retiring: AtomicBool,
     block_since: AtomicU64,
+    refused: OnceLock<(u16, RequestId)>,
     given_up: AtomicU32,
     idle_frames: AtomicU32,
     idle_frames_since: AtomicU64,
@@ -135,6 +137,7 @@ impl Conn {
             http2: AtomicBool::new(false),
             retiring: AtomicBool::new(false),
             block_since: AtomicU64::new(u64::MAX),
+            refused: OnceLock::new(),
             given_up: AtomicU32::new(0),
             idle_frames: AtomicU32::new(0),
             idle_frames_since: AtomicU64::new(0),
@@ -299,6 +302,17 @@ impl Conn {
             self.idle_frames.store(0, Ordering::Relaxed);
         }
         self.idle_frames.fetch_add(frames, Ordering::Relaxed).saturating_add(frames) > MAX_IDLE_FRAMES
+    }
+
+    /// A request was refused that pingora could not parse, under this name. It is the last of its connection.
+    pub fn note_refused(&self, status: u16, id: RequestId) {
+        let _ = self.refused.set((status, id));
+    }
+
+    /// The request that pingora could not parse.
+    #[must_use]
+    pub fn refused(&self) -> Option<&(u16, RequestId)> {
+        self.refused.get()
     }
 
     /// A client did not wait for what it asked for.

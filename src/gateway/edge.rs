@@ -25,6 +25,7 @@ use crate::config::settings::{self, Listener};
 use crate::domain::clock::Clock;
 use crate::gateway::conn::{Conn, End, Entrance, Phase};
 use crate::gateway::connections::{Connections, OpenConn};
+use crate::gateway::context::RequestId;
 use crate::gateway::guarded::{Guarded, Head};
 use crate::gateway::inflight::REQUEST;
 use crate::gateway::proxy_protocol;
@@ -78,6 +79,10 @@ impl From<&settings::Server> for Limits {
     }
 }
 
+/// Told of every request that was refused before the application could see it: its connection, the status,
+/// and its name.
+pub type Refused = Box<dyn Fn(&Arc<Conn>, u16, RequestId) + Send + Sync>;
+
 /// A listener's connections, and the application that answers their requests.
 pub struct Edge<A> {
     app: Arc<A>,
@@ -85,6 +90,7 @@ pub struct Edge<A> {
     limits: Arc<ArcSwap<Limits>>,
     tls: ArcSwapOption<ServerTls>,
     metrics: ConnectionMetrics,
+    refused: Refused,
     connections: Arc<Connections>,
     tasks: TaskTracker,
     stop: watch::Sender<bool>,
@@ -93,7 +99,7 @@ pub struct Edge<A> {
 impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     /// An edge in front of `app`. Starts its sweeper, so a runtime must be there.
     #[must_use]
-    pub fn new(app: A, limits: Limits, metrics: ConnectionMetrics, clock: Clock) -> Arc<Self> {
+    pub fn new(app: A, limits: Limits, metrics: ConnectionMetrics, clock: Clock, refused: Refused) -> Arc<Self> {
         let limits = Arc::new(ArcSwap::from_pointee(limits));
         let connections = Arc::new(Connections::default());
         let swept = Arc::clone(&limits);
@@ -107,6 +113,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             limits,
             tls: ArcSwapOption::empty(),
             metrics,
+            refused,
             connections,
             tasks: TaskTracker::new(),
             stop: watch::Sender::new(false),
@@ -255,9 +262,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
                     drop(counted);
                     return Box::pin(Arc::clone(&self).converse_http2(stream)).await;
                 }
-                Head::Http2 => return stream.refuse(400).await,
+                Head::Http2 => return self.refuse(stream, 400).await,
                 Head::Closed => return,
-                Head::Refused(status) => return stream.refuse(status).await,
+                Head::Refused(status) => return self.refuse(stream, status).await,
             }
             answered = answered.saturating_add(1);
             let left = requests.map(|requests| requests.saturating_sub(answered));
@@ -269,6 +276,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
                 return;
             }
         }
+    }
+
+    /// A request that nobody needs to parse to see that it is none.
+    async fn refuse(&self, mut stream: Box<Guarded>, status: u16) {
+        let id = RequestId::fresh();
+        (self.refused)(stream.conn(), status, id.clone());
+        stream.refuse(status, &id).await;
     }
 
     /// TLS. It has as long as the first request's head, which comes right after it.
@@ -305,6 +319,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             () = request.is_cut() => None,
             reused = REQUEST.scope(Arc::clone(request), self.app.process_new_http(session, stopping)) => reused,
         };
+        if let Some((status, id)) = request.conn().refused() {
+            (self.refused)(request.conn(), *status, id.clone());
+        }
         reused?.consume().0.into_any().downcast().ok()
     }
 }

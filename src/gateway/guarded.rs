@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::domain::clock::Clock;
 use crate::gateway::conn::{Conn, End, Phase};
+use crate::gateway::context::RequestId;
 use crate::gateway::frames::Frames;
 use crate::gateway::head::{HeadScanner, Scan, leading_empty_lines};
 use crate::gateway::received_frames::{PREFACE, ReceivedFrames};
@@ -148,8 +149,8 @@ impl Guarded {
     }
 
     /// Answers `status` without pingora, and waits until the client can have read it.
-    pub async fn refuse(&mut self, status: u16) {
-        let answer = respond::raw(status, self.clock.now());
+    pub async fn refuse(&mut self, status: u16, id: &RequestId) {
+        let answer = respond::raw(status, id.as_str(), self.clock.now());
         if self.conn.ending().is_some() {
             // Out of time already: what the socket takes at once is all this client gets.
             self.io.write_at_once(&answer);
@@ -252,7 +253,9 @@ impl Guarded {
         }
         self.replaced = true;
         let status = page.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        self.pending.extend_from_slice(&respond::raw(status.unwrap_or(400), self.clock.now()));
+        let (status, id) = (status.unwrap_or(400), RequestId::fresh());
+        self.pending.extend_from_slice(&respond::raw(status, id.as_str(), self.clock.now()));
+        self.conn.note_refused(status, id);
     }
 }
 

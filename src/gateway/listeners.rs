@@ -18,6 +18,7 @@ use crate::config::settings::{Listener, Server};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::id::SessionId;
+use crate::gateway::conn::Conn;
 use crate::gateway::edge::{Edge, Limits};
 use crate::gateway::inflight::{Holder, InFlight};
 use crate::gateway::tls::ServerTls;
@@ -55,7 +56,9 @@ impl PublicEdge {
         let gateway = Gateway::new(runtime, metrics, clock.clone());
         let proxy = http_proxy(&Arc::new(conf), gateway.clone());
         let open = metrics.connections(metrics::Listener::Public);
-        let edge = Edge::new(proxy, Limits::from(server), open, clock.clone());
+        let told = gateway.clone();
+        let refused = Box::new(move |conn: &Arc<Conn>, status, id| told.note_refused(conn, status, id));
+        let edge = Edge::new(proxy, Limits::from(server), open, clock.clone(), refused);
         edge.set_tls(tls);
         Arc::new(Self { edge, gateway, clock })
     }
@@ -197,7 +200,8 @@ impl ManagementEdge {
     #[must_use]
     pub fn new(ops: Ops, server: &Server, metrics: &Metrics, clock: Clock) -> Arc<Self> {
         let open = metrics.connections(metrics::Listener::Management);
-        Arc::new(Self { edge: Edge::new(Operator(Arc::new(ops)), Limits::from(server), open, clock) })
+        let refused = Box::new(|_: &Arc<Conn>, _, _| {});
+        Arc::new(Self { edge: Edge::new(Operator(Arc::new(ops)), Limits::from(server), open, clock, refused) })
     }
 
     /// Accepts connections until drained.

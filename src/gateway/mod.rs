@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -62,14 +63,14 @@ use tokio::sync::Notify;
 use crate::config::settings::Route;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
-use crate::gateway::conn::Protocol;
-use crate::gateway::context::RequestContext;
+use crate::gateway::conn::{Conn, Protocol};
+use crate::gateway::context::{RequestContext, RequestId};
 use crate::gateway::inflight::InFlight;
 use crate::gateway::recent::Recent;
 use crate::gateway::refresh::Refreshes;
 use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::vouch::Vouched;
-use crate::metrics::{ConnectError, Metrics, StreamKind};
+use crate::metrics::{ConnectError, Metrics, Rejection, StreamKind};
 
 pub use listeners::{ManagementEdge, PublicEdge};
 pub use runtime::Runtime;
@@ -117,6 +118,13 @@ impl Gateway {
     /// Waits for [`Gateway::set_runtime`]; for one who waits.
     async fn renewed(&self) {
         self.renewed.notified().await;
+    }
+
+    /// Logs and counts a request that was refused before it could be read: all that is known of it.
+    fn note_refused(&self, conn: &Arc<Conn>, status: u16, id: RequestId) {
+        self.metrics.rejected(if status == 431 { Rejection::Size } else { Rejection::Header });
+        let mut ctx = RequestContext::new(self.runtime(), Arc::new(InFlight::new(Arc::clone(conn))));
+        (ctx.id, ctx.status, ctx.method) = (id, status, unknown_method());
     }
 
     /// Leaves a refusal to [`ProxyHttp::fail_to_proxy`].
@@ -346,6 +354,11 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
+}
+
+/// Stands in the log where a method was not read.
+fn unknown_method() -> Method {
+    Method::from_bytes(b"-").expect("a hyphen is a token")
 }
 
 /// The peer as this one request needs it.

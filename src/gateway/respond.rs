@@ -66,7 +66,7 @@ pub fn marked(mut response: Response<Bytes>, request_id: &str) -> Response<Bytes
 
 /// A whole HTTP/1.1 answer for a client whose request could not even be parsed. The connection closes after it.
 #[must_use]
-pub fn raw(status: u16, now: Time) -> Bytes {
+pub fn raw(status: u16, request_id: &str, now: Time) -> Bytes {
     let (reason, code, message) = match status {
         405 => ("Method Not Allowed", "METHOD_NOT_ALLOWED", "method not allowed"),
         408 => ("Request Timeout", "REQUEST_TIMEOUT", "the request did not arrive in time"),
@@ -79,7 +79,7 @@ pub fn raw(status: u16, now: Time) -> Bytes {
     let body = body.to_string();
     Bytes::from(format!(
         "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nX-Nauth-Intercepted: 1\r\nConnection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\nX-Nauth-Intercepted: 1\r\nX-Request-Id: {request_id}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     ))
 }
@@ -100,7 +100,7 @@ mod tests {
             assert_eq!(answer.headers()[INTERCEPTED], "1", "{}", answer.status());
         }
         for status in [400, 405, 408, 431] {
-            let raw = String::from_utf8(raw(status, now).to_vec()).unwrap();
+            let raw = String::from_utf8(raw(status, "one", now).to_vec()).unwrap();
             assert!(raw.contains("\r\nX-Nauth-Intercepted: 1\r\n"), "{raw}");
         }
         assert!(!text("an upstream's".to_owned(), "id").headers().contains_key(INTERCEPTED));

@@ -466,3 +466,16 @@ async fn a_stream_whose_upstream_is_late_says_nothing_about_its_siblings() {
 
     assert_eq!(slow.await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn what_is_refused_while_it_is_taken_in_is_logged_and_counted() {
+    let echo = Echo::start().await;
+    let (nauth, mut client) = in_front_of(&echo).await;
+
+    client.ask(&Request::get("/").header("host", "a").header("host", "a")).await.expect(400);
+    client.ask(&Request::get("/")).await.expect(200);
+
+    nauth.writes("method=- path=\"\" status=400").await;
+    assert!((nauth.metric("nauth_rejected_requests_total", &["header"]).await - 1.0).abs() < f64::EPSILON);
+    assert_eq!(echo.seen().len(), 1);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Answer, Config, Connection, Echo, Nauth, Request, free_port, secs};
+use crate::support::{Answer, Config, Connection, Echo, Nauth, Request, free_port, secs, send_raw};
 
 const SPA: &str = "http://spa.localhost:3000";
 
@@ -76,6 +76,34 @@ async fn a_head_that_does_not_arrive_in_time_is_refused_by_the_gateway() {
     let answer = tokio::time::timeout(secs(10), connection.answer()).await.unwrap();
 
     is_marked(&answer, 408);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_logged_and_counted_too() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(config(&echo)).await;
+    let host = nauth.host();
+    let large = format!("GET /open HTTP/1.1\r\nHost: {host}\r\nX: {}\r\n\r\n", "x".repeat(100 * 1024));
+    let cases = [
+        (400, format!("GET /open HTTP/1.1\nHost: {host}\n\n")),
+        (400, format!("GET /open HTTP/1.1\r\nHost: {host}\r\nBad Name: 1\r\n\r\n")),
+        (405, format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n")),
+        (431, large),
+    ];
+
+    for (status, bytes) in cases {
+        let answer = send_raw(nauth.public(), &bytes).await.unwrap();
+        is_marked(&answer, status);
+        let id = answer.header("x-request-id").expect("a name to look for");
+        nauth.writes(&format!("request.id=\"{id}\"")).await;
+        let output = nauth.output();
+        let line = output.lines().find(|line| line.contains(id)).unwrap();
+        assert!(line.contains(&format!("status={status}")) && line.contains("client.ip=\"127.0.0"), "{line}");
+    }
+
+    let refused = nauth.metric("nauth_rejected_requests_total", &[]).await;
+    let answered = nauth.metric("nauth_http_requests_total", &["route=\"_none\"", "method=\"other\""]).await;
+    assert!((refused - 4.0).abs() < f64::EPSILON && (answered - 4.0).abs() < f64::EPSILON, "{refused} {answered}");
 }
 
 #[tokio::test]

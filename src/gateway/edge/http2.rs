@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::{Edge, Limits};
 use crate::gateway::conn::{Conn, End, RequestGuard};
+use crate::gateway::context::RequestId;
 use crate::gateway::guarded::Guarded;
 use crate::gateway::inflight::REQUEST;
 use crate::metrics::Protocol;
@@ -68,7 +69,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
                         conn.retire();
                     }
                 }
-                Ok(Some(H2Accept::Rejected)) => malformed += 1,
+                Ok(Some(H2Accept::Rejected)) => {
+                    malformed += 1;
+                    // pingora has answered it, or reset it, and tells no more about it.
+                    (self.refused)(&conn, 400, RequestId::fresh());
+                }
                 Ok(None) => return,
                 Err(error) => return debug!(peer.addr = %conn.peer(), %error, "an HTTP/2 connection broke off"),
             }

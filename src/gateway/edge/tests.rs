@@ -89,7 +89,13 @@ async fn start_for(limits: Limits, holder: Option<Holder>) -> Running {
     let upstream = upstream().await;
     let conf = Arc::new(ServerConf::default());
     let metrics = crate::metrics::Metrics::new().connections(crate::metrics::Listener::Public);
-    let edge = Edge::new(http_proxy(&conf, Bare { upstream, holder }), limits, metrics, Clock::system());
+    let edge = Edge::new(
+        http_proxy(&conf, Bare { upstream, holder }),
+        limits,
+        metrics,
+        Clock::system(),
+        Box::new(|_, _, _| {}),
+    );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let listening = tokio::spawn(Arc::clone(&edge).listen(listener, Listener::plain(at)));
