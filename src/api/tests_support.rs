@@ -209,6 +209,7 @@ fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store,
         recorder: Recorder::default(),
         outbox: Arc::new(Wake::default()),
         leeway_ms: std::sync::atomic::AtomicU64::new(30_000),
+        access_ttl_ms: std::sync::atomic::AtomicU64::new(900_000),
         clock: clock.clone(),
     });
     let hasher = Hasher::start(&settings.security.password_hash, &metrics).unwrap();

@@ -15,4 +15,4 @@ pub use post::renderer;
 pub use prove::prove;
 pub use reload::Reloader;
 pub use server::{Server, ServerError};
-pub use world::{Schema, World, master_keys, open_store, refuse_foreign, unusable};
+pub use world::{Schema, World, master_keys, open_database, open_store, unusable};

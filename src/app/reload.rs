@@ -137,7 +137,7 @@ impl Reloader {
 
         self.logging.reload(&new.log);
         self.ways_out.store(Arc::new(ways_out));
-        self.parts.events.extend_leeway(new.jwt.leeway);
+        self.parts.events.extend(new.jwt.leeway, new.jwt.access_ttl);
         self.parts.events.set_outlet(outlet);
         if let Some(hasher) = hasher {
             self.parts.hasher.store(Arc::new(hasher));

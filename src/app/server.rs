@@ -185,7 +185,7 @@ impl Server {
         let shown = |listener: &TcpListener| listener.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
         let listen: Vec<String> = public.iter().map(|(socket, kind)| described(&shown(socket), *kind)).collect();
         let settings = &self.settings;
-        let database = settings.database.path.display().to_string();
+        let database = settings.database.place.to_string();
         info!(
             version = env!("CARGO_PKG_VERSION"),
             listen = listen.join(", "),

@@ -1,7 +1,6 @@
 //! The world below the edges: database, keys, engines, use cases. Built here and nowhere else, for
 //! the server and for every command beside it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,7 +10,7 @@ use arc_swap::ArcSwap;
 use crate::app::data_dir::DataDir;
 use crate::app::post;
 use crate::auth::{Auth, Parts, Sightings};
-use crate::config::settings::Settings;
+use crate::config::settings::{Database, DatabasePlace, Settings};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
@@ -70,7 +69,8 @@ impl World {
             metrics: metrics.clone(),
             recorder: Recorder::default(),
             outbox: Arc::clone(&outbox),
-            leeway_ms: AtomicU64::new(u64::try_from(settings.jwt.leeway.as_millis()).unwrap_or(u64::MAX)),
+            leeway_ms: AtomicU64::new(events::millis(settings.jwt.leeway)),
+            access_ttl_ms: AtomicU64::new(events::millis(settings.jwt.access_ttl)),
             clock: clock.clone(),
         });
         let hasher =
@@ -104,41 +104,41 @@ pub enum Schema {
     Expect,
 }
 
-/// Opens the database of these settings.
+/// Opens the database of these settings, with its schema up to date.
 pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clock: &Clock) -> anyhow::Result<Store> {
     let database = &settings.database;
-    data.prepare_database(&database.path)?;
-    refuse_foreign(&database.path).await?;
-    let db = Db::open(&database.path, database.max_connections, database.acquire_timeout)
-        .await
-        .map_err(|error| unusable(&database.path, error))?;
+    let db = open_database(database, data).await?;
     if schema == Schema::Migrate {
-        let applied = migrations::apply(&db, clock.now()).await.map_err(|error| unusable(&database.path, error))?;
+        let applied = migrations::apply(&db, clock.now()).await.map_err(|error| unusable(database, error))?;
         for (version, name) in applied {
             tracing::info!(version, name, "schema brought up to date");
         }
     }
-    let status = migrations::status(&db).await.map_err(|error| unusable(&database.path, error))?;
+    let status = migrations::status(&db).await.map_err(|error| unusable(database, error))?;
     if !status.pending.is_empty() {
-        bail!("the database `{}` has an older schema; run `nauth migrate` first", database.path.display());
+        bail!("the database `{}` has an older schema; run `nauth migrate` first", database.place);
     }
     Ok(Store::new(db))
 }
 
-/// Leaves a database of something else as it is.
-pub async fn refuse_foreign(path: &Path) -> anyhow::Result<()> {
-    let db = Db::peek(path).await.map_err(|error| unusable(path, error))?;
-    let looked = migrations::status(&db).await;
-    db.close().await;
-    looked.map(drop).map_err(|error| unusable(path, error))
+/// Opens the database of these settings as it is. A file of something else stays as it is.
+pub async fn open_database(database: &Database, data: &DataDir) -> anyhow::Result<Db> {
+    if let DatabasePlace::Sqlite(path) = &database.place {
+        data.prepare_database(path)?;
+        let db = Db::peek(path, database).await.map_err(|error| unusable(database, error))?;
+        let looked = migrations::status(&db).await;
+        db.close().await;
+        looked.map_err(|error| unusable(database, error))?;
+    }
+    Db::open(database).await.map_err(|error| unusable(database, error))
 }
 
-/// A refusal that names the file.
+/// A refusal that names the database.
 #[must_use]
-pub fn unusable(path: &Path, error: StoreError) -> anyhow::Error {
+pub fn unusable(database: &Database, error: StoreError) -> anyhow::Error {
     match error {
-        StoreError::Schema(reason) => anyhow::anyhow!("the database `{}` cannot be used: {reason}", path.display()),
-        other => anyhow::Error::new(other).context(format!("the database `{}` cannot be used", path.display())),
+        StoreError::Schema(reason) => anyhow::anyhow!("the database `{}` cannot be used: {reason}", database.place),
+        other => anyhow::Error::new(other).context(format!("the database `{}` cannot be used", database.place)),
     }
 }
 

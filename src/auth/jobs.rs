@@ -33,11 +33,10 @@ impl Auth {
     pub async fn purge(&self, node: &str) -> Result<Option<u64>, Error> {
         let now = self.now();
         let mut tx = self.parts.store.begin().await?;
-        let is_ours = tx.jobs().take(PURGE, node, NOT_BEFORE, LEASE, now).await?;
-        tx.commit().await?;
-        if !is_ours {
+        if !tx.jobs().take(PURGE, node, NOT_BEFORE, LEASE, now).await? {
             return Ok(None);
         }
+        tx.commit().await?;
         let rows = self.sweep(now).await?;
         let mut tx = self.parts.store.begin().await?;
         tx.jobs().done(PURGE, node, self.now()).await?;
@@ -57,15 +56,14 @@ impl Auth {
     pub async fn tend_keys(&self, node: &str) -> Result<(), KeyError> {
         let (store, now) = (&self.parts.store, self.now());
         let mut tx = store.begin().await?;
-        let is_ours = tx.jobs().take(KEYS, node, KEYS_NOT_BEFORE, LEASE, now).await?;
-        tx.commit().await?;
-        if is_ours {
-            self.parts.keys.tend(&Schedule::by(&self.settings), now).await?;
-            let mut tx = store.begin().await?;
-            tx.jobs().done(KEYS, node, self.now()).await?;
-            tx.commit().await?;
+        if !tx.jobs().take(KEYS, node, KEYS_NOT_BEFORE, LEASE, now).await? {
+            return Ok(());
         }
-        Ok(())
+        tx.commit().await?;
+        self.parts.keys.tend(&Schedule::by(&self.settings), now).await?;
+        let mut tx = store.begin().await?;
+        tx.jobs().done(KEYS, node, self.now()).await?;
+        Ok(tx.commit().await?)
     }
 
     /// One table after the other, each in a transaction of its own: nobody's login waits for all of them.

@@ -114,10 +114,10 @@ impl Auth {
         reason: EndReason,
     ) -> Result<u64, Error> {
         let now = self.now();
-        let latest_exp = change.sessions().latest_exp_of(user).await?;
         let epoch = change.users().raise_epoch(user, now).await?.ok_or(Error::NotFound)?;
         let count = change.sessions().revoke_all(user, reason, now).await?;
-        if let Some(latest_exp) = latest_exp {
+        // Read when nothing can add to it any more.
+        if let Some(latest_exp) = change.sessions().latest_exp_of(user).await? {
             change.revoke(Revocation::UserEpoch(user, epoch), latest_exp);
         }
         change.record(Event::AllSessionsEnded { user, count, reason });

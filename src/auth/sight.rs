@@ -37,6 +37,14 @@ enum Sighting {
     Activity { session: SessionId, at: Time },
 }
 
+impl Sighting {
+    fn session(&self) -> SessionId {
+        match self {
+            Self::First { session, .. } | Self::Activity { session, .. } => *session,
+        }
+    }
+}
+
 impl Default for Sightings {
     fn default() -> Self {
         let (entrance, exit) = mpsc::channel(CAPACITY);
@@ -55,6 +63,8 @@ impl Sightings {
                 () = stop.cancelled() => return,
                 received = exit.recv_many(&mut batch, BATCH) => if received == 0 { return },
             }
+            // In one order, so that nodes that note the same sessions wait and do not stand in each other's way.
+            batch.sort_by_key(Sighting::session);
             // A sight that is lost only prolongs the grace until the next one.
             if let Err(error) = write(&store, &batch).await {
                 tracing::warn!(error = %crate::logging::chain(&error), "first sights of tokens are not noted");

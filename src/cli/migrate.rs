@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use crate::app::{DataDir, refuse_foreign, unusable};
+use crate::app::{DataDir, open_database, unusable};
 use crate::config::settings::Settings;
 use crate::domain::clock::Clock;
 use crate::store::{Db, migrations};
@@ -15,12 +15,8 @@ pub(super) enum Command {
 
 pub(super) fn run(settings: &Settings, command: Option<&Command>) -> anyhow::Result<()> {
     super::block_on(async {
-        let database = &settings.database;
-        DataDir::open(&settings.server.data_dir)?.prepare_database(&database.path)?;
-        refuse_foreign(&database.path).await?;
-        let db = Db::open(&database.path, 1, database.acquire_timeout)
-            .await
-            .map_err(|error| unusable(&database.path, error))?;
+        let data = DataDir::open(&settings.server.data_dir)?;
+        let db = open_database(&settings.database, &data).await?;
         match command {
             None => apply(settings, &db).await,
             Some(Command::Status) => status(settings, &db).await,
@@ -30,7 +26,7 @@ pub(super) fn run(settings: &Settings, command: Option<&Command>) -> anyhow::Res
 
 async fn apply(settings: &Settings, db: &Db) -> anyhow::Result<()> {
     let applied =
-        migrations::apply(db, Clock::system().now()).await.map_err(|error| unusable(&settings.database.path, error))?;
+        migrations::apply(db, Clock::system().now()).await.map_err(|error| unusable(&settings.database, error))?;
     if applied.is_empty() {
         println!("nothing to do: the schema is up to date");
     }
@@ -41,7 +37,7 @@ async fn apply(settings: &Settings, db: &Db) -> anyhow::Result<()> {
 }
 
 async fn status(settings: &Settings, db: &Db) -> anyhow::Result<()> {
-    let status = migrations::status(db).await.map_err(|error| unusable(&settings.database.path, error))?;
+    let status = migrations::status(db).await.map_err(|error| unusable(&settings.database, error))?;
     for (version, name, at) in status.applied {
         println!("{version:04} {name}  applied {at}");
     }

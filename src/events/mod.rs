@@ -63,6 +63,8 @@ pub struct Parts {
     pub outbox: Arc<Wake>,
     /// The longest `jwt.leeway` there was, in milliseconds.
     pub leeway_ms: AtomicU64,
+    /// The longest `jwt.access_ttl` there was, in milliseconds.
+    pub access_ttl_ms: AtomicU64,
     /// Time.
     pub clock: Clock,
 }
@@ -119,10 +121,19 @@ impl Events {
         self.parts.outlet.store(Arc::new(outlet));
     }
 
-    /// Takes over another leeway. A shorter one changes nothing: verifiers elsewhere may still use the longer.
-    pub fn extend_leeway(&self, leeway: Duration) {
-        let millis = u64::try_from(leeway.as_millis()).unwrap_or(u64::MAX);
-        self.parts.leeway_ms.fetch_max(millis, Ordering::Relaxed);
+    /// Takes over another leeway and life of access tokens. Shorter ones change nothing: elsewhere the
+    /// longer may still be in use.
+    pub fn extend(&self, leeway: Duration, access_ttl: Duration) {
+        self.parts.leeway_ms.fetch_max(millis(leeway), Ordering::Relaxed);
+        self.parts.access_ttl_ms.fetch_max(millis(access_ttl), Ordering::Relaxed);
+    }
+
+    /// Until when a revocation is remembered that speaks of tokens which expire at `latest_exp`.
+    ///
+    /// A token that is minted while the change is under way is one of them, and its expiry may not be known.
+    fn remembered_until(&self, latest_exp: Time, now: Time) -> Time {
+        let lasting = |value: &AtomicU64| Duration::from_millis(value.load(Ordering::Relaxed));
+        latest_exp.max(now + lasting(&self.parts.access_ttl_ms)) + lasting(&self.parts.leeway_ms) + REVOCATION_MARGIN
     }
 
     /// Writes what was recorded until cancelled.
@@ -148,9 +159,8 @@ impl Events {
         waiting += outlet.tell_webhooks(&mut tx, &self.parts.sealer, &events, ctx, now).await?;
         let mut revoked = Vec::new();
         if !revocations.is_empty() {
-            let leeway = Duration::from_millis(self.parts.leeway_ms.load(Ordering::Relaxed));
-            let keep = leeway + REVOCATION_MARGIN;
-            let entries: Vec<_> = revocations.iter().map(|(what, exp)| (*what, (*exp).max(now) + keep)).collect();
+            let until = |(what, exp): &(Revocation, Time)| (*what, self.remembered_until(*exp, now));
+            let entries: Vec<_> = revocations.iter().map(until).collect();
             // Last of all, so that numbers become visible in the order of the commits.
             revoked = tx.revocations().append(&entries, now).await?;
         }
@@ -194,4 +204,10 @@ impl Events {
         audit::insert(&mut tx, row, ctx, self.parts.clock.now()).await?;
         tx.commit().await
     }
+}
+
+/// A duration as [`Parts`] holds it.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -17,7 +17,8 @@ impl<'a> Jobs<'a> {
     }
 
     /// Takes a job for `lease`, if nobody has it and it last ran `every` ago or longer; answers
-    /// whether it did. Whoever crashes with one loses it when the lease ends.
+    /// whether it did. Whoever crashes with one loses it when the lease ends. A transaction in which
+    /// it was not taken is good for nothing more.
     pub async fn take(
         &mut self,
         name: &str,

@@ -99,6 +99,7 @@ impl<'a> Outbox<'a> {
     }
 
     /// Takes up to `limit` due messages of a channel for `lease`; whoever crashes with one loses it to the next.
+    /// Whoever claims at the same time does so in the same order, and waits instead of standing in the way.
     pub async fn claim(
         &mut self,
         channel: Channel,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod assertion;
+mod database;
 mod devices;
 mod forward_auth;
 mod gateway;
@@ -55,7 +56,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),
         secrets: server::secrets(&mut root),
-        database: server::database(&mut root, &server),
+        database: database::database(&mut root, &server),
         session: tokens::session(&mut root),
         security: tokens::security(&mut root, &server, &delivery),
         signup: accounts::signup(&mut root, &roles),

@@ -1,4 +1,4 @@
-//! `[server]`, `[reload]`, `[secrets]`, `[database]`, `[log]`, `[metrics]`.
+//! `[server]`, `[reload]`, `[secrets]`, `[log]`, `[metrics]`.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -12,8 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::Section;
 use crate::config::sections::{listeners, tls};
 use crate::config::settings::{
-    Audit, ClientIpHeader, Database, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
-    default_origin,
+    Audit, ClientIpHeader, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls, default_origin,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -148,26 +147,6 @@ pub(super) fn secrets(root: &mut Section<'_>) -> Secrets {
     Secrets { master_key, previous }
 }
 
-pub(super) fn database(root: &mut Section<'_>, server: &Server) -> Database {
-    let mut s = root.section("database");
-    let doc = "Where users and sessions are stored: `sqlite://PATH`. Empty means `sqlite://{data_dir}/nauth.db`.";
-    let path = match s.optional("url", doc) {
-        None => server.data_dir.join("nauth.db"),
-        Some(url) => sqlite(&url).unwrap_or_else(|message| {
-            s.error("url", message, "write sqlite:///var/lib/nauth/nauth.db");
-            server.data_dir.join("nauth.db")
-        }),
-    };
-    let database = Database {
-        path,
-        max_connections: number(s.integer("max_connections", 20, 1..=1000, "Connections that read side by side.")),
-        acquire_timeout: s.lasting("acquire_timeout", "5s", "Longest wait for a connection; then the answer is 503."),
-        migrate: s.boolean("migrate", true, "Whether `nauth run` brings the schema up to date by itself."),
-    };
-    s.finish();
-    database
-}
-
 pub(super) fn log(root: &mut Section<'_>) -> Log {
     let mut s = root.section("log");
     let log = Log {
@@ -278,17 +257,6 @@ fn head_size(text: &str) -> Result<usize, String> {
     let bytes = values::size(text)?;
     let fits = usize::try_from(bytes).ok().filter(|_| HEAD_BYTES.contains(&bytes));
     fits.ok_or_else(|| "`server.max_header` must be from 1KiB to 1MiB".to_owned())
-}
-
-fn sqlite(url: &str) -> Result<PathBuf, String> {
-    let path = url.strip_prefix("sqlite://").ok_or("only `sqlite://` databases are supported")?;
-    if path.is_empty() || path.ends_with('/') {
-        return Err("`database.url` names no file".to_owned());
-    }
-    if path.contains('?') {
-        return Err("`database.url` takes no parameters".to_owned());
-    }
-    Ok(PathBuf::from(path))
 }
 
 /// A level, or directives `target=level`, divided by commas.

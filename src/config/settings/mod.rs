@@ -5,6 +5,7 @@
 
 mod accounts;
 mod assertion;
+mod database;
 mod devices;
 mod forward_auth;
 mod gateway;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use accounts::*;
 pub use assertion::*;
+pub use database::*;
 pub use devices::*;
 pub use forward_auth::*;
 pub use gateway::*;

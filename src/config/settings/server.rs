@@ -1,4 +1,4 @@
-//! The process: `[server]`, `[reload]`, `[secrets]`, `[database]`, `[log]`, `[metrics]`.
+//! The process: `[server]`, `[reload]`, `[secrets]`, `[log]`, `[metrics]`.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -120,19 +120,6 @@ pub struct Secrets {
     pub master_key: Option<Secret<Vec<u8>>>,
     /// Old master keys: decrypt and verify only.
     pub previous: Vec<Secret<Vec<u8>>>,
-}
-
-/// `[database]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// The SQLite file.
-    pub path: PathBuf,
-    /// Reading connections; writing has one of its own.
-    pub max_connections: u32,
-    /// Longest wait for a connection, then 503.
-    pub acquire_timeout: Duration,
-    /// Whether `run` applies pending migrations.
-    pub migrate: bool,
 }
 
 /// `[log]`

@@ -1,0 +1,321 @@
+//! The one module that knows which database driver is underneath.
+//!
+//! A statement is written once, with `?` for its values, and bound with the few types every
+//! database has ([`value`]). Rows are read back by column name ([`row`]). What a database wants to be
+//! told at the beginning stands in the file of its name.
+//!
+//! `SQLite` has one writer and several readers: a transaction takes the writing connection with
+//! `BEGIN IMMEDIATE`, so it never fails half way because somebody else wrote first. `PostgreSQL` and
+//! `MariaDB` run transactions side by side at READ COMMITTED. There a row is held by whoever changed it
+//! until the transaction ends, and whoever changes it next sees what came out: what must happen once,
+//! or one after the other, begins with a conditional `UPDATE`, never with a `SELECT`.
+
+mod error;
+mod mariadb;
+mod postgres;
+mod row;
+mod sqlite;
+mod text;
+mod value;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::mysql::MySqlPool;
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::SqlitePool;
+use sqlx::{MySql, Postgres, Sqlite, Transaction};
+
+use crate::config::settings::{Database, DatabasePlace};
+use text::{Texts, Values};
+
+pub use error::StoreError;
+pub use row::Row;
+pub use value::Value;
+
+/// The prefix of tables in statements and migrations, and in a database where nobody chose another.
+const PREFIX: &str = "nauth_";
+/// A server ends a statement that takes too long; one that is not heard of is waited for this much longer.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The database: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Db {
+    driver: Driver,
+    texts: Texts,
+    /// Longest wait for a server, statement by statement.
+    patience: Duration,
+}
+
+#[derive(Debug, Clone)]
+enum Driver {
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres(PgPool),
+    MariaDb(MySqlPool),
+}
+
+/// Which SQL a database speaks, for the few places where one text does not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `SQLite`.
+    Sqlite,
+    /// `PostgreSQL`.
+    Postgres,
+    /// `MariaDB`.
+    MariaDb,
+}
+
+impl Db {
+    /// Opens the database of these settings; a file is created when it is not there.
+    pub async fn open(settings: &Database) -> Result<Self, StoreError> {
+        let (driver, values) = match &settings.place {
+            DatabasePlace::Sqlite(path) => {
+                let (readers, writer) = sqlite::open(path, settings).await?;
+                (Driver::Sqlite { readers, writer }, Values::Marked)
+            }
+            DatabasePlace::Postgres(server) => {
+                (Driver::Postgres(postgres::open(server, settings).await?), Values::Numbered)
+            }
+            DatabasePlace::MariaDb(server) => (Driver::MariaDb(mariadb::open(server, settings).await?), Values::Marked),
+        };
+        let texts = Texts::new(values, &settings.table_prefix);
+        Ok(Self { driver, texts, patience: settings.statement_timeout + SILENCE })
+    }
+
+    /// Opens a `SQLite` file to look at it: nothing is written, not even the journal mode.
+    pub async fn peek(path: &Path, settings: &Database) -> Result<Self, StoreError> {
+        Ok(Self::of_one_connection(sqlite::peek(path, settings).await?, &settings.table_prefix))
+    }
+
+    /// A `SQLite` database that lives as long as this value and its clones.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self::of_one_connection(sqlite::in_memory().await?, PREFIX))
+    }
+
+    fn of_one_connection(only: SqlitePool, prefix: &str) -> Self {
+        let driver = Driver::Sqlite { readers: only.clone(), writer: only };
+        Self { driver, texts: Texts::new(Values::Marked, prefix), patience: SILENCE }
+    }
+
+    /// Which SQL it speaks.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self.driver {
+            Driver::Sqlite { .. } => Dialect::Sqlite,
+            Driver::Postgres(_) => Dialect::Postgres,
+            Driver::MariaDb(_) => Dialect::MariaDb,
+        }
+    }
+
+    /// Starts a transaction. Dropped without [`Tx::commit`], it leaves no trace.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let inner = match &self.driver {
+            Driver::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Driver::Postgres(pool) => {
+                let connection = Box::pin(pool.acquire()).await?;
+                Open::Postgres(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
+            }
+            Driver::MariaDb(pool) => {
+                let connection = Box::pin(pool.acquire()).await?;
+                Open::MariaDb(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
+            }
+        };
+        Ok(Tx { inner, texts: self.texts.clone(), patience: self.patience, has_failed: false })
+    }
+
+    /// Closes every connection, after the statements under way.
+    pub async fn close(&self) {
+        match &self.driver {
+            Driver::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Driver::Postgres(pool) => pool.close().await,
+            Driver::MariaDb(pool) => pool.close().await,
+        }
+    }
+}
+
+/// What a server answers, unless it does not. Callers box the answer: what waits for a network is no
+/// place to save an allocation, and the futures of all use cases would grow by what each of these holds.
+async fn in_time<T>(patience: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    Ok(tokio::time::timeout(patience, answer).await.map_err(|_| StoreError::Late)??)
+}
+
+/// A transaction.
+///
+/// Once a statement of it has failed nothing more is done in it, and it cannot be committed: databases
+/// differ in what is left of it by then.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Open,
+    texts: Texts,
+    patience: Duration,
+    has_failed: bool,
+}
+
+#[derive(Debug)]
+enum Open {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+    MariaDb(Transaction<'static, MySql>),
+}
+
+impl Tx {
+    /// Makes everything done through it durable. Only then may anything be acknowledged.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.check()?;
+        match self.inner {
+            Open::Sqlite(tx) => Ok(tx.commit().await?),
+            Open::Postgres(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
+            Open::MariaDb(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
+        }
+    }
+
+    /// Which SQL its database speaks.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.inner {
+            Open::Sqlite(_) => Dialect::Sqlite,
+            Open::Postgres(_) => Dialect::Postgres,
+            Open::MariaDb(_) => Dialect::MariaDb,
+        }
+    }
+
+    /// Runs a script of several statements without values, however long it takes: a migration.
+    pub(super) async fn script(&mut self, text: &str) -> Result<(), StoreError> {
+        self.check()?;
+        let script = sqlx::raw_sql(self.texts.script(text));
+        let done = match &mut self.inner {
+            Open::Sqlite(tx) => script.execute(&mut **tx).await.map(drop),
+            Open::Postgres(tx) => script.execute(&mut **tx).await.map(drop),
+            Open::MariaDb(tx) => script.execute(&mut **tx).await.map(drop),
+        };
+        self.noting(done.map_err(StoreError::from))
+    }
+
+    /// Runs a script even where the transaction has failed: what does not end with a transaction.
+    pub(super) async fn whatever_happened(&mut self, text: &str) -> Result<(), StoreError> {
+        let had_failed = std::mem::take(&mut self.has_failed);
+        let done = self.script(text).await;
+        self.has_failed |= had_failed;
+        done
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.has_failed { Err(StoreError::Aborted) } else { Ok(()) }
+    }
+
+    fn noting<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.has_failed |= done.is_err();
+        done
+    }
+}
+
+/// What a statement runs on.
+#[derive(Debug)]
+pub enum On<'a> {
+    /// Outside a transaction: a statement is one of its own.
+    Db(&'a Db),
+    /// Inside one.
+    Tx(&'a mut Tx),
+}
+
+impl On<'_> {
+    /// Which SQL is spoken there.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Db(db) => db.dialect(),
+            Self::Tx(tx) => tx.dialect(),
+        }
+    }
+
+    /// A name of ours with the prefix it has there.
+    pub(super) fn named(&self, name: &str) -> String {
+        match self {
+            Self::Db(db) => db.texts.named(name),
+            Self::Tx(tx) => tx.texts.named(name),
+        }
+    }
+}
+
+/// A statement and its values.
+#[derive(Debug)]
+pub struct Statement {
+    text: &'static str,
+    values: Vec<Value>,
+}
+
+/// Starts a statement. Values go where the `?` are, in order.
+#[must_use]
+pub fn sql(text: &'static str) -> Statement {
+    Statement { text, values: Vec::new() }
+}
+
+/// Runs a statement on whatever is underneath: the drivers share the names of their methods and no type.
+macro_rules! run {
+    ($statement:expr, $on:expr, $sqlite:ident.$method:ident, $read:expr) => {
+        match $on {
+            On::Db(db) => {
+                let (text, values) = (db.texts.of($statement.text), $statement.values);
+                match &db.driver {
+                    Driver::Sqlite { $sqlite, .. } => {
+                        Ok(sqlite::query(text, values).$method($sqlite).await.map($read)?)
+                    }
+                    Driver::Postgres(pool) => {
+                        let mut connection = Box::pin(pool.acquire()).await?;
+                        let answer = postgres::query(text, values).$method(&mut *connection);
+                        in_time(db.patience, Box::pin(answer)).await.map($read)
+                    }
+                    Driver::MariaDb(pool) => {
+                        let mut connection = Box::pin(pool.acquire()).await?;
+                        let answer = mariadb::query(text, values).$method(&mut *connection);
+                        in_time(db.patience, Box::pin(answer)).await.map($read)
+                    }
+                }
+            }
+            On::Tx(tx) => {
+                tx.check()?;
+                let (text, values) = (tx.texts.of($statement.text), $statement.values);
+                let done = match &mut tx.inner {
+                    Open::Sqlite(on) => {
+                        let answer = sqlite::query(text, values).$method(&mut **on);
+                        answer.await.map($read).map_err(StoreError::from)
+                    }
+                    Open::Postgres(on) => {
+                        let answer = postgres::query(text, values).$method(&mut **on);
+                        in_time(tx.patience, Box::pin(answer)).await.map($read)
+                    }
+                    Open::MariaDb(on) => {
+                        let answer = mariadb::query(text, values).$method(&mut **on);
+                        in_time(tx.patience, Box::pin(answer)).await.map($read)
+                    }
+                };
+                tx.noting(done)
+            }
+        }
+    };
+}
+
+impl Statement {
+    /// Adds the next value.
+    #[must_use]
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Runs it; answers how many rows it touched, changed or not.
+    pub async fn execute(self, on: &mut On<'_>) -> Result<u64, StoreError> {
+        run!(self, on, writer.execute, |done| done.rows_affected())
+    }
+
+    /// Runs it and answers the first row.
+    pub async fn fetch_optional(self, on: &mut On<'_>) -> Result<Option<Row>, StoreError> {
+        run!(self, on, readers.fetch_optional, |row| row.map(Row::from))
+    }
+
+    /// Runs it and answers every row.
+    pub async fn fetch_all(self, on: &mut On<'_>) -> Result<Vec<Row>, StoreError> {
+        run!(self, on, readers.fetch_all, |rows| rows.into_iter().map(Row::from).collect())
+    }
+}

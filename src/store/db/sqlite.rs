@@ -1,0 +1,61 @@
+//! `SQLite`: a file, one writer, several readers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{SqlStr, Sqlite};
+
+use crate::config::settings::Database;
+use crate::store::db::{StoreError, Value};
+
+/// Statements kept ready on each connection: more than there are.
+const PREPARED: usize = 256;
+
+/// Opens a file, creating it when it is not there: readers and the writer.
+pub(super) async fn open(path: &Path, settings: &Database) -> Result<(SqlitePool, SqlitePool), StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was acknowledged survives a power cut.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .statement_cache_capacity(PREPARED)
+        // Another process that writes is all a statement ever waits for.
+        .busy_timeout(settings.statement_timeout);
+    let writer = pool(1, settings.acquire_timeout).connect_with(options.clone()).await?;
+    let readers = pool(settings.max_connections, settings.acquire_timeout).min_connections(settings.min_connections);
+    let readers = readers.connect_with(options.read_only(true)).await?;
+    Ok((readers, writer))
+}
+
+/// Opens a file that nothing is written to.
+pub(super) async fn peek(path: &Path, settings: &Database) -> Result<SqlitePool, StoreError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(settings.statement_timeout);
+    Ok(pool(1, settings.acquire_timeout).connect_with(options).await?)
+}
+
+/// A database in memory. Each connection would see one of its own: there is only one.
+pub(super) async fn in_memory() -> Result<SqlitePool, StoreError> {
+    let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+    Ok(pool(1, Duration::from_secs(30)).connect_with(options).await?)
+}
+
+fn pool(size: u32, acquire_timeout: Duration) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(acquire_timeout)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// A statement with its values.
+pub(super) fn query(text: SqlStr, values: Vec<Value>) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+    values.into_iter().fold(sqlx::query(text), |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+    })
+}

@@ -1,0 +1,16 @@
+//! The store's contract, put to every database: the same tests on `SQLite`, `PostgreSQL` and `MariaDB`.
+//!
+//! `scripts/with-servers` starts the servers. Without them the tests run on `SQLite` and say what is
+//! missing; under `scripts/test` a missing server is a failure. Each test has a database of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
+mod databases;
+mod people;
+
+mod codes;
+mod migrations;
+mod races;
+mod rows;
+mod transactions;
+mod users;
