@@ -133,6 +133,14 @@ impl Outgoing {
         read(request).await
     }
 
+    /// Posts protobuf to a service of the operator's own, wherever it is.
+    #[cfg(feature = "otel")]
+    pub async fn post_protobuf(&self, to: &Url, body: Vec<u8>) -> Result<Answer, DeliveryError> {
+        let request =
+            self.any.post(to.clone()).timeout(TIMEOUT).header(CONTENT_TYPE, "application/x-protobuf").body(body);
+        read(request).await
+    }
+
     fn client_for(&self, url: &Url, allow_private: bool) -> Result<&reqwest::Client, DeliveryError> {
         if allow_private {
             return Ok(&self.any);

@@ -148,6 +148,8 @@ impl Reloader {
                 }
             });
         }
+        #[cfg(feature = "otel")]
+        runtime.spans.send_to(new.tracing.collector.clone());
         gateway.set_runtime(runtime);
         self.edge.set_limits(&new.server, tls);
         self.metrics.certificates_expire(new.tls.expiries());

@@ -26,6 +26,8 @@ use crate::auth::{Auth, COUNT_EVERY, PURGE_EVERY};
 use crate::config::settings::{Listener, Serves, Settings};
 use crate::config::{Environment, Loaded, Watcher};
 use crate::domain::clock::Clock;
+#[cfg(feature = "otel")]
+use crate::gateway::spans::{Export, Spans};
 use crate::gateway::tls::ServerTls;
 use crate::gateway::upstream::look_after;
 use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
@@ -53,6 +55,8 @@ pub struct Server {
     stop: CancellationToken,
     tasks: TaskTracker,
     listeners: Option<Listeners>,
+    #[cfg(feature = "otel")]
+    export: Option<Export>,
     _lock: Lock,
 }
 
@@ -78,6 +82,12 @@ impl Server {
         let world = World::build(&settings, store, &masters, clock.clone(), metrics.clone()).await?;
 
         let runtime = Runtime::build(world.auth.clone(), &metrics, None);
+        #[cfg(feature = "otel")]
+        let (runtime, export) = {
+            let (spans, export) = Spans::new(world.parts.outgoing.clone(), clock.clone());
+            spans.send_to(settings.tracing.collector.clone());
+            (runtime.with_spans(spans), export)
+        };
         let tls = ServerTls::build(&settings.tls)?;
         metrics.certificates_expire(settings.tls.expiries());
         let public = PublicEdge::new(runtime, &settings.server, tls, &metrics, clock.clone());
@@ -107,6 +117,8 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             listeners: Some(listeners),
+            #[cfg(feature = "otel")]
+            export: Some(export),
             _lock: lock,
         })
     }
@@ -121,6 +133,8 @@ impl Server {
             warn!(error = %crate::logging::chain(&error), "revocations cannot be read yet");
         }
         self.spawn_work(hang_up);
+        #[cfg(feature = "otel")]
+        self.tasks.spawn(self.export.take().expect("a server runs once").run(self.stop.clone()));
         let (public, management) = self.listeners.take().expect("a server runs once");
         self.greet(&public, &management);
         self.reloader.logging.sync();

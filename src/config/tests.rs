@@ -209,6 +209,25 @@ fn contradictions_are_refused() {
     }
 }
 
+#[cfg(feature = "otel")]
+#[test]
+fn a_collector_has_an_address_and_a_path() {
+    let endpoint = |text: &str| format!("[tracing]\notlp_endpoint = \"{text}\"\n{SMALL}");
+    for (text, spans) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("https://collector.example.com/otlp/", "https://collector.example.com/otlp/v1/traces"),
+    ] {
+        let settings = load_text(&endpoint(text)).unwrap().settings;
+        assert_eq!(settings.tracing.collector.as_ref().map(url::Url::as_str), Some(spans));
+    }
+    for text in ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://"] {
+        assert_eq!(messages(&endpoint(text)), [format!("`{text}` is not a URL")]);
+    }
+    for text in ["http://ada:secret@collector", "http://collector/?key=1", "http://collector/#x"] {
+        assert_eq!(messages(&endpoint(text)), ["`otlp_endpoint` has an address and a path, and nothing else"]);
+    }
+}
+
 #[test]
 fn what_would_fail_later_is_refused_now() {
     let cases = [

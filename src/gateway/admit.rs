@@ -14,7 +14,6 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::context::{RequestContext, RequestId};
 use crate::gateway::respond::REQUEST_ID;
-use crate::gateway::trace::Trace;
 use crate::gateway::{framing, managed, verify};
 use crate::metrics::{HeaderClass, Metrics, Rejection};
 
@@ -35,7 +34,7 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
     if let Some(id) = trusted.then(|| head.headers.get(&REQUEST_ID)).flatten().and_then(RequestId::given) {
         ctx.id = id;
     }
-    if let Some(trace) = trusted.then(|| Trace::brought(&head.headers)).flatten() {
+    if let Some(trace) = trusted.then(|| ctx.runtime.continued(&head.headers)).flatten() {
         ctx.trace = trace;
     }
     if let Some(raw) =

@@ -167,9 +167,14 @@ impl RequestContext {
         self.route.as_ref().map(|(route, _)| route).or_else(asked_about).map_or("", |route| route.name.as_str())
     }
 
-    fn log(&self, took: Duration) {
+    /// The client's address as it may be told.
+    #[must_use]
+    pub fn client_ip(&self) -> String {
         let ip = self.client.as_ref().map_or_else(|| self.request.conn().peer().ip(), |client| client.ip);
-        let ip = if self.runtime.settings.log.redact_pii { redacted(ip) } else { ip.to_string() };
+        if self.runtime.settings.log.redact_pii { redacted(ip) } else { ip.to_string() }
+    }
+
+    fn log(&self, took: Duration) {
         info!(
             target: "nauth::access",
             { request.id = self.id.as_str(),
@@ -180,7 +185,7 @@ impl RequestContext {
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             received_bytes = self.received,
             sent_bytes = self.sent,
-            client.ip = ip,
+            client.ip = self.client_ip(),
             route = self.route_name(),
             user.id = self.identity.as_ref().map_or("", |token| token.claims.sub.as_str()) },
             "request"
@@ -211,6 +216,8 @@ impl Drop for RequestContext {
         if self.runtime.settings.log.access_log {
             self.log(took);
         }
+        #[cfg(feature = "otel")]
+        crate::gateway::spans::record(self, took);
     }
 }
 

@@ -35,6 +35,8 @@ pub mod rewrite;
 pub mod routes;
 pub mod runtime;
 pub mod socket;
+#[cfg(feature = "otel")]
+pub mod spans;
 pub mod sweeper;
 pub mod tls;
 pub mod trace;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 
 use crate::api::{AuthApi, jwks};
 use crate::auth::Auth;
@@ -14,7 +14,9 @@ use crate::gateway::credentials::CookieNames;
 use crate::gateway::identity::Proof;
 use crate::gateway::managed::Managed;
 use crate::gateway::policy::Policy;
-use crate::gateway::trace::Sampling;
+#[cfg(feature = "otel")]
+use crate::gateway::spans::Spans;
+use crate::gateway::trace::{Sampling, Trace};
 use crate::gateway::upstream::Balanced;
 use crate::metrics::{Metrics, ROUTE_ALL, ROUTE_AUTH, ROUTE_NONE, RouteMetrics};
 use crate::tokens::AccessToken;
@@ -40,6 +42,9 @@ pub struct Runtime {
     pub hsts: Option<HeaderValue>,
     /// Which traces that begin here are recorded.
     pub sampling: Sampling,
+    /// Where spans go.
+    #[cfg(feature = "otel")]
+    pub spans: Spans,
     /// Counters of what no route takes.
     pub unrouted: Arc<RouteMetrics>,
     /// Counters of the auth API.
@@ -72,6 +77,8 @@ impl Runtime {
             names: CookieNames::new(&settings.delivery.cookie_prefix, &settings.security.csrf.cookie_name),
             hsts: hsts(&settings),
             sampling: Sampling::of(settings.tracing.sample),
+            #[cfg(feature = "otel")]
+            spans: previous.map(|runtime| runtime.spans.clone()).unwrap_or_default(),
             unrouted: Arc::new(metrics.route(ROUTE_NONE)),
             auth_metrics: Arc::new(metrics.route(ROUTE_AUTH)),
             route_metrics: route_metrics.collect(),
@@ -79,6 +86,24 @@ impl Runtime {
             auth,
             settings,
         }
+    }
+
+    /// The same with somewhere for spans to go; its followers have it from it.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn with_spans(self, spans: Spans) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// The trace a request brings along, as it goes on from here.
+    #[must_use]
+    pub fn continued(&self, headers: &HeaderMap) -> Option<Trace> {
+        let trace = Trace::brought(headers)?;
+        #[cfg(feature = "otel")]
+        if trace.is_sampled && self.spans.is_on() {
+            return Some(trace.recorded());
+        }
+        Some(trace)
     }
 
     /// What an upstream is shown of whose request this is.

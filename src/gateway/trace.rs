@@ -3,6 +3,7 @@
 //! A trusted proxy's trace is continued; of anybody else's nothing is taken over, and a trace begins
 //! here. Only who records a span of its own may put itself between the caller and the upstream. So
 //! what is continued and not recorded is passed on as it came, and no link of the trace is missing.
+//! Spans are recorded where they are sent to a collector (`spans.rs`).
 
 use std::fmt;
 
@@ -25,6 +26,15 @@ const SAMPLED: u8 = 1;
 /// The name of a trace: 32 hexadecimal digits, never all zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
+
+#[cfg(feature = "otel")]
+impl TraceId {
+    /// As OTLP writes it.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,9 +74,21 @@ pub struct Trace {
     /// Whether it is recorded.
     pub is_sampled: bool,
     /// The span that the upstream's are part of; never 0.
-    span: u64,
-    /// Whether the request brought all this along.
-    is_continued: bool,
+    pub span: u64,
+    /// Whose that is.
+    pub origin: Origin,
+}
+
+/// Where a request's place in its trace comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The trace begins with the request.
+    Begun,
+    /// All of it was brought along.
+    PassedOn,
+    /// The trace was brought along, and the span is ours, within the caller's.
+    #[cfg(feature = "otel")]
+    Within(u64),
 }
 
 impl Trace {
@@ -75,7 +97,7 @@ impl Trace {
     pub fn begin(sampling: Sampling) -> Self {
         // From a generator of this thread: no system call, no lock.
         let id = TraceId(rand::random::<u128>().max(1));
-        Self { id, is_sampled: sampling.takes(id), span: rand::random::<u64>().max(1), is_continued: false }
+        Self { id, is_sampled: sampling.takes(id), span: fresh_span(), origin: Origin::Begun }
     }
 
     /// The trace a request brings along. What is malformed, or there twice, is none.
@@ -86,13 +108,20 @@ impl Trace {
         parse(line.as_bytes())
     }
 
+    /// The same with a span of our own within the caller's.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        Self { span: fresh_span(), origin: Origin::Within(self.span), ..self }
+    }
+
     /// Tells the upstream.
     pub fn tell(&self, headers: &mut HeaderMap) {
-        if !self.is_continued {
+        if self.origin == Origin::Begun || !is_state(headers) {
             headers.remove(&TRACESTATE);
+        }
+        if self.origin != Origin::PassedOn {
             headers.insert(TRACEPARENT, self.header());
-        } else if !is_state(headers) {
-            headers.remove(&TRACESTATE);
         }
     }
 
@@ -103,6 +132,10 @@ impl Trace {
         put_hex(&mut text[53..], u8::from(self.is_sampled).into());
         HeaderValue::from_bytes(&text).expect("hexadecimal digits and dashes are printable")
     }
+}
+
+fn fresh_span() -> u64 {
+    rand::random::<u64>().max(1)
 }
 
 /// A later version may say more, behind another dash; what stands before reads the same.
@@ -122,7 +155,7 @@ fn parse(line: &[u8]) -> Option<Trace> {
     let span = u64::try_from(span).ok()?;
     let is_named = id != 0 && span != 0;
     let is_sampled = flags & u128::from(SAMPLED) != 0;
-    is_named.then_some(Trace { id: TraceId(id), is_sampled, span, is_continued: true })
+    is_named.then_some(Trace { id: TraceId(id), is_sampled, span, origin: Origin::PassedOn })
 }
 
 /// Whether every `tracestate` that came reads as one, and all of them are short enough.
@@ -238,7 +271,7 @@ mod tests {
         let expected = format!("00-{}-{:016x}-01", first.id, first.span);
         assert_eq!(parent, expected.as_str());
         assert!(states.is_empty(), "{states:?}");
-        assert_eq!(parse(parent.as_bytes()), Some(Trace { is_continued: true, ..first }));
+        assert_eq!(parse(parent.as_bytes()), Some(Trace { origin: Origin::PassedOn, ..first }));
     }
 
     #[test]
@@ -250,6 +283,20 @@ mod tests {
 
         assert_eq!(parents, [GIVEN]);
         assert_eq!(states, ["rojo=00f067, a@b=c", ""]);
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn what_is_recorded_stands_between_the_caller_and_the_upstream() {
+        let came = headers(&[("traceparent", GIVEN), ("tracestate", "a=b")]);
+        let trace = Trace::brought(&came).unwrap().recorded();
+
+        let (parents, states) = told(&trace, came);
+
+        assert_eq!(trace.origin, Origin::Within(0xb7ad_6b71_6920_3331));
+        assert_eq!(parents, [format!("00-0af7651916cd43dd8448eb211c80319c-{:016x}-01", trace.span)]);
+        assert!(!GIVEN.contains(&format!("{:016x}", trace.span)));
+        assert_eq!(states, ["a=b"]);
     }
 
     #[test]

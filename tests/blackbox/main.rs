@@ -38,6 +38,8 @@ mod refusals;
 mod reload;
 mod rules;
 mod smtp;
+#[cfg(feature = "otel")]
+mod spans;
 mod spoofing;
 mod step_up;
 mod streams;

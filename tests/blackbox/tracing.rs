@@ -92,3 +92,17 @@ async fn how_many_are_recorded_changes_with_a_reload() {
     nauth.writes("`tracing.sample` must be from 0 to 1").await;
     assert_eq!(parts(&nauth.send(&Request::get("/")).await.expect(200))[3], "01");
 }
+
+#[cfg(not(feature = "otel"))]
+#[tokio::test]
+async fn a_collector_is_refused_by_a_nauth_that_cannot_send_to_it() {
+    let config = Config::whoami().set("tracing.otlp_endpoint", "http://127.0.0.1:4318");
+
+    let refused = Nauth::start_refused(config.clone()).await;
+
+    assert_eq!(refused.code, Some(2), "{}", refused.output);
+    for wanted in ["this nauth was built without `otel`", "nauth.toml:", "--features otel"] {
+        assert!(refused.output.contains(wanted), "{}", refused.output);
+    }
+    Nauth::start(config.set("tracing.otlp_endpoint", "")).await;
+}

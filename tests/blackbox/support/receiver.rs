@@ -30,6 +30,9 @@ pub(crate) struct Posted {
     pub(crate) headers: Vec<(String, String)>,
     /// The body.
     pub(crate) body: String,
+    /// The body, where it is no text.
+    #[cfg(feature = "otel")]
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Posted {
@@ -141,6 +144,14 @@ async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Posted> {
         }
     }
     let body = String::from_utf8_lossy(&unread[end..end + length]).into_owned();
+    #[cfg(feature = "otel")]
+    let bytes = unread[end..end + length].to_vec();
     unread.drain(..end + length);
-    Some(Posted { line, headers, body })
+    Some(Posted {
+        line,
+        headers,
+        body,
+        #[cfg(feature = "otel")]
+        bytes,
+    })
 }
