@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::api::Api;
 use crate::api::answer::Refusal;
-use crate::api::credentials::cookie_values;
+use crate::api::cookies::cookie_values;
 use crate::api::dialect::CookieNames;
 use crate::api::json::{self, Object};
 use crate::domain::context::RequestContext;

@@ -3,9 +3,9 @@
 //! A browser may hold several cookies of one name (host-only and with a domain), so every value of
 //! a name is looked at; taking the first one would let whoever can set a cookie choose the session.
 
-use cookie::Cookie;
 use http::{HeaderMap, header};
 
+use crate::api::cookies::cookie_values;
 use crate::api::dialect::CookieNames;
 use crate::config::settings::DeliveryMethod;
 use crate::domain::error::Error;
@@ -79,15 +79,6 @@ pub fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Every value of the cookie `name`, in the order sent, without empty ones.
-#[must_use]
-pub fn cookie_values(headers: &HeaderMap, name: &str) -> Vec<String> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let cookies = lines.flat_map(Cookie::split_parse).filter_map(Result::ok);
-    let ours = cookies.filter(|cookie| cookie.name() == name && !cookie.value().is_empty());
-    ours.map(|cookie| cookie.value().to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,16 +123,6 @@ mod tests {
             };
             assert_eq!(found, expected, "{method:?} {lines:?}");
         }
-    }
-
-    #[test]
-    fn every_value_of_a_cookie_is_seen() {
-        let lines = headers(&[
-            ("cookie", "nauth_access_token=one; other=x; nauth_access_token=two"),
-            ("cookie", "nauth_access_token=three; nauth_access_token="),
-        ]);
-
-        assert_eq!(cookie_values(&lines, "nauth_access_token"), ["one", "two", "three"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use http::{HeaderMap, Method};
 
-use crate::api::credentials::cookie_values;
+use crate::api::cookies::cookie_values;
 use crate::config::settings::Settings;
 use crate::domain::error::Error;
 

@@ -12,6 +12,7 @@ pub mod bridge;
 mod caller;
 pub mod client;
 pub mod context;
+pub mod cookies;
 pub mod cors;
 pub mod credentials;
 pub mod csrf;

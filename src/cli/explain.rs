@@ -185,7 +185,8 @@ impl Explained<'_> {
         }
         let (managed, route) = (Managed::new(settings), self.verdict.route());
         let keeps = |name: &&HeaderName| route.is_some_and(|route| route.keep_request_headers.contains(name));
-        let names = self.described.headers.keys().filter(|name| managed.class_of(name).is_some() && !keeps(name));
+        let names =
+            self.described.headers.keys().filter(|name| managed.class_of_strangers(name).is_some() && !keeps(name));
         stripped.extend(names.map(ToString::to_string));
         stripped
     }

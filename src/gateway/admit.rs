@@ -95,8 +95,13 @@ fn one_form(session: &mut Session) -> Result<(), Error> {
 
 /// Drops every header by which an upstream could be told who the user is.
 fn strip(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) {
+    let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
+    // A proxy that asks has a list of its own, and what it says goes to no upstream.
+    let is_stranger = untrusted && ctx.verify.is_none();
     let names = session.req_header().headers.keys();
-    let class_of = |name: &HeaderName| Some((name.clone(), ctx.runtime.managed.class_of(name)?));
+    let managed = &ctx.runtime.managed;
+    let find = |name: &HeaderName| if is_stranger { managed.class_of_strangers(name) } else { managed.class_of(name) };
+    let class_of = |name: &HeaderName| Some((name.clone(), find(name)?));
     // Honest clients send none: then nothing is allocated, and no route looked for.
     let managed: Vec<(HeaderName, HeaderClass)> = names.filter_map(class_of).collect();
     if !managed.is_empty() {
@@ -107,7 +112,6 @@ fn strip(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics) {
             metrics.spoofed_header_stripped(*class);
         }
     }
-    let untrusted = !ctx.client.as_ref().is_some_and(|client| client.peer_is_trusted);
     if untrusted && client::is_forwarded(&session.req_header().headers) {
         metrics.rejected(Rejection::ProxyUntrusted);
         ctx.address_is_certain = !is_behind_unknown_proxy(ctx);

@@ -6,6 +6,7 @@
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
 
+use crate::api::cookies::{cookies, pairs};
 use crate::config::settings::Credentials;
 use crate::domain::error::Error;
 
@@ -119,21 +120,6 @@ fn keep<'a>(values: &mut Vec<&'a str>, value: &'a str) -> Result<(), Error> {
     }
     values.push(value);
     Ok(())
-}
-
-/// Every well-formed cookie of every Cookie line, in order, without quotes.
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers.get_all(COOKIE).iter().flat_map(|line| pairs(line.as_bytes())).filter_map(|pair| {
-        let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-        let value = value.trim();
-        let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        let name = name.trim();
-        (!name.is_empty()).then_some((name, unquoted.unwrap_or(value)))
-    })
-}
-
-fn pairs(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|&byte| byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
 /// The cookies that are not nauth's, as one line; `None` when none are left.

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::api::client;
-use crate::api::credentials::cookie_values;
+use crate::api::cookies::cookie_values;
 use crate::config::settings::HashOn;
 use crate::gateway::context::RequestContext;
 use crate::gateway::credentials::without_own;

@@ -207,10 +207,13 @@ fn encoded(value: &str) -> String {
     utf8_percent_encode(value, VALUE).collect()
 }
 
-/// Whether a `Set-Cookie` of an upstream sets a cookie of ours.
+/// Whether a `Set-Cookie` of an upstream sets a cookie of ours, or one without a name that browsers would send
+/// back as one: of `=name=value` they keep `name=value`.
 #[must_use]
 pub fn sets_own_cookie(value: &HeaderValue, names: &CookieNames) -> bool {
     let bytes = value.as_bytes();
+    let begins = bytes.iter().position(|byte| !byte.is_ascii_whitespace() && *byte != b'=').unwrap_or(bytes.len());
+    let bytes = &bytes[begins..];
     let end = bytes.iter().position(|byte| matches!(byte, b'=' | b';')).unwrap_or(bytes.len());
     let name = String::from_utf8_lossy(&bytes[..end]);
     names.is_own(name.trim())
@@ -461,6 +464,10 @@ mod tests {
             (" nauth_csrf_token = x", true),
             ("nauth_theme=x", false),
             ("a=nauth_access_token", false),
+            ("=nauth_access_token=x", true),
+            ("\t =; nauth_access_token=x", false),
+            (" = nauth_access_token=x", true),
+            ("", false),
         ] {
             assert_eq!(sets_own_cookie(&HeaderValue::from_static(value), &names), own, "{value}");
         }

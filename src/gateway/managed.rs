@@ -1,5 +1,8 @@
 //! Names by which an upstream could be told who its user is: nauth's to say, and no client's.
 //!
+//! With them go the names that would make an app do something else than was decided about, and, unless a
+//! trusted proxy sends them, those that proxies write about where a request came from.
+//!
 //! Every name of any gateway known to do that is dropped from every request on every route, in any
 //! spelling an upstream may read as the same: CGI and its descendants fold `-`, `_`, `.` and letter
 //! case together.
@@ -35,9 +38,42 @@ const NAMES: &[(&str, HeaderClass)] = &[
     ("x-auth-roles", HeaderClass::Auth),
     ("x-auth-token", HeaderClass::Auth),
     ("x-jwt-assertion", HeaderClass::Vendor),
+    // The app would do something else than what was decided about.
     ("x-original-url", HeaderClass::Rewrite),
     ("x-rewrite-url", HeaderClass::Rewrite),
+    ("x-http-method-override", HeaderClass::Rewrite),
+    ("x-http-method", HeaderClass::Rewrite),
+    ("x-method-override", HeaderClass::Rewrite),
+    // CGI makes `HTTP_PROXY` of it, and many libraries send what they ask there (CVE-2016-5385).
+    ("proxy", HeaderClass::Rewrite),
 ];
+
+/// What only a proxy has to say, about where a request came from and how. A trusted one may.
+const CLAIMS: &[&str] = &[
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-envoy-external-address",
+    "x-envoy-original-path",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-uri",
+    "x-forwarded-path",
+    "x-forwarded-method",
+    "x-forwarded-client-cert",
+    "x-original-uri",
+    "x-original-host",
+    "x-original-method",
+    "x-client-cert",
+    "front-end-https",
+];
+/// The same, of whoever ends TLS and looks at the client's certificate.
+const CLAIM_PREFIXES: &[&str] = &["x-ssl-client-", "ssl-client-", "x-tls-client-"];
 
 const PREFIXES: &[(&str, HeaderClass)] = &[
     ("x-nauth-", HeaderClass::Nauth),
@@ -60,8 +96,15 @@ const FORWARDING: &[&str] =
 #[derive(Debug, Clone)]
 pub struct Managed {
     names: HashMap<String, HeaderClass>,
-    /// The bytes a managed name begins with, most of all names do not.
-    beginnings: Vec<u8>,
+    /// What managed names begin with, and most of all names do not.
+    beginnings: Vec<[u8; 2]>,
+}
+
+/// Whom a name is kept from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptFrom {
+    Everybody,
+    Strangers,
 }
 
 impl Managed {
@@ -81,33 +124,56 @@ impl Managed {
         // A client's own credentials; where nauth sets it, nothing of a client's is left when it does.
         names.remove(header::AUTHORIZATION.as_str());
         names.extend(NAMES.iter().map(|(name, class)| ((*name).to_owned(), *class)));
-        let prefixes = PREFIXES.iter().map(|(prefix, _)| *prefix).chain(FORWARDING.iter().copied());
-        let begin = names.keys().map(String::as_str).chain(prefixes).filter_map(|name| name.bytes().next());
-        let mut beginnings: Vec<u8> = begin.collect();
+        let prefixes = PREFIXES.iter().map(|(prefix, _)| prefix).chain(CLAIM_PREFIXES);
+        let others = prefixes.chain(CLAIMS).chain(FORWARDING).copied();
+        let mut beginnings: Vec<[u8; 2]> = names.keys().map(String::as_str).chain(others).map(beginning).collect();
         beginnings.sort_unstable();
         beginnings.dedup();
         Self { names, beginnings }
     }
 
-    /// The family of a name that clients may not send.
+    /// The family of a name that no client may send.
     #[must_use]
     pub fn class_of(&self, name: &HeaderName) -> Option<HeaderClass> {
+        self.find(name).filter(|(_, from)| *from == KeptFrom::Everybody).map(|(class, _)| class)
+    }
+
+    /// The family of a name that a client may not send, or only by a proxy that is trusted.
+    #[must_use]
+    pub fn class_of_strangers(&self, name: &HeaderName) -> Option<HeaderClass> {
+        self.find(name).map(|(class, _)| class)
+    }
+
+    fn find(&self, name: &HeaderName) -> Option<(HeaderClass, KeptFrom)> {
         let raw = name.as_str();
-        if !raw.bytes().next().is_some_and(|first| self.beginnings.contains(&first)) {
+        if !self.beginnings.contains(&beginning(raw)) {
             return None;
         }
         let mut buffer = [0; MAX_NAME];
         let folded = fold(raw, &mut buffer)?;
         if let Some((_, class)) = PREFIXES.iter().find(|(prefix, _)| folded.starts_with(prefix)) {
-            return Some(*class);
+            return Some((*class, KeptFrom::Everybody));
         }
-        if raw.len() <= MAX_NAME
-            && let Some(class) = self.names.get(folded)
-        {
-            return Some(*class);
+        if CLAIM_PREFIXES.iter().any(|prefix| folded.starts_with(prefix)) {
+            return Some((HeaderClass::Forwarded, KeptFrom::Strangers));
         }
-        (raw != folded && FORWARDING.contains(&folded)).then_some(HeaderClass::Forwarded)
+        if raw.len() > MAX_NAME {
+            return None;
+        }
+        if let Some(class) = self.names.get(folded) {
+            return Some((*class, KeptFrom::Everybody));
+        }
+        if raw != folded && FORWARDING.contains(&folded) {
+            return Some((HeaderClass::Forwarded, KeptFrom::Everybody));
+        }
+        CLAIMS.contains(&folded).then_some((HeaderClass::Forwarded, KeptFrom::Strangers))
     }
+}
+
+/// The first two bytes as [`fold`] makes them.
+fn beginning(name: &str) -> [u8; 2] {
+    let byte = |at: usize| name.as_bytes().get(at).map_or(0, |byte| folded_byte(*byte));
+    [byte(0), byte(1)]
 }
 
 fn folded(name: &str) -> String {
@@ -118,12 +184,16 @@ fn folded(name: &str) -> String {
 fn fold<'a>(name: &str, buffer: &'a mut [u8; MAX_NAME]) -> Option<&'a str> {
     let bytes = &name.as_bytes()[..name.len().min(MAX_NAME)];
     for (to, from) in buffer.iter_mut().zip(bytes) {
-        *to = match from {
-            b'_' | b'.' | b' ' => b'-',
-            byte => byte.to_ascii_lowercase(),
-        };
+        *to = folded_byte(*from);
     }
     std::str::from_utf8(&buffer[..bytes.len()]).ok()
+}
+
+fn folded_byte(byte: u8) -> u8 {
+    match byte {
+        b'_' | b'.' | b' ' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    }
 }
 
 /// Whether `Connection` names only what belongs to the connection. A client that nominates other
@@ -172,12 +242,29 @@ mod tests {
             "X_Forwarded_For",
             "x.real.ip",
             "X-Original-URL",
+            "X-HTTP-Method-Override",
+            "Proxy",
             "X-Token-User-Email",
         ] {
             assert!(class(name).is_some(), "{name}");
         }
         for name in ["x-forwarded-for", "forwarded", "host", "cookie", "x-auth", "x-authority", "remote", "accept"] {
             assert!(class(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_proxies_say_is_believed_of_no_stranger() {
+        let managed = Managed::new(&defaults());
+        for name in
+            ["x-real-ip", "X_Client_IP", "true-client-ip", "X-Forwarded-Port", "x-ssl-client-verify", "SSL_CLIENT_CERT"]
+        {
+            let name: HeaderName = name.parse().unwrap();
+            assert_eq!(managed.class_of_strangers(&name), Some(HeaderClass::Forwarded), "{name}");
+            assert_eq!(managed.class_of(&name), None, "{name}");
+        }
+        for name in ["x-forwarded-for", "x-forwarded-proto", "host", "sec-fetch-site", "te", "x-requested-with", "x"] {
+            assert_eq!(managed.class_of_strangers(&name.parse().unwrap()), None, "{name}");
         }
     }
 

@@ -146,7 +146,7 @@ label! {
         Auth => "auth",
         /// Those of other gateways and clouds.
         Vendor => "vendor",
-        /// `X-Original-URL`, `X-Rewrite-URL`.
+        /// `X-Original-URL`, `X-HTTP-Method-Override` and their like.
         Rewrite => "rewrite",
         /// Those the operator named.
         Configured => "configured",

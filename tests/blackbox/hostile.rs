@@ -213,6 +213,25 @@ async fn malformed_cookies_identify_nobody() {
     nauth.send(&on_two_lines).await.expect(200);
 }
 
+/// A browser lets anybody's subdomain set `\u{a0}__Host-x`: its guard is for names that begin with `__Host-`.
+#[tokio::test]
+async fn a_name_with_an_odd_space_is_another_name() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(Config::in_front_of(&echo).without_verification()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let evil = |name: &str| Request::get("/").header("Cookie", &format!("{name}={}", ada.access_token));
+
+    for name in ["\u{a0}nauth_access_token", "nauth_access_token\u{2003}", "\u{85}nauth_access_token\u{3000}"] {
+        nauth.send(&evil(name)).await.expect(401);
+    }
+
+    // And a cookie of somebody else's that is no ASCII takes nobody's session away, neither here nor at the API.
+    for path in ["/", "/auth/profile"] {
+        let request = Request::get(path).header("Cookie", &format!("name=J\u{fc}rgen; {}", ada.cookies()));
+        nauth.send(&request).await.expect(200);
+    }
+}
+
 #[tokio::test]
 async fn cookies_of_two_sessions_are_refused_and_cleared() {
     let echo = Echo::start().await;

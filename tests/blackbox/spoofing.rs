@@ -284,8 +284,15 @@ async fn who_forwards_is_told_by_nauth_unless_the_peer_is_trusted() {
         .header("X-Forwarded-Proto", "https")
         .header("X-Forwarded-Host", "evil.example")
         .header("Forwarded", "for=203.0.113.9;proto=https;host=evil.example")
-        .header("X-Real-IP", "203.0.113.9");
+        .header("X-Real-IP", "203.0.113.9")
+        .header("X_Real_IP", "203.0.113.9")
+        .header("True-Client-IP", "203.0.113.9")
+        .header("X-Forwarded-Port", "666")
+        .header("X-SSL-Client-Verify", "SUCCESS");
     let seen = Seen::in_answer(&nauth.send(&request).await.expect(200));
+    for name in ["X-Real-IP", "X_Real_IP", "True-Client-IP", "X-Forwarded-Port", "X-SSL-Client-Verify"] {
+        assert_eq!(seen.header(name), None);
+    }
 
     assert_eq!(seen.header("X-Forwarded-For"), Some("127.0.0.1"));
     assert_eq!(seen.header("X-Forwarded-Proto"), Some("http"));
@@ -293,6 +300,35 @@ async fn who_forwards_is_told_by_nauth_unless_the_peer_is_trusted() {
     let evil: Vec<_> = seen.headers.iter().filter(|(_, value)| value.contains("evil")).collect();
     assert!(evil.is_empty(), "{evil:?}");
     assert!(!seen.header("Forwarded").unwrap_or_default().contains("203.0.113.9"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_may_say_what_proxies_say() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(routes(&echo).set("server.trusted_proxies", json!(["127.0.0.1"]))).await;
+
+    let request = Request::get("/open").header("X-Real-IP", "203.0.113.9").header("X-Forwarded-Port", "8443");
+    let seen = Seen::in_answer(&nauth.send(&request.header("X_Real_IP", "203.0.113.8")).await.expect(200));
+
+    assert_eq!((seen.header("X-Real-IP"), seen.header("X-Forwarded-Port")), (Some("203.0.113.9"), Some("8443")));
+    assert_eq!(seen.header("X_Real_IP"), None, "spelled so that nobody overwrites it");
+}
+
+#[tokio::test]
+async fn what_was_decided_about_is_what_the_app_does() {
+    let echo = Echo::start().await;
+    let config = routes(&echo)
+        .route("path = \"/old\"\naccess = \"public\"\nkeep_request_headers = [\"X-HTTP-Method-Override\"]");
+    let nauth = Nauth::start(config).await;
+    let names = ["X-HTTP-Method-Override", "x_http_method_override", "X-HTTP-Method", "X-Method-Override", "Proxy"];
+    let request = |path: &str| names.iter().fold(Request::post(path), |request, name| request.header(name, "DELETE"));
+
+    let seen = Seen::in_answer(&nauth.send(&request("/open")).await.expect(200));
+    for name in names {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    let kept = Seen::in_answer(&nauth.send(&request("/old")).await.expect(200));
+    assert_eq!((kept.header("X-HTTP-Method-Override"), kept.header("X-HTTP-Method")), (Some("DELETE"), None));
 }
 
 #[tokio::test]

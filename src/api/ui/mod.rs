@@ -19,7 +19,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::api::answer::append_cookies;
 use crate::api::context::Asked;
-use crate::api::credentials::{SessionCookies, cookie_values};
+use crate::api::cookies::cookie_values;
+use crate::api::credentials::SessionCookies;
 use crate::api::delivery;
 use crate::api::evidence::{self, Verdict};
 use crate::api::nauth::error as wire;

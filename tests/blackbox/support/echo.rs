@@ -215,6 +215,8 @@ async fn behave(peer: &mut Peer, seen: &Seen, body: &[u8]) -> std::io::Result<Ne
                            Set-Cookie: NAUTH_REFRESH_TOKEN=evil\r\n\
                            Set-Cookie:  nauth_refresh_token = evil\r\n\
                            Set-Cookie: nauth_csrf_token=evil\r\n\
+                           Set-Cookie: =nauth_access_token=evil; Path=/\r\n\
+                           Set-Cookie: \t= nauth_refresh_token=evil\r\n\
                            X-Nauth-Assertion: evil\r\nX-Nauth-Intercepted: 1\r\nX-App: mine\r\n";
             return peer.reply("200 OK", headers, b"{}").await;
         }
