@@ -20,7 +20,7 @@ use nauth::app::World;
 use nauth::auth::{Auth, Client};
 use nauth::config::settings::{Credentials, QuestionHeaders};
 use nauth::config::{Environment, load};
-use nauth::domain::clock::{Clock, Time};
+use nauth::domain::clock::Clock;
 use nauth::domain::contact::{Email, Identifier, Phone, Username};
 use nauth::domain::password_policy;
 use nauth::domain::secret::Secret;
@@ -286,7 +286,7 @@ async fn world() -> World {
     let settings = load(&file, &Environment::default()).unwrap().settings;
     std::fs::remove_dir_all(&directory).unwrap();
     let db = Db::in_memory().await.unwrap();
-    migrations::apply(&db, Time::from_secs(0)).await.unwrap();
+    migrations::apply(&db, Clock::system().now()).await.unwrap();
     let masters = MasterKeys { current: Secret::new(uuid::Uuid::new_v4().as_bytes().repeat(2)), previous: vec![] };
     World::build(&settings, Store::new(db), &masters, Clock::system(), Metrics::new()).await.unwrap()
 }
