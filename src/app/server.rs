@@ -77,7 +77,7 @@ impl Server {
         let clock = Clock::system();
         let metrics = Metrics::new();
         let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
-        let store = open_store(&settings, &data, schema, &clock).await?;
+        let store = open_store(&settings, &data, schema, &clock).await?.counted(&metrics);
         let masters = master_keys(&settings, &data, &store).await?;
         let world = World::build(&settings, store, &masters, clock.clone(), metrics.clone()).await?;
 
@@ -247,11 +247,14 @@ async fn claim(settings: &Settings, data: &DataDir) -> Result<(Listeners, Lock),
 
 fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool>, metrics: &Metrics) -> Operations {
     let (revocations, draining) = (Arc::clone(&world.parts.revocations), Arc::clone(draining));
-    let metrics = metrics.clone();
+    let (metrics, store) = (metrics.clone(), world.store.clone());
     let reloader = Arc::clone(reloader);
     Operations {
         readiness: Box::new(move || readiness(&revocations, draining.load(Ordering::SeqCst))),
-        metrics: Box::new(move || metrics.render()),
+        metrics: Box::new(move || {
+            store.db().tell_connections(&metrics);
+            metrics.render()
+        }),
         reload: Box::new(move || {
             let reloader = Arc::clone(&reloader);
             async move { reloader.reload().await.map(|report| report.json()) }.boxed()

@@ -528,6 +528,40 @@ label! {
 }
 
 label! {
+    /// What a database is asked for.
+    DatabaseOperation {
+        /// A transaction: the wait for a connection, and for whoever writes.
+        Begin => "begin",
+        /// Rows.
+        Read => "read",
+        /// A change.
+        Write => "write",
+        /// That a transaction lasts.
+        Commit => "commit",
+    }
+}
+
+label! {
+    /// Why a database did not do what it was asked for.
+    DatabaseError {
+        /// It cannot serve now.
+        Unavailable => "unavailable",
+        /// It did not answer in time.
+        Late => "late",
+    }
+}
+
+label! {
+    /// Whether a connection is in use.
+    DatabaseConnection {
+        /// It is not.
+        Idle => "idle",
+        /// It is.
+        Used => "used",
+    }
+}
+
+label! {
     /// How a reload of the settings ended.
     ReloadResult {
         /// The new ones are in force.

@@ -6,6 +6,7 @@
 //! a few atomic additions.
 
 mod connection;
+mod database;
 mod labels;
 mod make;
 mod route;
@@ -25,6 +26,7 @@ use crate::domain::event::LockoutScope;
 use crate::domain::session::EndReason;
 
 pub use connection::ConnectionMetrics;
+pub use database::DatabaseMetrics;
 pub use labels::*;
 pub use route::{InFlight, RouteMetrics};
 pub use upstream::UpstreamMetrics;
@@ -48,6 +50,8 @@ const REQUEST_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 const OVERHEAD_SECONDS: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05];
 /// From the commit of a revocation to its force on this node.
 const LAG_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+/// One statement.
+const QUERY_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// From an empty body to a large file.
 const SIZE_BYTES: &[f64] = &[256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
 
@@ -104,6 +108,9 @@ struct Series {
     config_info: IntGaugeVec,
     signing_key_age: IntGaugeVec,
     cert_not_after: IntGaugeVec,
+    db_query_duration: HistogramVec,
+    db_pool_connections: IntGaugeVec,
+    db_errors: IntCounterVec,
     audit_dropped: IntCounter,
 }
 
@@ -288,6 +295,18 @@ impl Metrics {
                 "When certificates expire.",
                 &["server_name"],
             ),
+            db_query_duration: make.histograms(
+                "nauth_db_query_duration_seconds",
+                "How long the database takes.",
+                &["operation"],
+                QUERY_SECONDS,
+            ),
+            db_pool_connections: make.gauges("nauth_db_pool_connections", "Connections to the database.", &["state"]),
+            db_errors: make.counters(
+                "nauth_db_errors_total",
+                "Times the database did not do what it was asked for.",
+                &["kind"],
+            ),
             audit_dropped: make.counter("nauth_audit_dropped_total", "Audit rows lost."),
             registry: make.0,
         }));
@@ -332,6 +351,18 @@ impl Metrics {
     #[must_use]
     pub fn connections(&self, listener: Listener) -> ConnectionMetrics {
         ConnectionMetrics::new(&self.0.connections_open, listener)
+    }
+
+    /// The handles of the database.
+    #[must_use]
+    pub fn database(&self) -> DatabaseMetrics {
+        DatabaseMetrics::new(&self.0.db_query_duration, &self.0.db_errors)
+    }
+
+    /// So many connections to the database there are now.
+    pub fn database_connections(&self, state: DatabaseConnection, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.db_pool_connections.with_label_values(&[state.as_str()]).set(count);
     }
 
     /// A proxy asked whether a request may pass.

@@ -20,6 +20,8 @@ pub mod users;
 
 pub use db::{Db, On, StoreError, Tx};
 
+use crate::metrics::Metrics;
+
 /// The database as the use cases see it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -31,6 +33,12 @@ impl Store {
     #[must_use]
     pub fn new(db: Db) -> Self {
         Self { db }
+    }
+
+    /// The same, counting what its database does.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self { db: self.db.counted(metrics) }
     }
 
     /// Starts a transaction.

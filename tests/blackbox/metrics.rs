@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regex::Regex;
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use crate::support::{
     Authority, Config, Connection, Echo, Nauth, PASSWORD, Receiver, Request, described_metrics, eventually, free_port,
@@ -154,4 +155,24 @@ async fn what_nauth_adds_is_neither_the_upstreams_time_nor_the_answers_length() 
     let whole = nauth.metric("nauth_http_request_duration_seconds_sum", &["route=\"app\""]).await;
     let added = nauth.metric("nauth_gateway_overhead_seconds_sum", &["route=\"app\""]).await;
     assert!(whole > 0.9 && added < whole / 4.0, "{added} of {whole}");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_do_what_it_is_asked_for_is_counted() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).without_verification().set("database.statement_timeout", "200ms");
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let failed = async || nauth.metric("nauth_db_errors_total", &["kind=\"unavailable\""]).await;
+    let reads = async || nauth.metric("nauth_db_query_duration_seconds_count", &["operation=\"read\""]).await;
+    assert!(failed().await < 1.0 && reads().await > 0.0);
+
+    let database = format!("sqlite://{}", nauth.data_dir().join("nauth.db").display());
+    let mut other = SqliteConnection::connect(&database).await.unwrap();
+    other.execute("BEGIN EXCLUSIVE").await.unwrap();
+    nauth.try_refresh(&ada.refresh_token).await.expect(503);
+    assert!(failed().await > 0.0);
+
+    other.execute("ROLLBACK").await.unwrap();
+    nauth.refresh(&ada).await;
 }

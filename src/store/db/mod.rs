@@ -17,6 +17,7 @@ mod row;
 mod sqlite;
 mod text;
 mod value;
+mod watch;
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +28,9 @@ use sqlx::sqlite::SqlitePool;
 use sqlx::{MySql, Postgres, Sqlite, Transaction};
 
 use crate::config::settings::{Database, DatabasePlace};
+use crate::metrics::{DatabaseConnection, DatabaseMetrics, DatabaseOperation, Metrics};
 use text::{Texts, Values};
+use watch::Watch;
 
 pub use error::StoreError;
 pub use row::Row;
@@ -45,6 +48,8 @@ pub struct Db {
     texts: Texts,
     /// Longest wait for a server, statement by statement.
     patience: Duration,
+    /// What counts, if anything does.
+    metrics: Option<DatabaseMetrics>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,7 +84,7 @@ impl Db {
             DatabasePlace::MariaDb(server) => (Driver::MariaDb(mariadb::open(server, settings).await?), Values::Marked),
         };
         let texts = Texts::new(values, &settings.table_prefix);
-        Ok(Self { driver, texts, patience: settings.statement_timeout + SILENCE })
+        Ok(Self { driver, texts, patience: settings.statement_timeout + SILENCE, metrics: None })
     }
 
     /// Opens a `SQLite` file to look at it: nothing is written, not even the journal mode.
@@ -94,7 +99,31 @@ impl Db {
 
     fn of_one_connection(only: SqlitePool, prefix: &str) -> Self {
         let driver = Driver::Sqlite { readers: only.clone(), writer: only };
-        Self { driver, texts: Texts::new(Values::Marked, prefix), patience: SILENCE }
+        Self { driver, texts: Texts::new(Values::Marked, prefix), patience: SILENCE, metrics: None }
+    }
+
+    /// The same, counting from here on.
+    #[must_use]
+    pub fn counted(self, metrics: &Metrics) -> Self {
+        Self { metrics: Some(metrics.database()), ..self }
+    }
+
+    /// Tells how many connections there are now.
+    pub fn tell_connections(&self, metrics: &Metrics) {
+        fn of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (usize, usize) {
+            let idle = pool.num_idle();
+            (idle, (pool.size() as usize).saturating_sub(idle))
+        }
+        let (idle, used) = match &self.driver {
+            Driver::Sqlite { readers, writer } => {
+                let (readers, writer) = (of(readers), of(writer));
+                (readers.0 + writer.0, readers.1 + writer.1)
+            }
+            Driver::Postgres(pool) => of(pool),
+            Driver::MariaDb(pool) => of(pool),
+        };
+        metrics.database_connections(DatabaseConnection::Idle, idle);
+        metrics.database_connections(DatabaseConnection::Used, used);
     }
 
     /// Which SQL it speaks.
@@ -109,7 +138,15 @@ impl Db {
 
     /// Starts a transaction. Dropped without [`Tx::commit`], it leaves no trace.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = match &self.driver {
+        let watch = Watch::begin(DatabaseOperation::Begin);
+        let begun = self.open_transaction().await;
+        watch.end(self.metrics.as_ref(), &begun);
+        let (texts, metrics) = (self.texts.clone(), self.metrics.clone());
+        Ok(Tx { inner: begun?, texts, patience: self.patience, metrics, has_failed: false })
+    }
+
+    async fn open_transaction(&self) -> Result<Open, StoreError> {
+        Ok(match &self.driver {
             Driver::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Driver::Postgres(pool) => {
                 let connection = Box::pin(pool.acquire()).await?;
@@ -119,8 +156,7 @@ impl Db {
                 let connection = Box::pin(pool.acquire()).await?;
                 Open::MariaDb(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
             }
-        };
-        Ok(Tx { inner, texts: self.texts.clone(), patience: self.patience, has_failed: false })
+        })
     }
 
     /// Closes every connection, after the statements under way.
@@ -151,6 +187,7 @@ pub struct Tx {
     inner: Open,
     texts: Texts,
     patience: Duration,
+    metrics: Option<DatabaseMetrics>,
     has_failed: bool,
 }
 
@@ -165,11 +202,14 @@ impl Tx {
     /// Makes everything done through it durable. Only then may anything be acknowledged.
     pub async fn commit(self) -> Result<(), StoreError> {
         self.check()?;
-        match self.inner {
-            Open::Sqlite(tx) => Ok(tx.commit().await?),
+        let watch = Watch::begin(DatabaseOperation::Commit);
+        let done = match self.inner {
+            Open::Sqlite(tx) => tx.commit().await.map_err(StoreError::from),
             Open::Postgres(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
             Open::MariaDb(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
-        }
+        };
+        watch.end(self.metrics.as_ref(), &done);
+        done
     }
 
     /// Which SQL its database speaks.
@@ -226,6 +266,13 @@ impl On<'_> {
         match self {
             Self::Db(db) => db.dialect(),
             Self::Tx(tx) => tx.dialect(),
+        }
+    }
+
+    fn metrics(&self) -> Option<&DatabaseMetrics> {
+        match self {
+            Self::Db(db) => db.metrics.as_ref(),
+            Self::Tx(tx) => tx.metrics.as_ref(),
         }
     }
 
@@ -306,16 +353,25 @@ impl Statement {
 
     /// Runs it; answers how many rows it touched, changed or not.
     pub async fn execute(self, on: &mut On<'_>) -> Result<u64, StoreError> {
-        run!(self, on, writer.execute, |done| done.rows_affected())
+        let watch = Watch::begin(DatabaseOperation::Write);
+        let done = async { run!(self, on, writer.execute, |done| done.rows_affected()) }.await;
+        watch.end(on.metrics(), &done);
+        done
     }
 
     /// Runs it and answers the first row.
     pub async fn fetch_optional(self, on: &mut On<'_>) -> Result<Option<Row>, StoreError> {
-        run!(self, on, readers.fetch_optional, |row| row.map(Row::from))
+        let watch = Watch::begin(DatabaseOperation::Read);
+        let done = async { run!(self, on, readers.fetch_optional, |row| row.map(Row::from)) }.await;
+        watch.end(on.metrics(), &done);
+        done
     }
 
     /// Runs it and answers every row.
     pub async fn fetch_all(self, on: &mut On<'_>) -> Result<Vec<Row>, StoreError> {
-        run!(self, on, readers.fetch_all, |rows| rows.into_iter().map(Row::from).collect())
+        let watch = Watch::begin(DatabaseOperation::Read);
+        let done = async { run!(self, on, readers.fetch_all, |rows| rows.into_iter().map(Row::from).collect()) }.await;
+        watch.end(on.metrics(), &done);
+        done
     }
 }
