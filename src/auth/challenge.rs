@@ -223,6 +223,7 @@ impl Auth {
     async fn respond_with_phone(&self, input: &Respond, phone: &Phone, ctx: &RequestContext) -> Result<Outcome, Error> {
         self.check_phone(phone)?;
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         let (challenge, user) = self.open_for(&mut change, input).await?;
         if user.phone.as_ref() != Some(phone) {
             self.make_room_for_phone(&mut change, phone).await?;

@@ -155,6 +155,7 @@ impl Auth {
 
     async fn insert_all(&self, users: &[User], writing: Writing) -> Result<Vec<Result<(), Clash>>, Failure> {
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         let mut done = Vec::with_capacity(users.len());
         for user in users {
             let clash = self.make_way(&mut change, user).await?;
@@ -194,7 +195,9 @@ impl Auth {
             return Ok(Some(Clash::Id));
         }
         if let Some(holder) = same_address {
-            change.users().delete(holder.id).await?;
+            if !change.users().delete_unfinished(holder.id).await? {
+                return Ok(Some(Clash::Email));
+            }
             change.record(Event::SignupReplaced { user: holder.id });
         }
         if let Some(username) = &user.username {

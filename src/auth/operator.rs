@@ -62,11 +62,11 @@ impl Auth {
             ..User::new(new.email, roles, now)
         };
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         if let Some(holder) = change.users().by_email(&user.email).await? {
-            if holder.completed_at.is_some() {
+            if !change.users().delete_unfinished(holder.id).await? {
                 return Err(Error::EmailTaken);
             }
-            change.users().delete(holder.id).await?;
             change.record(Event::SignupReplaced { user: holder.id });
         }
         if let Some(phone) = &user.phone {

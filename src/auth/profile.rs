@@ -35,6 +35,7 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<User, Error> {
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
         let email = update.email.clone().filter(|email| *email != user.email);
         let phone = update.phone.clone().filter(|phone| user.phone.as_ref() != Some(phone));
@@ -74,6 +75,7 @@ impl Auth {
     ) -> Result<User, Error> {
         let attempt = self.begin_code_attempt(caller.user.id, &self.settings.signup.email_verification, ctx).await?;
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
         let mut wrong = Error::CodeInvalid;
         for purpose in [Purpose::ChangeEmail, Purpose::ChangePhone] {
@@ -321,10 +323,9 @@ impl Auth {
         verified: bool,
     ) -> Result<(), Error> {
         if let Some(holder) = change.users().by_email(email).await?.filter(|holder| holder.id != user.id) {
-            if holder.completed_at.is_some() {
+            if !change.users().delete_unfinished(holder.id).await? {
                 return Err(Error::EmailTaken);
             }
-            change.users().delete(holder.id).await?;
             change.record(Event::SignupReplaced { user: holder.id });
         }
         change.users().set_email(user.id, email, verified, self.now()).await.map_err(|error| match error {

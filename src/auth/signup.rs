@@ -58,6 +58,7 @@ impl Auth {
         let hash = self.parts.hasher.load_full().hash(input.password.clone(), ctx.ip).await?;
 
         let mut change = self.parts.events.begin().await?;
+        change.one_at_a_time().await?;
         self.redeem_invitation(&mut change, &input).await?;
         if let Some(owner) = self.make_room_for(&mut change, &input).await? {
             return self.hide_account(change, &owner, ctx).await;
@@ -115,13 +116,12 @@ impl Auth {
     /// that there is one must not be told.
     async fn make_room_for(&self, change: &mut Change, input: &Signup) -> Result<Option<User>, Error> {
         let Some(holder) = change.users().by_email(&input.email).await? else { return Ok(None) };
-        if holder.completed_at.is_some() {
-            return if self.hides_accounts() { Ok(Some(holder)) } else { Err(Error::EmailTaken) };
+        // It may have been finished a moment ago. Its challenges, codes and sessions go with it.
+        if holder.completed_at.is_none() && change.users().delete_unfinished(holder.id).await? {
+            change.record(Event::SignupReplaced { user: holder.id });
+            return Ok(None);
         }
-        // Its challenges, codes and sessions go with it.
-        change.users().delete(holder.id).await?;
-        change.record(Event::SignupReplaced { user: holder.id });
-        Ok(None)
+        if self.hides_accounts() { Ok(Some(holder)) } else { Err(Error::EmailTaken) }
     }
 
     /// Answers as if the signup had gone well, with a challenge that nothing solves, and tells the owner.

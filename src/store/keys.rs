@@ -51,13 +51,6 @@ impl<'a> Keys<'a> {
         Self { on }
     }
 
-    /// Makes everybody else who changes keys wait until this transaction ends.
-    pub async fn lock(&mut self) -> Result<(), StoreError> {
-        // Any row that is always there does: whoever has written it holds it.
-        sql("UPDATE nauth_installation SET value = value WHERE name = 'global_epoch'").execute(&mut self.on).await?;
-        Ok(())
-    }
-
     /// Every key, oldest first.
     pub async fn all(&mut self) -> Result<Vec<KeyRow>, StoreError> {
         let rows = sql("SELECT kid, purpose, alg, master, state, created_at, public_key, sealed, expires_at \

@@ -19,6 +19,7 @@ pub mod trusted_devices;
 pub mod users;
 
 pub use db::{Db, On, StoreError, Tx};
+use db::{Dialect, sql};
 
 use crate::metrics::Metrics;
 
@@ -50,6 +51,22 @@ impl Store {
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.db
+    }
+}
+
+impl Tx {
+    /// Makes every other transaction that asks for this wait until this one ends, so that what is read in
+    /// it about others stays true: who holds an address, which keys there are.
+    ///
+    /// It is the first thing such a transaction does. Whoever asked with something else in hand would
+    /// stand in the way of another that waits for that.
+    pub async fn one_at_a_time(&mut self) -> Result<(), StoreError> {
+        if self.dialect() != Dialect::Sqlite {
+            // Any row that is always there does: whoever has written it holds it.
+            let row = sql("UPDATE nauth_installation SET value = value WHERE name = 'global_epoch'");
+            row.execute(&mut On::Tx(self)).await?;
+        }
+        Ok(())
     }
 }
 

@@ -61,7 +61,9 @@ impl<'a> Users<'a> {
             Identifier::Username(username) => self.by_username(username).await,
             Identifier::Phone(phone) => self.by_phone(phone).await,
             Identifier::Unknown(text) => {
-                let row = sql(select!("WHERE email = ?")).bind(text.as_str()).fetch_optional(&mut self.on).await?;
+                // Not every database takes this character, and nobody's address has it.
+                let text = text.replace('\0', "\u{fffd}");
+                let row = sql(select!("WHERE email = ?")).bind(text).fetch_optional(&mut self.on).await?;
                 self.with_roles(row).await
             }
         }
@@ -129,10 +131,11 @@ impl<'a> Users<'a> {
         Ok(())
     }
 
-    /// Removes a user and everything that hangs on it.
-    pub async fn delete(&mut self, id: UserId) -> Result<(), StoreError> {
-        sql("DELETE FROM nauth_users WHERE id = ?").bind(id).execute(&mut self.on).await?;
-        Ok(())
+    /// Removes an account that is not finished, and everything that hangs on it; answers whether it was one.
+    pub async fn delete_unfinished(&mut self, id: UserId) -> Result<bool, StoreError> {
+        let rows =
+            sql("DELETE FROM nauth_users WHERE id = ? AND completed_at IS NULL").bind(id).execute(&mut self.on).await?;
+        Ok(rows == 1)
     }
 
     /// Takes the name away from an account that is not finished; answers whether there was one.

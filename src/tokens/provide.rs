@@ -33,7 +33,7 @@ pub(super) async fn provide(
 ) -> Result<Vec<KeyRow>, KeyError> {
     let fresh = Fresh::prepare(store, masters, wanted).await?;
     let mut tx = store.begin().await?;
-    tx.keys().lock().await?;
+    tx.one_at_a_time().await?;
     admit(&mut tx, masters, now).await?;
     let rows = tx.keys().all().await?;
     let mut making = Making { tx, rows, fresh, masters, wanted, now };

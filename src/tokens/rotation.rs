@@ -135,7 +135,7 @@ impl Keychain {
         }
         let row = self.new_key(of, &wanted, now).await;
         let mut tx = self.store().begin().await?;
-        tx.keys().lock().await?;
+        tx.one_at_a_time().await?;
         let known = tx.keys().all().await?.into_iter().find(|known| is(known, of, UPCOMING));
         if known.is_none() {
             provide::announce(&mut tx, &row).await?;
@@ -148,7 +148,7 @@ impl Keychain {
     /// Lets the published key sign, if there is one; answers its id.
     pub async fn promote(&self, of: Rotating, former: Former) -> Result<Option<String>, KeyError> {
         let mut tx = self.store().begin().await?;
-        tx.keys().lock().await?;
+        tx.one_at_a_time().await?;
         let rows = tx.keys().all().await?;
         let Some(next) = rows.iter().rfind(|row| is(row, of, UPCOMING)) else { return Ok(None) };
         for row in rows.iter().filter(|row| row.purpose == next.purpose && row.kid != next.kid) {

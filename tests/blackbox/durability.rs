@@ -72,7 +72,7 @@ async fn an_acknowledged_logout_survives_kill_9() {
 async fn what_lies_in_the_data_directory_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let nauth = Nauth::start(Config::whoami()).await;
+    let nauth = Nauth::start(Config::whoami().on_a_file()).await;
 
     let files: Vec<_> = std::fs::read_dir(nauth.data_dir()).unwrap().map(Result::unwrap).collect();
     assert!(files.iter().any(|file| file.file_name() == "nauth.db"), "{files:?}");
@@ -134,14 +134,15 @@ async fn a_data_directory_that_cannot_be_one_is_refused() {
     std::fs::write(garbage.join("nauth.db"), "this is no database, whatever its name says".repeat(50)).unwrap();
 
     for path in [Path::new("/proc/nauth"), &file, &garbage] {
-        let refused = Nauth::start_refused(Config::whoami().set("server.data_dir", path.to_str().unwrap())).await;
+        let refused =
+            Nauth::start_refused(Config::whoami().on_a_file().set("server.data_dir", path.to_str().unwrap())).await;
         assert_refused(&refused, path.to_str().unwrap());
     }
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_schema_is_refused() {
-    let mut nauth = Nauth::start(Config::whoami()).await;
+    let mut nauth = Nauth::start(Config::whoami().on_a_file()).await;
     nauth.kill();
     let later = "INSERT INTO nauth_migrations (version, name, applied_at) VALUES (1000, 'later', 0)";
     change_database(&nauth.data_dir(), later).await;
@@ -158,7 +159,8 @@ async fn a_database_of_something_else_is_refused_and_left_alone() {
     let before = std::fs::read(directory.path().join("nauth.db")).unwrap();
 
     let refused =
-        Nauth::start_refused(Config::whoami().set("server.data_dir", directory.path().to_str().unwrap())).await;
+        Nauth::start_refused(Config::whoami().on_a_file().set("server.data_dir", directory.path().to_str().unwrap()))
+            .await;
 
     assert_refused(&refused, "nauth.db");
     assert_eq!(std::fs::read(directory.path().join("nauth.db")).unwrap(), before);
@@ -310,7 +312,7 @@ async fn an_upstream_that_comes_back_is_used_again() {
 
 #[tokio::test]
 async fn the_start_tells_where_and_what_next() {
-    let nauth = Nauth::start(Config::whoami()).await;
+    let nauth = Nauth::start(Config::whoami().on_a_file()).await;
 
     for wanted in [nauth.public().to_string(), nauth.management().to_string(), "nauth.db".to_owned()] {
         // What nauth writes reaches the test on a thread of its own.

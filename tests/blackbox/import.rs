@@ -14,7 +14,8 @@ const BCRYPT: &str = "$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6
 const SSHA: &str = "{SSHA}+zgJCcduvLFhD+Rk7/v3C0FqyKpzYWx0c2FsdA==";
 
 async fn nauth(echo: &Echo) -> Nauth {
-    Nauth::start(Config::in_front_of(echo).without_verification()).await
+    // Its file is looked into.
+    Nauth::start(Config::in_front_of(echo).without_verification().on_a_file()).await
 }
 
 fn write(nauth: &Nauth, name: &str, text: &str) -> String {

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+#[path = "../servers/mod.rs"]
+mod servers;
 mod support;
 mod webhooks;
 
@@ -13,6 +15,7 @@ mod attack;
 mod balance;
 mod browser;
 mod cli;
+mod databases;
 mod durability;
 mod examples;
 mod flow;

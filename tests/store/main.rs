@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+#[path = "../servers/mod.rs"]
+mod servers;
+
 mod databases;
 mod people;
 

@@ -100,6 +100,26 @@ on_every_database! {
         assert!(!login.await.unwrap().unwrap(), "the epoch it was made with is gone");
     }
 
+    async fn an_account_that_is_being_finished_is_not_replaced(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ada = nauth::domain::user::User { completed_at: None, ..user("ada@example.com") };
+        crate::people::insert(&store, &ada).await;
+
+        let mut finishing = store.begin().await.unwrap();
+        assert!(finishing.users().complete(ada.id, NOW).await.unwrap());
+        let (other, id) = (store.clone(), ada.id);
+        let signup = tokio::spawn(async move {
+            let mut tx = other.begin().await?;
+            let deleted = tx.users().delete_unfinished(id).await?;
+            tx.commit().await.map(|()| deleted)
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        finishing.commit().await.unwrap();
+
+        assert!(!signup.await.unwrap().unwrap());
+        assert!(store.users().by_id(id).await.unwrap().is_some());
+    }
+
     async fn a_code_is_used_once_and_tried_as_often_as_it_says(fresh: &Fresh) {
         let store = fresh.store().await;
         let ada = ada(&store).await;
@@ -259,12 +279,12 @@ on_every_database! {
         assert_eq!(store.revocations().global_epoch().await.unwrap(), epoch + 1);
     }
 
-    async fn keys_are_changed_by_one_at_a_time(fresh: &Fresh) {
+    async fn what_is_done_one_at_a_time_sees_what_was_done_before(fresh: &Fresh) {
         let store = fresh.store().await;
 
         let done = crowd(&store, |store, _| async move {
             let mut tx = store.begin().await.unwrap();
-            tx.keys().lock().await.unwrap();
+            tx.one_at_a_time().await.unwrap();
             let is_first = tx.keys().master_checks().await.unwrap().is_empty();
             if is_first {
                 tx.keys().insert_master_check("check", NOW).await.unwrap();

@@ -149,9 +149,11 @@ on_every_database! {
         assert_eq!(seen, ["u0@example.com", "u1@example.com", "u2@example.com", "u3@example.com", "u4@example.com"]);
     }
 
-    async fn whatever_hangs_on_a_user_goes_with_it(fresh: &Fresh) {
+    async fn whatever_hangs_on_an_unfinished_account_goes_with_it(fresh: &Fresh) {
         let store = fresh.store().await;
-        let ada = ada(&store).await;
+        let finished = ada(&store).await;
+        let ada = User { completed_at: None, ..user("bob@example.com") };
+        insert(&store, &ada).await;
         let session = session(ada.id);
         let mut tx = store.begin().await.unwrap();
         tx.sessions().insert(&session).await.unwrap();
@@ -159,7 +161,8 @@ on_every_database! {
         tx.commit().await.unwrap();
 
         let mut tx = store.begin().await.unwrap();
-        tx.users().delete(ada.id).await.unwrap();
+        assert!(tx.users().delete_unfinished(ada.id).await.unwrap());
+        assert!(!tx.users().delete_unfinished(finished.id).await.unwrap());
         tx.commit().await.unwrap();
 
         assert!(store.sessions().by_id(session.id).await.unwrap().is_none());

@@ -97,11 +97,20 @@ impl Config {
         self
     }
 
+    /// On a file, also where the suites run on another database.
+    pub(crate) fn on_a_file(self) -> Self {
+        self.set("database.url", "")
+    }
+
     /// Sets `section.key` unless it is set.
     pub(crate) fn set_default(self, name: &str, value: impl Into<Value>) -> Self {
+        if self.sets(name) { self } else { self.set(name, value) }
+    }
+
+    /// Whether `section.key` is set.
+    pub(crate) fn sets(&self, name: &str) -> bool {
         let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
-        let is_set = self.sections.get(section).is_some_and(|keys| keys.contains_key(key));
-        if is_set { self } else { self.set(name, value) }
+        self.sections.get(section).is_some_and(|keys| keys.contains_key(key))
     }
 
     /// Adds one of `[[routes]]`, given as its TOML lines; the upstream is filled in.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Answer, Config, Connection, Request, eventually, millis, secs};
+use super::{Answer, Config, Connection, Database, Request, eventually, millis, secs};
 
 /// A debug build on a busy machine takes its time.
 const START_PATIENCE: Duration = secs(30);
@@ -27,6 +27,7 @@ pub(crate) struct Nauth {
     read_codes: Mutex<HashMap<String, usize>>,
     public: SocketAddr,
     management: SocketAddr,
+    database: Option<Database>,
 }
 
 /// A nauth that has ended, or a command that was run.
@@ -55,12 +56,11 @@ impl Nauth {
         if !is_possible.is_ok_and(|status| status.success()) {
             return None;
         }
-        let Prepared { directory, environment, public, management } = Prepared::new(config);
+        let prepared = Prepared::new(config);
         let mut command = Command::new("unshare");
         command.args(private).args(["/bin/sh", "-c", "mount --bind \"$1\" /etc/hosts && exec \"$0\" run"]);
-        command.arg(env!("CARGO_BIN_EXE_nauth")).arg(hosts).current_dir(directory.path());
-        let (child, output) = watched(command);
-        let nauth = Self { directory, environment, child, output, read_codes: Mutex::default(), public, management };
+        command.arg(env!("CARGO_BIN_EXE_nauth")).arg(hosts).current_dir(prepared.directory.path());
+        let nauth = prepared.run_as(watched(command));
         nauth.wait_until_ready().await;
         Some(nauth)
     }
@@ -71,9 +71,8 @@ impl Nauth {
         let listen = socket.local_addr().unwrap();
         let mut prepared = Prepared::new(config.set("server.listen", listen.to_string()));
         prepared.public = listen;
-        let Prepared { directory, environment, public, management } = prepared;
-        let (child, output) = spawn_handed(directory.path(), &environment, socket);
-        let nauth = Self { directory, environment, child, output, read_codes: Mutex::default(), public, management };
+        let running = spawn_handed(prepared.directory.path(), &prepared.environment, socket);
+        let nauth = prepared.run_as(running);
         nauth.wait_until_ready().await;
         nauth
     }
@@ -211,7 +210,7 @@ impl Nauth {
 
     /// The configuration with this nauth's addresses and directories in it.
     pub(crate) fn with_own_addresses(&self, config: Config) -> Config {
-        addressed(config, self.public, self.management)
+        addressed(config, self.public, self.management, self.database.as_ref())
     }
 
     /// Sends it a signal.
@@ -311,6 +310,7 @@ struct Prepared {
     environment: Vec<(String, String)>,
     public: SocketAddr,
     management: SocketAddr,
+    database: Option<Database>,
 }
 
 impl Prepared {
@@ -318,21 +318,30 @@ impl Prepared {
         let directory = tempfile::tempdir().unwrap();
         let public = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let management = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let config = addressed(config, public, management);
+        let database = if config.sets("database.url") { None } else { Database::asked_for() };
+        let config = addressed(config, public, management, database.as_ref());
         std::fs::write(directory.path().join("nauth.toml"), config.to_toml()).unwrap();
-        Self { directory, environment: config.environment().to_vec(), public, management }
+        Self { directory, environment: config.environment().to_vec(), public, management, database }
     }
 
     fn spawn(self) -> Nauth {
-        let Self { directory, environment, public, management } = self;
-        let (child, output) = spawn(directory.path(), &["run"], &environment);
-        Nauth { directory, environment, child, output, read_codes: Mutex::default(), public, management }
+        let running = spawn(self.directory.path(), &["run"], &self.environment);
+        self.run_as(running)
+    }
+
+    fn run_as(self, (child, output): (Child, Arc<Output>)) -> Nauth {
+        let Self { directory, environment, public, management, database } = self;
+        Nauth { directory, environment, child, output, read_codes: Mutex::default(), public, management, database }
     }
 }
 
-/// Fills in the addresses, unless the test has set its own.
-fn addressed(config: Config, public: SocketAddr, management: SocketAddr) -> Config {
-    config.listen(public).set_default("server.management.addr", management.to_string())
+/// Fills in the addresses and the database, unless the test has set its own.
+fn addressed(config: Config, public: SocketAddr, management: SocketAddr, database: Option<&Database>) -> Config {
+    let config = config.listen(public).set_default("server.management.addr", management.to_string());
+    match database {
+        Some(database) => database.of(config),
+        None => config,
+    }
 }
 
 fn command(directory: &Path, arguments: &[&str]) -> Command {

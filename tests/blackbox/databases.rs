@@ -1,0 +1,258 @@
+//! On a database server it is the same nauth, and several of them are one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use crate::servers::Kind;
+use crate::support::{Account, Config, Database, Echo, Finished, Nauth, PASSWORD, Request, eventually, secs};
+
+/// Makes one test of a function for each kind of server.
+macro_rules! on_every_server {
+    ($(async fn $name:ident($database:ident: &Database) $body:block)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn on(kind: Kind) {
+                    let Some(database) = Database::on(kind) else { return };
+                    let $database = &database;
+                    $body
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    on(Kind::Postgres).await;
+                }
+
+                #[tokio::test]
+                async fn mariadb() {
+                    on(Kind::MariaDb).await;
+                }
+            }
+        )*
+    };
+}
+
+/// What nodes of one installation have in common.
+fn shared(database: &Database, config: Config) -> Config {
+    let config = database.of(config).set("server.public_url", "http://localhost");
+    config.set("secrets.master_key", STANDARD.encode([7; 32]))
+}
+
+/// Two nodes on one database.
+async fn two_nodes(database: &Database, echo: &Echo) -> (Nauth, Nauth) {
+    let config = || shared(database, Config::in_front_of(echo).without_verification());
+    tokio::join!(Nauth::start(config()), Nauth::start(config()))
+}
+
+async fn is_let_in(nauth: &Nauth, account: &Account) -> bool {
+    nauth.send(&Request::get("/").bearer(&account.access_token)).await.status == 200
+}
+
+on_every_server! {
+    async fn a_user_signs_up_logs_in_refreshes_and_logs_out(database: &Database) {
+        let echo = Echo::start().await;
+        let nauth = Nauth::start(database.of(Config::in_front_of(&echo))).await;
+        let ada = nauth.signup("ada@example.com").await;
+        assert_eq!(nauth.try_signup("ada@example.com", PASSWORD).await.status, 409);
+        assert!(is_let_in(&nauth, &ada).await);
+
+        let again = nauth.login("ada@example.com").await;
+        let rotated = nauth.refresh(&again).await;
+        let sessions = nauth.send(&Request::get("/auth/sessions").bearer(&rotated.access_token)).await.expect(200).json();
+        assert_eq!(sessions["sessions"].as_array().unwrap().len(), 2, "{sessions}");
+        nauth.send(&Request::post("/auth/logout").bearer(&rotated.access_token)).await.expect(200);
+
+        assert!(!is_let_in(&nauth, &rotated).await);
+        assert!(is_let_in(&nauth, &ada).await, "the other session lives");
+        nauth.try_refresh(&rotated.refresh_token).await.expect(401);
+    }
+
+    async fn a_forgotten_password_is_replaced(database: &Database) {
+        let echo = Echo::start().await;
+        let nauth = Nauth::start(database.of(Config::in_front_of(&echo))).await;
+        let ada = nauth.signup("ada@example.com").await;
+
+        nauth.send(&Request::post("/auth/forgot-password").json(&json!({ "identifier": ada.email }))).await.expect(200);
+        let code = nauth.code_for("ada@example.com").await;
+        let confirm = json!({ "identifier": ada.email, "code": code, "newPassword": "another walk by the sea" });
+        nauth.send(&Request::post("/auth/forgot-password/confirm").json(&confirm)).await.expect(200);
+
+        assert!(!is_let_in(&nauth, &ada).await);
+        nauth.try_login("ada@example.com", PASSWORD).await.expect(401);
+        nauth.try_login("ada@example.com", "another walk by the sea").await.expect(200);
+        nauth.send(&Request::post("/auth/forgot-password/confirm").json(&confirm)).await.expect(400);
+    }
+
+    async fn what_was_acknowledged_survives_kill_9(database: &Database) {
+        let echo = Echo::start().await;
+        let mut nauth = Nauth::start(database.of(Config::in_front_of(&echo).without_verification())).await;
+        let ada = nauth.signup("ada@example.com").await;
+        let rotated = nauth.refresh(&ada).await;
+
+        nauth.kill();
+        nauth.start_again().await;
+
+        assert_eq!(nauth.refresh(&ada).await.refresh_token, rotated.refresh_token);
+        assert!(is_let_in(&nauth, &rotated).await);
+    }
+
+    async fn commands_work_beside_it(database: &Database) {
+        let echo = Echo::start().await;
+        let admins = "path = \"/\"\naccess = \"required\"\nroles = [\"admin\"]";
+        let config = Config::in_front_of(&echo).without_verification().route(admins);
+        let nauth = Nauth::start(database.of(config)).await;
+        let ada = nauth.signup("ada@example.com").await;
+        assert!(!is_let_in(&nauth, &ada).await);
+
+        nauth.command(&["user", "grant-role", "ada@example.com", "admin"]).await.expect(0);
+        nauth.command(&["user", "list"]).await.expect(0).says("ada@example.com");
+        let promoted = nauth.login("ada@example.com").await;
+        assert!(is_let_in(&nauth, &promoted).await);
+        nauth.command(&["user", "disable", "ada@example.com"]).await.expect(0);
+
+        let ended = eventually(secs(5), async || (!is_let_in(&nauth, &promoted).await).then_some(())).await;
+        assert!(ended.is_some(), "what a command revokes reaches the node that runs");
+        nauth.command(&["migrate", "status"]).await.expect(0).says("0001 init  applied");
+        nauth.command(&["migrate"]).await.expect(0).says("up to date");
+        nauth.command(&["keys", "list"]).await.expect(0).says("access");
+    }
+
+    async fn the_schema_is_made_only_where_that_is_wanted(database: &Database) {
+        let config = database.of(Config::whoami()).set("database.migrate", false);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("nauth.toml"), config.to_toml()).unwrap();
+
+        Nauth::start_refused(config.clone()).await.expect(1).says("run `nauth migrate` first");
+        Finished::of(directory.path(), &["migrate", "status"]).await.expect(0).says("0001 init  pending");
+        Finished::of(directory.path(), &["migrate"]).await.expect(0).says("applied 0001 init");
+
+        Nauth::start(config).await.send(&Request::get("/auth/ui/login")).await.expect(200);
+    }
+
+    async fn a_logout_on_one_node_holds_on_the_other(database: &Database) {
+        let echo = Echo::start().await;
+        let (one, other) = two_nodes(database, &echo).await;
+        let ada = one.signup("ada@example.com").await;
+        assert!(is_let_in(&other, &ada).await, "a session of one is a session of the other");
+
+        one.send(&Request::post("/auth/logout").bearer(&ada.access_token)).await.expect(200);
+
+        assert!(!is_let_in(&one, &ada).await, "at once");
+        let ended = eventually(secs(1), async || (!is_let_in(&other, &ada).await).then_some(())).await;
+        assert!(ended.is_some(), "within a second");
+    }
+
+    async fn of_rotations_on_two_nodes_one_wins_and_all_agree(database: &Database) {
+        let echo = Echo::start().await;
+        let (one, other) = two_nodes(database, &echo).await;
+        let ada = one.signup("ada@example.com").await;
+
+        let answers = futures_util::future::join_all((0..20).map(|number| {
+            let node = if number % 2 == 0 { &one } else { &other };
+            node.refresh(&ada)
+        })).await;
+
+        let mut tokens: Vec<&str> = answers.iter().map(|answer| answer.refresh_token.as_str()).collect();
+        tokens.sort_unstable();
+        tokens.dedup();
+        assert_eq!(tokens.len(), 1, "one generation");
+        assert_ne!(tokens[0], ada.refresh_token);
+        assert!(is_let_in(&one, &answers[0]).await && is_let_in(&other, &answers[1]).await);
+    }
+
+    async fn a_password_reset_on_one_node_ends_what_the_other_has_opened(database: &Database) {
+        let echo = Echo::start().await;
+        let (one, other) = two_nodes(database, &echo).await;
+        let ada = one.signup("ada@example.com").await;
+        let there = other.login("ada@example.com").await;
+
+        one.command_reading(&["user", "set-password", "ada@example.com"], "another walk by the sea\n").await.expect(0);
+
+        for node in [&one, &other] {
+            for account in [&ada, &there] {
+                let ended = eventually(secs(2), async || (!is_let_in(node, account).await).then_some(())).await;
+                assert!(ended.is_some());
+            }
+        }
+        other.try_login("ada@example.com", PASSWORD).await.expect(401);
+        other.try_login("ada@example.com", "another walk by the sea").await.expect(200);
+    }
+
+    async fn a_message_leaves_from_one_node_only(database: &Database) {
+        let echo = Echo::start().await;
+        let config = || shared(database, Config::in_front_of(&echo));
+        let (one, other) = tokio::join!(Nauth::start(config()), Nauth::start(config()));
+
+        for number in 0..5 {
+            one.try_signup(&format!("ada{number}@example.com"), PASSWORD).await.expect(201);
+        }
+
+        let sent = |number: usize| {
+            let email = format!("ada{number}@example.com");
+            one.codes_for(&email).len() + other.codes_for(&email).len()
+        };
+        let all = eventually(secs(10), async || (0..5).all(|number| sent(number) > 0).then_some(())).await;
+        assert!(all.is_some());
+        tokio::time::sleep(secs(1)).await;
+        assert!((0..5).all(|number| sent(number) == 1), "twice: {}\n{}", one.output(), other.output());
+    }
+
+    async fn a_node_with_another_master_key_is_refused(database: &Database) {
+        let _first = Nauth::start(shared(database, Config::whoami())).await;
+
+        let refused = Nauth::start_refused(database.of(Config::whoami())).await;
+
+        refused.expect(1).says("master key");
+    }
+
+    async fn a_password_that_is_wrong_is_not_told(database: &Database) {
+        let (scheme, rest) = database.url().split_once("://").unwrap();
+        let (_, server) = rest.split_once('@').unwrap();
+        let config = Config::whoami().set("database.url", format!("{scheme}://nobody:hunter2@{server}"));
+
+        let refused = Nauth::start_refused(config.set("database.acquire_timeout", "1s")).await.expect(1);
+
+        assert!(refused.output.contains("cannot be used"), "{}", refused.output);
+        assert!(!refused.output.contains("hunter2"), "{}", refused.output);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_and_its_password_is_not() {
+    for url in ["postgres://nauth:hunter2@127.0.0.1:1/auth", "mariadb://nauth:hunter2@127.0.0.1:1/auth"] {
+        let config = Config::whoami().set("database.url", url).set("database.acquire_timeout", "500ms");
+
+        let refused = Nauth::start_refused(config).await.expect(1);
+
+        assert!(refused.output.contains("127.0.0.1:1/auth` cannot be used"), "{}", refused.output);
+        assert!(refused.output.contains("refused"), "{}", refused.output);
+        assert!(!refused.output.contains("hunter2"), "{}", refused.output);
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_is_wrong_is_shown_with_its_line_and_without_its_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = Config::whoami().set("database.url", "oracle://nauth:hunter2@db/auth").to_toml();
+    std::fs::write(directory.path().join("nauth.toml"), text).unwrap();
+
+    let report = Finished::of(directory.path(), &["check"]).await.expect(2);
+
+    let report = report.says("`oracle` is no database that nauth knows").says("nauth.toml:").says("mariadb://");
+    assert!(!report.output.contains("hunter2"), "{}", report.output);
+}
+
+#[tokio::test]
+async fn another_database_takes_a_restart_and_is_told() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).without_verification();
+    let nauth = Nauth::start(config.clone()).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    nauth.reconfigure(&config.set("database.statement_timeout", "5s"));
+
+    nauth.writes("database").await;
+    assert!(is_let_in(&nauth, &ada).await);
+}
