@@ -104,6 +104,8 @@ pub struct RequestContext {
     pub upstream_took: Duration,
     /// An open stream, while it is one.
     pub stream: Option<(StreamKind, InFlightGauge)>,
+    /// Which of its two ends ended that stream first, as far as it ended in order.
+    pub ended_by: Option<StreamEnd>,
     pub(super) method: Method,
     pub(super) arrived: Instant,
     pub(super) in_flight: Option<InFlightGauge>,
@@ -138,6 +140,7 @@ impl RequestContext {
             asked_at: None,
             upstream_took: Duration::ZERO,
             stream: None,
+            ended_by: None,
             method: Method::GET,
             arrived: Instant::now(),
             in_flight: None,
@@ -210,7 +213,7 @@ impl Drop for RequestContext {
         self.metrics.overhead(self.asked_at.map_or(took, |asked| asked.duration_since(self.arrived)));
         if let Some((kind, gauge)) = self.stream.take() {
             drop(gauge);
-            let reason = if self.request.was_cut() { StreamEnd::Logout } else { StreamEnd::Client };
+            let reason = self.request.ends_as_stream().or(self.ended_by).unwrap_or(StreamEnd::Client);
             self.metrics.stream_closed(kind, reason);
         }
         if self.runtime.settings.log.access_log {

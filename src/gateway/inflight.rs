@@ -22,6 +22,7 @@ use crate::domain::error::Error;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::conn::{Conn, End, Protocol, uptime_ms};
 use crate::gateway::decide::By;
+use crate::metrics::StreamEnd;
 use crate::tokens::AccessToken;
 
 /// How long whoever lost a request may take to be told so, before it is cut.
@@ -160,10 +161,10 @@ impl InFlight {
         if self.stage() == Stage::Lost {
             return;
         }
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         match self.conn.protocol() {
             Protocol::Http2 => self.cut(),
             Protocol::Http1 => {
-                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                 if self.goes_from(Stage::Open, Stage::Lost) {
                     self.expect_within(KIND_REFUSAL);
                     self.conn.interrupt();
@@ -276,6 +277,24 @@ impl InFlight {
     #[must_use]
     pub fn was_cut(&self) -> bool {
         self.was_cut.load(Ordering::Relaxed) || self.conn.ending().is_some() || self.stage() == Stage::Lost
+    }
+
+    /// Why it ends as a stream, unless its client or its upstream ends it.
+    #[must_use]
+    pub fn ends_as_stream(&self) -> Option<StreamEnd> {
+        match &*self.refusal.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(Error::TokenExpired | Error::SessionExpired) => return Some(StreamEnd::Expired),
+            Some(Error::SessionNotFound(_)) => return Some(StreamEnd::Logout),
+            Some(_) => return Some(StreamEnd::Policy),
+            None => {}
+        }
+        match self.conn.ending() {
+            Some(End::SessionEnded) => Some(StreamEnd::Logout),
+            Some(End::GoingAway | End::Abuse) => Some(StreamEnd::Policy),
+            Some(End::Deadline) => Some(StreamEnd::Idle),
+            // The sweeper cuts what was silent for too long.
+            None => self.was_cut.load(Ordering::Relaxed).then_some(StreamEnd::Idle),
+        }
     }
 
     /// Waits until it is cut.

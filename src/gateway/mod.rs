@@ -72,7 +72,7 @@ use crate::gateway::recent::Recent;
 use crate::gateway::refresh::Refreshes;
 use crate::gateway::upstream::{Balanced, Trip};
 use crate::gateway::vouch::Vouched;
-use crate::metrics::{ConnectError, Metrics, Rejection, StreamKind};
+use crate::metrics::{ConnectError, Metrics, Rejection, StreamEnd, StreamKind};
 
 pub use listeners::{ManagementEdge, PublicEdge};
 pub use runtime::Runtime;
@@ -255,10 +255,14 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        is_last: bool,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
         ctx.received += body.as_ref().map_or(0, |piece| piece.len() as u64);
+        // Only a WebSocket's client goes on after the head of the answer.
+        if is_last && ctx.stream.is_some() {
+            ctx.ended_by.get_or_insert(StreamEnd::Client);
+        }
         let Some((route, _)) = &ctx.route else { return Ok(()) };
         // An upload that moves is not late.
         ctx.request.expect_answer(route.timeout);
@@ -313,6 +317,9 @@ impl ProxyHttp for Gateway {
         ctx.sent += body.as_ref().map_or(0, |piece| piece.len() as u64);
         if is_last {
             ctx.request.is_complete();
+            if ctx.stream.is_some() {
+                ctx.ended_by.get_or_insert(StreamEnd::Upstream);
+            }
         } else {
             ctx.request.has_moved();
         }
@@ -327,6 +334,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         ctx.request.answered();
+        if *error.esource() == ErrorSource::Upstream {
+            ctx.ended_by.get_or_insert(StreamEnd::Upstream);
+        }
         let refusal = ctx.refusal.take().or_else(|| answering::failure(ctx, error));
         if let (Some(Error::GatewayTimeout), Some(trip)) = (&refusal, &ctx.trip) {
             trip.timed_out();

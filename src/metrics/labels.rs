@@ -222,7 +222,7 @@ label! {
         Logout => "logout",
         /// The credential lapsed.
         Expired => "expired",
-        /// The route no longer allows it.
+        /// The rules no longer allow it, or nauth stops.
         Policy => "policy",
         /// Nothing was said for too long.
         Idle => "idle",

@@ -219,6 +219,8 @@ async fn a_bearers_stream_ends_when_its_token_does() {
     let mut socket = open(&nauth, &[("authorization", &bearer(&ada))]).await.unwrap();
 
     assert_eq!(closed_within(&mut socket, secs(6)).await, Some(CloseCode::from(4401)));
+    nauth.metric_becomes("nauth_streams_closed_total", 1.0).await;
+    assert!(nauth.metric("nauth_streams_closed_total", &["reason=\"expired\""]).await > 0.0);
 }
 
 #[tokio::test]
@@ -311,6 +313,55 @@ async fn large_bodies_pass_whole() {
     assert_eq!(up.json()["bodyLength"], 3_000_000);
     let head = nauth.send(&Request::new("HEAD", "/big/1000").bearer(&ada.access_token)).await;
     assert!(head.body.is_empty());
+}
+
+#[tokio::test]
+async fn streams_are_counted_by_why_they_end() {
+    let echo = Echo::start().await;
+    let config = |sockets: &str| {
+        Config::in_front_of(&echo)
+            .without_verification()
+            .set("reload.debounce", "50ms")
+            .route(&format!("path = \"/ws\"\naccess = \"required\"\nwebsocket = true\n{sockets}"))
+            .route("path = \"/\"\naccess = \"required\"")
+    };
+    let nauth = Nauth::start(config("ws = { idle_timeout = \"1s\" }")).await;
+    let [ada, bob] = [nauth.signup("ada@example.com").await, nauth.signup("bob@example.com").await];
+    let events = async |of: &Account| {
+        let mut events = Connection::open(nauth.public()).await;
+        events.send(&Request::get("/sse").bearer(&of.access_token)).await;
+        assert_eq!(events.head().await.status, 200);
+        events
+    };
+    let socket = async || open(&nauth, &[("authorization", &bearer(&ada))]).await.unwrap();
+    let counted = async |kind: &str, reason: &str, times: f64| {
+        let labels = [format!("kind=\"{kind}\""), format!("reason=\"{reason}\"")];
+        let count = async || nauth.metric("nauth_streams_closed_total", &labels.each_ref().map(String::as_str)).await;
+        let reached = eventually(secs(5), async || ((count().await - times).abs() < f64::EPSILON).then_some(())).await;
+        assert!(reached.is_some(), "{kind} {reason}: {}", nauth.manage(&Request::get("/metrics")).await);
+    };
+
+    drop(events(&ada).await);
+    counted("sse", "client", 1.0).await;
+    let mut leaving = socket().await;
+    echoes(&mut leaving).await;
+    drop(leaving);
+    counted("ws", "client", 1.0).await;
+    let _silent = socket().await;
+    counted("ws", "idle", 1.0).await;
+    let _bobs = events(&bob).await;
+    nauth.send(&Request::post("/auth/logout").bearer(&bob.access_token)).await.expect(200);
+    counted("sse", "logout", 1.0).await;
+
+    nauth.reconfigure(&config(""));
+    nauth.writes("settings reloaded").await;
+    let _unwanted = socket().await;
+    nauth.reconfigure(&config("allow_ips = [\"192.0.2.0/24\"]"));
+    counted("ws", "policy", 1.0).await;
+
+    let _cut_off = events(&ada).await;
+    drop(echo);
+    counted("sse", "upstream", 1.0).await;
 }
 
 type Socket = WebSocketStream<TcpStream>;
