@@ -79,7 +79,10 @@ fn one_form(session: &mut Session) -> Result<(), Error> {
     {
         head.insert_header(header::HOST, authority).map_err(|_| Error::BadRequest("the authority is malformed"))?;
     }
-    if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    if lengths.next().is_some_and(|length| !length.as_bytes().iter().all(u8::is_ascii_digit))
+        || lengths.next().is_some()
+    {
         return Err(Error::BadRequest("the request has more than one Content-Length"));
     }
     if head.headers.get_all(header::COOKIE).iter().nth(1).is_some() {

@@ -183,8 +183,8 @@ pub fn stream_kind(response: &ResponseHeader) -> Option<StreamKind> {
     kind.as_bytes().starts_with(b"text/event-stream").then_some(StreamKind::Sse)
 }
 
-/// An upstream neither sets our cookies nor speaks in our name.
-fn drop_ours(response: &mut ResponseHeader, ctx: &RequestContext) {
+/// An upstream neither sets our cookies nor speaks in our name, not even before its answer.
+pub fn drop_ours(response: &mut ResponseHeader, ctx: &RequestContext) {
     let names = &ctx.runtime.names;
     let foreign: Vec<HeaderName> =
         response.headers.keys().filter(|name| name.as_str().starts_with("x-nauth-")).cloned().collect();

@@ -279,8 +279,14 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if response.status.is_informational() && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        let is_switching = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        if response.status.is_informational() && !is_switching {
+            forward::drop_ours(response, ctx);
             return Ok(());
+        }
+        // pingora would take the rest of the connection for what the client asked to switch to.
+        if is_switching && !session.is_upgrade_req() {
+            return Self::refuse(ctx, Error::BadGateway);
         }
         if !ctx.request.answered() {
             return Self::give_up();
@@ -293,7 +299,7 @@ impl ProxyHttp for Gateway {
                 trip.answered();
             }
             watch_silence(ctx, response, &route, &upstream);
-            if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            if is_switching {
                 ctx.request.conn().upgrade(route.ws.idle_timeout);
                 ctx.stream = Some((StreamKind::Ws, ctx.metrics.stream_opened(StreamKind::Ws)));
             } else if let Some(kind) = forward::stream_kind(response) {

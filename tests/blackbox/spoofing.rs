@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Account, Config, Echo, Nauth, Request, Seen, send_raw};
+use crate::support::{Account, Config, Connection, Echo, Http2, Nauth, Request, Seen, send_raw};
 
 /// Every name that any preset of any gateway injects, and names that rewrite the request.
 const MANAGED: &[&str] = &[
@@ -272,6 +272,25 @@ async fn an_upstream_sets_its_own_cookies_and_none_of_ours() {
     assert_eq!(answer.header("x-nauth-assertion"), None);
     assert_eq!(answer.header("x-nauth-intercepted"), None);
     assert_eq!(answer.header("x-app"), Some("mine"));
+}
+
+#[tokio::test]
+async fn an_upstream_speaks_in_nauths_name_neither_before_its_answer_nor_instead_of_one() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).listener("addr = \"{public}\"\nhttp2 = true");
+    let nauth = Nauth::start(config.route("path = \"/\"\naccess = \"public\"\nwebsocket = true")).await;
+
+    let mut hinted = Connection::open(nauth.public()).await;
+    hinted.send(&Request::get("/hints")).await;
+    let hints = hinted.head().await;
+    assert_eq!((hints.status, hints.header("link").is_some()), (103, true));
+    assert_eq!((hints.header("x-nauth-user"), hints.header("set-cookie")), (None, None), "{hints}");
+    hinted.answer().await.expect(200);
+
+    nauth.send(&Request::get("/switch")).await.expect_error(502, "BAD_GATEWAY");
+    let mut client = Http2::open(nauth.public()).await;
+    client.ask(&Request::get("/switch")).await.expect_error(502, "BAD_GATEWAY");
+    client.ask(&Request::get("/")).await.expect(200);
 }
 
 #[tokio::test]

@@ -187,6 +187,8 @@ enum Next {
 /// | `/cacheable` | an answer shared caches would keep |
 /// | `/stall/BYTES` | half of a body of that size, and then nothing |
 /// | `/unread` | the body is never read and the request never answered |
+/// | `/switch` | switches to a protocol that nobody asked for |
+/// | `/hints` | hints that an upstream has no business giving, then answers as usual |
 /// | `/close` | ends the connection without an answer |
 /// | anything else | a description of the request, as JSON |
 async fn behave(peer: &mut Peer, seen: &Seen, body: &[u8]) -> std::io::Result<Next> {
@@ -197,6 +199,16 @@ async fn behave(peer: &mut Peer, seen: &Seen, body: &[u8]) -> std::io::Result<Ne
         ["sse-quiet"] => return peer.stream_events(None).await,
         ["download"] => return peer.stream_bytes().await,
         ["close"] => return Ok(Next::Close),
+        ["switch"] => {
+            let head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+            peer.stream.write_all(head).await?;
+            return peer.wait_for_the_end().await;
+        }
+        ["hints"] => {
+            let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nX-Nauth-User: evil\r\n\
+                         Set-Cookie: nauth_access_token=evil\r\n\r\n";
+            peer.stream.write_all(hints.as_bytes()).await?;
+        }
         ["stall", size] => {
             let size = size.parse().unwrap_or(0);
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
