@@ -16,7 +16,7 @@ use crate::domain::event::{Actor, Event, LoginFailure};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
-use crate::metrics::AuthMethod;
+use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult};
 use crate::password_hash::{Asker, Verified};
 
 /// Kinds of hashes looked at when nauth starts.
@@ -30,14 +30,27 @@ impl Auth {
     /// [`Error::AccountLocked`] after a right password, [`Error::RateLimited`] after too many
     /// failures, [`Error::Unavailable`] when hashing is saturated.
     pub async fn login(&self, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
-        let begun = Instant::now();
-        let outcome = self.log_in(input, ctx).await;
-        self.parts.metrics.login_took(AuthMethod::Password, begun.elapsed());
+        let (begun, metrics) = (Instant::now(), &self.parts.metrics);
+        let outcome = match self.check_rate(Operation::Login, ctx).await {
+            Ok(()) => self.log_in(input, ctx).await,
+            Err(error) => {
+                metrics.refused(AuthEvent::Login, &error);
+                Err(error)
+            }
+        };
+        metrics.login_took(AuthMethod::Password, begun.elapsed());
+        // Everything else is an event, and counted as one.
+        match &outcome {
+            Ok(Outcome::Challenged(_)) => {
+                metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Challenge, AuthError::None);
+            }
+            Err(error @ (Error::Unavailable(_) | Error::Internal(_))) => metrics.refused(AuthEvent::Login, error),
+            Ok(Outcome::Authenticated(_)) | Err(_) => {}
+        }
         outcome
     }
 
     async fn log_in(&self, input: Login, ctx: &RequestContext) -> Result<Outcome, Error> {
-        self.check_rate(Operation::Login, ctx).await?;
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let accepted = self.accepts(&input.identifier);
         let user = found.filter(|_| accepted);

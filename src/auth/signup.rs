@@ -15,6 +15,7 @@ use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
+use crate::metrics::AuthEvent;
 use crate::store::StoreError;
 use crate::webhooks::hooks::Changes;
 
@@ -31,6 +32,14 @@ impl Auth {
     /// [`Error::UsernameTaken`], [`Error::PhoneTaken`], [`Error::WeakPassword`],
     /// [`Error::SignupDenied`], [`Error::PhoneRequired`], and the limits of the message that goes out.
     pub async fn signup(&self, input: Signup, ctx: &RequestContext) -> Result<Outcome, Error> {
+        let outcome = self.sign_up(input, ctx).await;
+        if let Err(error) = &outcome {
+            self.parts.metrics.refused(AuthEvent::Signup, error);
+        }
+        outcome
+    }
+
+    async fn sign_up(&self, input: Signup, ctx: &RequestContext) -> Result<Outcome, Error> {
         self.check_rate(Operation::Signup, ctx).await?;
         if !self.settings.signup.enabled {
             return Err(Error::SignupDisabled);

@@ -22,6 +22,7 @@ use prometheus::{
 };
 
 use crate::domain::clock::Time;
+use crate::domain::error::Error;
 use crate::domain::event::LockoutScope;
 use crate::domain::session::EndReason;
 
@@ -432,6 +433,11 @@ impl Metrics {
     pub fn auth_event(&self, event: AuthEvent, method: AuthMethod, result: AuthResult, error: AuthError) {
         let labels = [event.as_str(), method.as_str(), result.as_str(), error.as_str()];
         self.0.auth_events.with_label_values(&labels).inc();
+    }
+
+    /// A user tried something with a password and was refused.
+    pub fn refused(&self, event: AuthEvent, error: &Error) {
+        self.auth_event(event, AuthMethod::Password, AuthResult::Failure, AuthError::from(error));
     }
 
     /// Too many logins have failed.

@@ -73,9 +73,8 @@ fn the_standard_process_series_and_the_build_are_told() {
 #[test]
 fn refusals_are_counted_by_their_reason() {
     let metrics = Metrics::new();
-    let error = AuthError::from(&Error::InvalidCredentials);
 
-    metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, error);
+    metrics.refused(AuthEvent::Login, &Error::InvalidCredentials);
 
     let series = r#"nauth_auth_events_total{error="credentials",event="login",method="password",result="failure"} 1"#;
     assert!(metrics.render().contains(series));

@@ -176,3 +176,37 @@ async fn a_database_that_does_not_do_what_it_is_asked_for_is_counted() {
     other.execute("ROLLBACK").await.unwrap();
     nauth.refresh(&ada).await;
 }
+
+#[tokio::test]
+async fn what_users_try_is_counted_by_how_it_ends() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .set("rate_limit.login", json!({ "max": 3, "window": "1h" }))
+        .set("rate_limit.signup", json!({ "max": 4, "window": "1h" }));
+    let nauth = Nauth::start(config).await;
+    nauth.signup("ada@example.com").await;
+
+    nauth.try_signup("ada@example.com", PASSWORD).await.expect(409);
+    nauth.try_signup("bob@example.com", "short").await.expect(400);
+    nauth.try_signup("bob@example.com", PASSWORD).await.expect(201);
+    nauth.try_signup("eve@example.com", PASSWORD).await.expect(429);
+    nauth.try_login("ada@example.com", PASSWORD).await.expect(200);
+    nauth.try_login("bob@example.com", PASSWORD).await.expect(200);
+    nauth.try_login("ada@example.com", "a wrong password").await.expect(401);
+    nauth.try_login("ada@example.com", PASSWORD).await.expect(429);
+
+    for (event, result, error, times) in [
+        ("signup", "success", "none", 2.0),
+        ("signup", "failure", "taken", 1.0),
+        ("signup", "failure", "weak_password", 1.0),
+        ("signup", "failure", "limited", 1.0),
+        ("login", "challenge", "none", 1.0),
+        ("login", "failure", "credentials", 1.0),
+        ("login", "failure", "limited", 1.0),
+    ] {
+        let labels = [("event", event), ("result", result), ("error", error)];
+        let labels = labels.map(|(name, value)| format!("{name}=\"{value}\""));
+        let counted = nauth.metric("nauth_auth_events_total", &labels.each_ref().map(String::as_str)).await;
+        assert!((counted - times).abs() < f64::EPSILON, "{labels:?} is {counted}");
+    }
+}
