@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-use crate::config::settings::{ClientIpHeader, Server};
+use crate::config::settings::{ClientIpHeader, Server, web_scheme};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -21,7 +21,7 @@ pub struct ClientInfo {
     /// Its address.
     pub ip: IpAddr,
     /// `http` or `https`, as the client speaks it.
-    pub scheme: String,
+    pub scheme: &'static str,
     /// The Host the client used, when a trusted proxy says so.
     pub forwarded_host: Option<String>,
     /// Whether the peer of the socket is a trusted proxy.
@@ -32,12 +32,12 @@ pub struct ClientInfo {
 #[must_use]
 pub fn client(peer: SocketAddr, is_tls: bool, headers: &HeaderMap, server: &Server) -> ClientInfo {
     let peer = peer.ip().to_canonical();
-    let default = scheme(is_tls, server).to_owned();
+    let default = scheme(is_tls, server);
     if !is_trusted(peer, server) {
         return ClientInfo { ip: peer, scheme: default, forwarded_host: None, peer_is_trusted: false };
     }
     let chain = named_addresses(headers, server.client_ip_header);
-    let scheme = last(headers, "x-forwarded-proto").filter(|scheme| matches!(scheme.as_str(), "http" | "https"));
+    let scheme = last(headers, "x-forwarded-proto").and_then(|scheme| web_scheme(&scheme));
     ClientInfo {
         ip: right_most_untrusted(&chain, |ip| is_trusted(ip, server)).unwrap_or(peer),
         scheme: scheme.unwrap_or(default),
@@ -55,38 +55,61 @@ pub fn named_client(headers: &HeaderMap, proxies: &[IpNet], server: &Server) -> 
 
 /// Where some listener speaks TLS, a connection is what it is. Where none does, https ends before
 /// us, and `public_url` knows better than the socket.
-fn scheme(is_tls: bool, server: &Server) -> &str {
+fn scheme(is_tls: bool, server: &Server) -> &'static str {
     match is_tls {
         true => "https",
         false if server.listeners.iter().any(|listener| listener.tls) => "http",
-        false => &server.public_url.scheme,
+        false => server.public_url.scheme,
     }
 }
 
-/// Sets the forwarding headers for the upstream: what an untrusted peer said is replaced, what a
-/// trusted one said is continued.
+/// What upstreams are told of a client: the same for all its requests to one host, as far as no proxy
+/// in front of us has more to say.
+#[derive(Debug)]
+pub struct Forwarding([(HeaderName, HeaderValue); 4]);
+
+impl Forwarding {
+    /// Of a client at `peer` that speaks `scheme` with us and asks for `host`. `None` when that cannot be said.
+    #[must_use]
+    pub fn new(peer: IpAddr, scheme: &'static str, host: &str) -> Option<Self> {
+        let peer = peer.to_canonical();
+        Some(Self([
+            (X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string()).ok()?),
+            (X_FORWARDED_PROTO, HeaderValue::from_static(scheme)),
+            (X_FORWARDED_HOST, HeaderValue::try_from(host).ok()?),
+            (header::FORWARDED, HeaderValue::try_from(element(peer, scheme, host)).ok()?),
+        ]))
+    }
+
+    /// Sets the forwarding headers; what was said before is replaced.
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// One element of `Forwarded` (RFC 7239, section 4).
+fn element(peer: IpAddr, scheme: &str, host: &str) -> String {
+    match peer {
+        IpAddr::V4(_) => format!("for={peer};proto={scheme};host=\"{host}\""),
+        IpAddr::V6(_) => format!("for=\"[{peer}]\";proto={scheme};host=\"{host}\""),
+    }
+}
+
+/// Sets the forwarding headers for the upstream behind a trusted peer: what that said is continued.
 pub fn forward(client: &ClientInfo, peer: IpAddr, host: &str, headers: &mut HeaderMap) {
     let peer = peer.to_canonical();
-    let node = peer.to_string();
     let host = client.forwarded_host.as_deref().unwrap_or(host);
-    let scheme = client.scheme.as_str();
-    // Every proxied request comes by here; joining costs a fraction of formatting.
-    let forwarded = match peer {
-        IpAddr::V4(_) => ["for=", &node, ";proto=", scheme, ";host=\"", host, "\""].concat(),
-        IpAddr::V6(_) => ["for=\"[", &node, "]\";proto=", scheme, ";host=\"", host, "\""].concat(),
-    };
-    let continued = |name: HeaderName, own: String| {
-        let before = if client.peer_is_trusted { joined(headers, name.as_str()) } else { None };
-        match before {
-            Some(before) => format!("{before}, {own}"),
-            None => own,
-        }
+    let continued = |name: HeaderName, own: String| match joined(headers, name.as_str()) {
+        Some(before) => format!("{before}, {own}"),
+        None => own,
     };
     let told = [
-        (X_FORWARDED_FOR, continued(X_FORWARDED_FOR, node)),
-        (X_FORWARDED_PROTO, scheme.to_owned()),
+        (X_FORWARDED_FOR, continued(X_FORWARDED_FOR, peer.to_string())),
+        (X_FORWARDED_PROTO, client.scheme.to_owned()),
         (X_FORWARDED_HOST, host.to_owned()),
-        (header::FORWARDED, continued(header::FORWARDED, forwarded)),
+        (header::FORWARDED, continued(header::FORWARDED, element(peer, client.scheme, host))),
     ];
     for (name, value) in told {
         match HeaderValue::try_from(value) {
@@ -106,8 +129,9 @@ pub fn forward_nothing(headers: &mut HeaderMap) {
 /// Whether a request carries any of the forwarding headers.
 #[must_use]
 pub fn is_forwarded(headers: &HeaderMap) -> bool {
-    let names = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED];
-    names.iter().any(|name| headers.contains_key(name))
+    const NAMES: [HeaderName; 4] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED];
+    // A request has few names: comparing them costs less than four look-ups.
+    headers.keys().any(|name| NAMES.contains(name))
 }
 
 fn is_trusted(ip: IpAddr, server: &Server) -> bool {

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Once};
 
 use http::{HeaderName, HeaderValue, Method, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::api::client;
 use crate::config::settings::Route;
 use crate::domain::error::Error;
-use crate::gateway::canonical::{Canonical, Host};
+use crate::gateway::addressed::Addressed;
+use crate::gateway::canonical::Canonical;
 use crate::gateway::context::{RequestContext, RequestId};
 use crate::gateway::respond::REQUEST_ID;
 use crate::gateway::{framing, managed, verify};
@@ -57,18 +59,31 @@ pub fn admit(session: &mut Session, ctx: &mut RequestContext, metrics: &Metrics)
         metrics.rejected(Rejection::Header);
         return Err(Error::BadRequest("Connection names a header that does not belong to the connection"));
     }
-    let hosts = head.headers.get_all(header::HOST);
-    let host = Host::from_values(hosts.iter().map(http::HeaderValue::as_bytes))
+    // What a proxy asks about has a client of its own.
+    let scheme = ctx.client.as_ref().map_or("http", |client| client.scheme);
+    let addressed = Addressed::read(&head.headers, scheme, ctx.request.conn(), &ctx.runtime)
         .inspect_err(|_| metrics.rejected(Rejection::Host))?;
-    ctx.runtime.policy.admit(&host).inspect_err(|_| metrics.rejected(Rejection::Host))?;
-    let target = Canonical::parse(head.raw_path(), &host).inspect_err(|_| metrics.rejected(Rejection::Path))?;
+    let target =
+        Canonical::parse(head.raw_path(), &addressed.host).inspect_err(|_| metrics.rejected(Rejection::Path))?;
+    let is_canonical = head.raw_path() == target.target().as_bytes();
 
     let head = session.req_header_mut();
-    head.set_raw_path(target.target().as_bytes()).map_err(|_| Error::BadRequest("the request target is malformed"))?;
-    ctx.host = Some(Arc::new(host));
+    shed_letter_case(head);
+    if !is_canonical {
+        let written = head.set_raw_path(target.target().as_bytes());
+        written.map_err(|_| Error::BadRequest("the request target is malformed"))?;
+    }
+    ctx.addressed = Some(addressed);
     ctx.target = Some(Arc::new(target));
     strip(session, ctx, metrics);
     Ok(())
+}
+
+/// pingora keeps the letter case of every name beside its map, which doubles what each look at a header costs.
+/// Names have none (RFC 9110, section 5.1), so that goes; common ones are written as everybody writes them.
+fn shed_letter_case(head: &mut RequestHeader) {
+    let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
+    *head = http::request::Parts::from(std::mem::replace(head, nothing)).into();
 }
 
 /// Gives a request of HTTP/2 the form of one of HTTP/1.1: a Host, one line of cookies, one length.
@@ -143,5 +158,5 @@ fn is_behind_unknown_proxy(ctx: &RequestContext) -> bool {
 
 /// The route this request is going to take.
 fn route<'a>(ctx: &'a RequestContext, method: &Method) -> Option<&'a Route> {
-    ctx.runtime.policy.route(ctx.host.as_ref()?, ctx.target.as_ref()?, method).ok().map(AsRef::as_ref)
+    ctx.runtime.policy.route(ctx.host()?, ctx.target.as_ref()?, method).ok().map(AsRef::as_ref)
 }

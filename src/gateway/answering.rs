@@ -23,6 +23,7 @@ use crate::gateway::decide::{self, By, Decision, Identified, Question};
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::{Holder, LetIn};
 use crate::gateway::policy::{self, Asked, Sender};
+use crate::gateway::recent::Kind;
 use crate::gateway::{Gateway, forward, refusal, respond, rewrite, verify, whoami};
 use crate::metrics::{Decision as Decided, DecisionReason};
 use crate::revocation::Standing;
@@ -55,8 +56,7 @@ impl Gateway {
                 .await
                 .map(|answer| Some(respond::marked(answer, ctx.id.as_str())));
         }
-        let (host, target) = (ctx.host.clone(), ctx.target.clone());
-        let (Some(host), Some(target)) = (host, target) else {
+        let (Some(host), Some(target)) = (ctx.host().cloned(), ctx.target.clone()) else {
             return Err(Error::BadRequest("the request has no target"));
         };
         let runtime = Arc::clone(&ctx.runtime);
@@ -73,7 +73,8 @@ impl Gateway {
         }
         let found = runtime.policy.route(&host, &target, &head.method);
         if found.as_ref().ok().is_none_or(|route| route.access == Access::Public) {
-            self.recent.note(&host, &asked(session, ctx, &target, ""), None, self.clock.now());
+            let asked = asked(session, ctx, &target);
+            self.recent.note(&host, &asked, Kind::of(&asked), None, self.clock.now());
         }
         let route = Arc::clone(found?);
         ctx.metrics = runtime.route_metrics(&route);
@@ -104,7 +105,7 @@ impl Gateway {
         let arrival = Arrival {
             client_ip,
             address_is_certain: ctx.address_is_certain,
-            own_origin: ctx.own_origin(),
+            own_origin: ctx.own_origin().to_owned(),
             request_id: ctx.id.as_str().into(),
         };
         let deadline = ctx.runtime.settings.server.body_read_timeout;
@@ -134,21 +135,30 @@ impl Gateway {
             has_refresh: findings.refresh.is_some(),
             freshness: runtime.auth.revocations().freshness(),
         };
-        let (own_origin, now) = (ctx.own_origin(), self.clock.now());
-        let asked = asked(session, ctx, target, &own_origin);
-        let known = match &findings.identified {
-            Identified::Known(token, _) => Some(&token.claims),
-            _ => None,
-        };
-        // Who comes to be refreshed is somebody, but not yet known to be whom.
-        if let Some(host) = ctx.host.as_ref().filter(|_| known.is_some() || findings.refresh.is_none()) {
-            self.recent.note(host, &asked, known, now);
-        }
+        let now = self.clock.now();
+        let asked = asked(session, ctx, target);
         let question = runtime.policy.question(route, &asked, sender, now);
+        self.note(ctx, &asked, &question, &findings);
         match decide::decide(&question) {
             Decision::Refresh => Box::pin(self.refresh(session, ctx, &question, findings)).await,
             decision => Self::settle(session, ctx, route, decision, &findings),
         }
+    }
+
+    /// Remembers the request for the report of a reload. Who comes to be refreshed is somebody, but not yet
+    /// known to be whom.
+    fn note(&self, ctx: &RequestContext, asked: &Asked<'_>, question: &Question<'_>, findings: &Findings) {
+        let known = match &findings.identified {
+            Identified::Known(token, _) => Some(&token.claims),
+            _ => None,
+        };
+        let Some(host) = ctx.host().filter(|_| known.is_some() || findings.refresh.is_none()) else { return };
+        // Who brings a token of their own is never sent to a login page: the rules do not ask further.
+        let kind = match question.identified.by() {
+            Some(By::Bearer) if !question.is_upgrade => Kind::Call,
+            _ => Kind::of(asked),
+        };
+        self.recent.note(host, asked, kind, known, question.now);
     }
 
     fn settle(
@@ -184,7 +194,7 @@ impl Gateway {
                 ctx.decided(decided, reason(&error));
                 let settings = &ctx.runtime.settings;
                 let back = ctx.target.as_ref().map_or("/", |target| target.target());
-                let location = return_to::login_location(&settings.login.login_url, &ctx.own_origin(), back);
+                let location = return_to::login_location(&settings.login.login_url, ctx.own_origin(), back);
                 let location = match error {
                     Error::StepUpRequired(wanted) => return_to::with_step_up(location, wanted),
                     _ => location,
@@ -324,7 +334,7 @@ async fn end_kindly(session: &mut ServerSession) -> pingora::Result<()> {
 
 /// The same address on the port where `server.public_url` speaks https. The Host was admitted, so it is one of ours.
 fn to_https(ctx: &RequestContext) -> Response<Bytes> {
-    let host = ctx.host.as_ref().map_or("", |host| host.name());
+    let host = ctx.host().map_or("", |host| host.name());
     let public = &ctx.runtime.settings.server.public_url;
     let port = &public.authority[public.host.len()..];
     let target = ctx.target.as_ref().map_or("/", |target| target.target());
@@ -345,7 +355,7 @@ async fn check_rate(session: &Session, ctx: &RequestContext, route: &Route, is_k
 
 /// What the route asks of a request whoever sends it.
 fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route, target: &Canonical) -> Result<(), Error> {
-    let checked = policy::check_surroundings(route, &asked(session, ctx, target, ""));
+    let checked = policy::check_surroundings(route, &asked(session, ctx, target));
     if matches!(checked, Err(Error::Forbidden(Denial::Address))) {
         ctx.decided(Decided::Deny, DecisionReason::Ip);
     }
@@ -354,7 +364,7 @@ fn check_surroundings(session: &Session, ctx: &RequestContext, route: &Route, ta
 
 /// Says whose request it is from now on, for whoever takes a right away while it goes on.
 fn hold(session: &Session, ctx: &RequestContext, route: &Route, known: Option<(&Arc<AccessToken>, By)>) {
-    let (Some(host), Some(target)) = (&ctx.host, &ctx.target) else { return };
+    let (Some(host), Some(target)) = (ctx.host(), &ctx.target) else { return };
     // Another proxy gets its answer at once: there is nothing to cut, and a cut would be no answer.
     if ctx.verify.is_some() {
         return;
@@ -377,9 +387,10 @@ fn hold(session: &Session, ctx: &RequestContext, route: &Route, known: Option<(&
 }
 
 /// The request as the rules look at it.
-fn asked<'a>(session: &'a Session, ctx: &RequestContext, target: &'a Canonical, own_origin: &'a str) -> Asked<'a> {
+fn asked<'a>(session: &'a Session, ctx: &'a RequestContext, target: &'a Canonical) -> Asked<'a> {
     let head = session.req_header();
     let client = ctx.client.as_ref().map_or_else(|| ctx.request.conn().peer().ip(), |client| client.ip);
+    let own_origin = ctx.own_origin();
     Asked { method: &head.method, target, headers: &head.headers, own_origin, client: Some(client) }
 }
 

@@ -37,7 +37,10 @@ impl Canonical {
             return Err(Malformed("a request target has no fragment"));
         }
 
-        let mut target = canonical_path(path)?;
+        let mut target = String::with_capacity(origin_form.len());
+        if !push_plain(&mut target, path) {
+            push_canonical(&mut target, path)?;
+        }
         let path_len = target.len();
         let encoded_slash = target.contains("%2F");
         if let Some(query) = query {
@@ -95,8 +98,23 @@ fn strip_prefix_ignoring_case<'a>(bytes: &'a [u8], prefix: &[u8]) -> Option<&'a 
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-fn canonical_path(path: &[u8]) -> Result<String, Malformed> {
-    let mut canonical = String::with_capacity(path.len());
+/// Nearly every path: nothing in it has a second reading, or another way to be written. Answers whether it is one.
+fn push_plain(target: &mut String, path: &[u8]) -> bool {
+    let mut before = 0;
+    let is_plain = path.iter().all(|&byte| {
+        // A segment that is empty, or begins with a dot, is for whoever looks closer.
+        let is_plain = match byte {
+            b'/' | b'.' => before != b'/',
+            _ => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~'),
+        };
+        before = byte;
+        is_plain
+    });
+    let text = std::str::from_utf8(path).ok().filter(|_| is_plain);
+    text.inspect(|text| target.push_str(text)).is_some()
+}
+
+fn push_canonical(canonical: &mut String, path: &[u8]) -> Result<(), Malformed> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((&first, after)) = rest.split_first() {
@@ -114,7 +132,7 @@ fn canonical_path(path: &[u8]) -> Result<String, Malformed> {
         } else if is_unreserved(byte) || (!escaped && byte.is_ascii() && byte != b' ') {
             canonical.push(char::from(byte));
         } else {
-            push_escape(&mut canonical, byte);
+            push_escape(canonical, byte);
         }
     }
     if std::str::from_utf8(&decoded).is_err() {
@@ -124,7 +142,7 @@ fn canonical_path(path: &[u8]) -> Result<String, Malformed> {
     if canonical.split('/').flat_map(|segment| segment.split("%2F")).any(is_dot_segment) {
         return Err(Malformed("the path holds a dot segment"));
     }
-    Ok(canonical)
+    Ok(())
 }
 
 fn escaped_byte(after_percent: &[u8]) -> Result<u8, Malformed> {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 
 use crate::config::settings::Listener;
+use crate::gateway::addressed::Addressed;
 use crate::gateway::context::RequestId;
 use crate::gateway::frames::CloseCode;
 use crate::gateway::inflight::InFlight;
@@ -119,6 +120,7 @@ pub struct Conn {
     reader: AtomicWaker,
     writer: AtomicWaker,
     requests: Mutex<Vec<Arc<InFlight>>>,
+    addressed: Mutex<Option<Arc<Addressed>>>,
 }
 
 impl Conn {
@@ -145,6 +147,7 @@ impl Conn {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             requests: Mutex::new(Vec::new()),
+            addressed: Mutex::new(None),
         }
     }
 
@@ -431,6 +434,17 @@ impl Conn {
 
     pub(super) fn requests(&self) -> std::sync::MutexGuard<'_, Vec<Arc<InFlight>>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What its last request was addressed to.
+    #[must_use]
+    pub fn addressed(&self) -> Option<Arc<Addressed>> {
+        self.addressed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps what its last request was addressed to.
+    pub fn set_addressed(&self, addressed: Arc<Addressed>) {
+        *self.addressed.lock().unwrap_or_else(PoisonError::into_inner) = Some(addressed);
     }
 
     fn wake(&self) {

@@ -10,6 +10,7 @@ use crate::api::client::ClientInfo;
 use crate::config::settings::Route;
 use crate::domain::context::address_prefix;
 use crate::domain::error::Error;
+use crate::gateway::addressed::Addressed;
 use crate::gateway::canonical::{Canonical, Host};
 use crate::gateway::conn::uptime_ms;
 use crate::gateway::inflight::InFlight;
@@ -73,7 +74,7 @@ pub struct RequestContext {
     /// Whether its client's address is its own, as far as can be known.
     pub address_is_certain: bool,
     /// The Host it names.
-    pub host: Option<Arc<Host>>,
+    pub addressed: Option<Arc<Addressed>>,
     /// What it asks for.
     pub target: Option<Arc<Canonical>>,
     /// The route it takes, and where that goes.
@@ -124,7 +125,7 @@ impl RequestContext {
             trace,
             client: None,
             address_is_certain: true,
-            host: None,
+            addressed: None,
             target: None,
             route: None,
             verify: None,
@@ -160,9 +161,14 @@ impl RequestContext {
 
     /// `scheme://host[:port]` as the client addressed us.
     #[must_use]
-    pub fn own_origin(&self) -> String {
-        let scheme = self.client.as_ref().map_or("http", |client| client.scheme.as_str());
-        format!("{scheme}://{}", self.host.as_ref().map_or("", |host| host.authority()))
+    pub fn own_origin(&self) -> &str {
+        self.addressed.as_ref().map_or("", |addressed| &addressed.origin)
+    }
+
+    /// The Host it names, once that was admitted.
+    #[must_use]
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.addressed.as_ref().map(|addressed| &addressed.host)
     }
 
     fn route_name(&self) -> &str {

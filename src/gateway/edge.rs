@@ -268,8 +268,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
             }
             answered = answered.saturating_add(1);
             let left = requests.map(|requests| requests.saturating_sub(answered));
-            // Boxed, so that what a request needs is given back between requests.
-            let Some(reusable) = Box::pin(self.answer(stream, left, &stopping)).await else { return };
+            let Some(reusable) = self.answer(stream, left, &stopping).await else { return };
             stream = reusable;
             conn.enter(Phase::Idle);
             if conn.is_draining() {
@@ -303,6 +302,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> Edge<A> {
     }
 
     /// One request. Gives the stream back when another may follow on it.
+    ///
+    /// All that a request needs is in the box that pingora makes of its work, and is given back with it.
     async fn answer(
         &self,
         stream: Box<Guarded>,

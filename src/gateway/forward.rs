@@ -25,8 +25,7 @@ const CDN_CACHE: [HeaderName; 2] =
 /// Makes the request what the upstream is meant to see. The identity comes last: nothing a client
 /// sends can remove it on the way.
 pub fn prepare(upstream: &mut RequestHeader, ctx: &RequestContext) {
-    // pingora keeps the letter case of every name beside its map, which more than doubles what a header costs.
-    // Names have none (RFC 9110, section 5.1), so that goes.
+    // Its letter case went when it was admitted: this moves the map, and copies nothing.
     let nothing = RequestHeader::from(http::Request::new(()).into_parts().0);
     let mut parts = http::request::Parts::from(std::mem::replace(upstream, nothing));
     fill(&mut parts.headers, ctx);
@@ -55,15 +54,22 @@ fn fill(headers: &mut HeaderMap, ctx: &RequestContext) {
         }
         tell_prefix(headers, ctx, route.rewrite.is_some().then(|| rewrite::taken_off(route)).flatten());
     }
-    if let (Some(client), true) = (&ctx.client, gateway.forwarded_headers) {
-        let host = ctx.host.as_ref().map_or("", |host| host.authority());
-        client::forward(client, ctx.request.conn().peer().ip(), host, headers);
-    } else {
-        client::forward_nothing(headers);
-    }
+    tell_client(headers, ctx);
     headers.insert(REQUEST_ID, ctx.id.header());
     ctx.trace.tell(headers);
     tell_identity(headers, ctx);
+}
+
+/// Tells who asks for what, as far as addresses go.
+fn tell_client(headers: &mut HeaderMap, ctx: &RequestContext) {
+    let (Some(client), Some(addressed)) = (&ctx.client, &ctx.addressed) else {
+        return client::forward_nothing(headers);
+    };
+    match &addressed.forwarding {
+        _ if !ctx.runtime.settings.gateway.forwarded_headers => client::forward_nothing(headers),
+        Some(forwarding) if !client.peer_is_trusted => forwarding.tell(headers),
+        _ => client::forward(client, ctx.request.conn().peer().ip(), addressed.host.authority(), headers),
+    }
 }
 
 fn tell_identity(headers: &mut HeaderMap, ctx: &RequestContext) {
@@ -120,35 +126,57 @@ fn strip_credentials(headers: &mut HeaderMap, ctx: &RequestContext) {
 
 /// Makes the answer what the client is meant to see.
 pub fn finish(response: &mut ResponseHeader, ctx: &RequestContext) {
-    drop_ours(response, ctx);
+    change(response, |headers| fill_answer(headers, ctx));
+}
+
+/// Makes what an upstream says before its answer (103) what the client is meant to see.
+pub fn finish_hint(response: &mut ResponseHeader, ctx: &RequestContext) {
+    change(response, |headers| drop_ours(headers, ctx));
+}
+
+/// Changes an answer's headers. As with requests, the letter case of names goes; a reason of the upstream's own
+/// does not.
+fn change(response: &mut ResponseHeader, change: impl FnOnce(&mut HeaderMap)) {
+    let usual = response.status.canonical_reason();
+    let reason = response.get_reason_phrase().filter(|reason| Some(*reason) != usual).map(str::to_owned);
+    let nothing = ResponseHeader::from(http::Response::new(()).into_parts().0);
+    let mut parts = http::response::Parts::from(std::mem::replace(response, nothing));
+    change(&mut parts.headers);
+    *response = parts.into();
+    if let Some(reason) = reason {
+        let _ = response.set_reason_phrase(Some(&reason));
+    }
+}
+
+fn fill_answer(headers: &mut HeaderMap, ctx: &RequestContext) {
+    drop_ours(headers, ctx);
     if let Some((route, _)) = &ctx.route {
         for name in &route.remove_response_headers {
-            response.remove_header(name);
+            headers.remove(name);
         }
         if let Some(value) = &route.cache_control {
-            let _ = response.insert_header(header::CACHE_CONTROL, value.clone());
+            headers.insert(header::CACHE_CONTROL, value.clone());
         }
-        let missing: Vec<_> = hardening::missing(route.security_headers, &response.headers).collect();
-        for (name, value) in missing {
-            let _ = response.insert_header(name.clone(), value.clone());
-        }
+        hardening::fill(route.security_headers, headers);
         for (name, value) in &route.set_response_headers {
-            let _ = response.insert_header(name.clone(), value.clone());
+            headers.insert(name, value.clone());
         }
     }
-    if let Some(hsts) = hsts(ctx).filter(|_| !response.headers.contains_key(header::STRICT_TRANSPORT_SECURITY)) {
-        let _ = response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    if let Some(hsts) = hsts(ctx) {
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
-    let _ = response.insert_header(REQUEST_ID, ctx.id.header());
-    for cookie in cookies(ctx) {
-        let _ = response.append_header(header::SET_COOKIE, cookie.clone());
+    headers.insert(REQUEST_ID, ctx.id.header());
+    let cookies = cookies(ctx);
+    if cookies.is_empty() {
+        return;
     }
-    if !cookies(ctx).is_empty() {
-        let _ = response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-        response.remove_header(&header::EXPIRES);
-        for name in &CDN_CACHE {
-            response.remove_header(name);
-        }
+    for cookie in cookies {
+        headers.append(header::SET_COOKIE, cookie.clone());
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    headers.remove(header::EXPIRES);
+    for name in &CDN_CACHE {
+        headers.remove(name);
     }
 }
 
@@ -161,6 +189,9 @@ pub fn hsts(ctx: &RequestContext) -> Option<&HeaderValue> {
 /// The cookies that ride on an answer: none once their session has ended meanwhile.
 #[must_use]
 pub fn cookies(ctx: &RequestContext) -> &[HeaderValue] {
+    if ctx.set_cookies.is_empty() {
+        return &[];
+    }
     let ended =
         ctx.identity.as_ref().is_some_and(|token| ctx.runtime.auth.revocations().standing(token) == Standing::Revoked);
     if ended { &[] } else { &ctx.set_cookies }
@@ -183,22 +214,22 @@ pub fn stream_kind(response: &ResponseHeader) -> Option<StreamKind> {
     kind.as_bytes().starts_with(b"text/event-stream").then_some(StreamKind::Sse)
 }
 
-/// An upstream neither sets our cookies nor speaks in our name, not even before its answer.
-pub fn drop_ours(response: &mut ResponseHeader, ctx: &RequestContext) {
+/// An upstream neither sets our cookies nor speaks in our name.
+fn drop_ours(headers: &mut HeaderMap, ctx: &RequestContext) {
     let names = &ctx.runtime.names;
     let foreign: Vec<HeaderName> =
-        response.headers.keys().filter(|name| name.as_str().starts_with("x-nauth-")).cloned().collect();
+        headers.keys().filter(|name| name.as_str().starts_with("x-nauth-")).cloned().collect();
     for name in foreign {
-        response.remove_header(&name);
+        headers.remove(&name);
     }
-    let cookies = response.headers.get_all(header::SET_COOKIE);
+    let cookies = headers.get_all(header::SET_COOKIE);
     if !cookies.iter().any(|value| identity::sets_own_cookie(value, names)) {
         return;
     }
     let kept: Vec<HeaderValue> =
         cookies.iter().filter(|value| !identity::sets_own_cookie(value, names)).cloned().collect();
-    response.remove_header(&header::SET_COOKIE);
+    headers.remove(header::SET_COOKIE);
     for value in kept {
-        let _ = response.append_header(header::SET_COOKIE, value);
+        headers.append(header::SET_COOKIE, value);
     }
 }

@@ -27,17 +27,16 @@ static STRICT: [(HeaderName, HeaderValue); 7] = [
     (HeaderName::from_static("x-permitted-cross-domain-policies"), HeaderValue::from_static("none")),
 ];
 
-/// The headers of a preset that an answer does not have yet.
-pub fn missing(
-    preset: SecurityHeaders,
-    answer: &HeaderMap,
-) -> impl Iterator<Item = &'static (HeaderName, HeaderValue)> {
+/// Adds the headers of a preset that an answer does not have yet.
+pub fn fill(preset: SecurityHeaders, answer: &mut HeaderMap) {
     let headers: &'static [(HeaderName, HeaderValue)] = match preset {
         SecurityHeaders::None => &[],
         SecurityHeaders::Basic => &BASIC,
         SecurityHeaders::Strict => &STRICT,
     };
-    headers.iter().filter(|(name, _)| !answer.contains_key(name))
+    for (name, value) in headers {
+        answer.entry(name).or_insert_with(|| value.clone());
+    }
 }
 
 #[cfg(test)]
@@ -46,12 +45,14 @@ mod tests {
 
     #[test]
     fn what_the_app_says_itself_stays() {
-        let mut answer = HeaderMap::new();
-        answer.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
-        let names = |preset| missing(preset, &answer).map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+        let filled = |preset| {
+            let mut answer = HeaderMap::from_iter([(header::X_FRAME_OPTIONS, HeaderValue::from_static("ALLOWALL"))]);
+            fill(preset, &mut answer);
+            assert_eq!(answer[header::X_FRAME_OPTIONS], "ALLOWALL");
+            answer.len()
+        };
 
-        assert!(names(SecurityHeaders::None).is_empty());
-        assert_eq!(names(SecurityHeaders::Basic), ["x-content-type-options", "referrer-policy"]);
-        assert_eq!(names(SecurityHeaders::Strict).len(), STRICT.len() - 1);
+        let lengths = [SecurityHeaders::None, SecurityHeaders::Basic, SecurityHeaders::Strict].map(filled);
+        assert_eq!(lengths, [1, BASIC.len(), STRICT.len()]);
     }
 }

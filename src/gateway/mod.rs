@@ -3,6 +3,7 @@
 //! pingora calls the phases below in this order; each says what it does and calls the module that
 //! knows how. A request holds one [`Runtime`] from its first byte to its last.
 
+pub mod addressed;
 pub mod admit;
 pub mod canonical;
 pub mod conn;
@@ -281,7 +282,7 @@ impl ProxyHttp for Gateway {
     ) -> pingora::Result<()> {
         let is_switching = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if response.status.is_informational() && !is_switching {
-            forward::drop_ours(response, ctx);
+            forward::finish_hint(response, ctx);
             return Ok(());
         }
         // pingora would take the rest of the connection for what the client asked to switch to.

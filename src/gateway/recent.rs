@@ -57,11 +57,11 @@ impl Default for Recent {
 impl Recent {
     /// Remembers a request of somebody known or unknown, unless one like it is remembered already or
     /// there is no room for it now.
-    pub fn note(&self, host: &Host, asked: &Asked<'_>, claims: Option<&AccessClaims>, now: Time) {
+    pub fn note(&self, host: &Host, asked: &Asked<'_>, kind: Kind, claims: Option<&AccessClaims>, now: Time) {
         if asked.target.path().len() > LONGEST_PATH {
             return;
         }
-        let key = self.key(host, asked, claims);
+        let key = self.key(host, asked, kind, claims);
         let slot = &self.slots[usize::try_from(key % SLOTS as u64).unwrap_or(0)];
         if slot.key.load(Ordering::Relaxed) == key {
             return;
@@ -73,7 +73,7 @@ impl Recent {
             return;
         }
         let Ok(mut seen) = slot.seen.try_lock() else { return };
-        *seen = Some((described(host, asked), claims.map(|claims| persona(claims, now))));
+        *seen = Some((described(host, asked, kind), claims.map(|claims| persona(claims, now))));
         slot.written.store(passed, Ordering::Relaxed);
         slot.key.store(key, Ordering::Relaxed);
     }
@@ -86,9 +86,9 @@ impl Recent {
     }
 
     /// Requests with the same key are treated alike by the rules.
-    fn key(&self, host: &Host, asked: &Asked<'_>, claims: Option<&AccessClaims>) -> u64 {
+    fn key(&self, host: &Host, asked: &Asked<'_>, kind: Kind, claims: Option<&AccessClaims>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        (asked.method, host, asked.target.path(), kind(asked)).hash(&mut hasher);
+        (asked.method, host, asked.target.path(), kind).hash(&mut hasher);
         if let Some(claims) = claims {
             (&claims.roles, &claims.acr, claims.email_verified).hash(&mut hasher);
             claims.scope.iter().flat_map(Scope::words).for_each(|word| word.hash(&mut hasher));
@@ -99,26 +99,33 @@ impl Recent {
 
 /// How a request was made, as far as the rules tell requests apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+pub enum Kind {
+    /// A person opens a page.
     Page,
+    /// A page or a program asks for something.
     Call,
+    /// The connection is to become another protocol's.
     Upgrade,
 }
 
-fn kind(asked: &Asked<'_>) -> Kind {
-    if evidence::is_upgrade(asked.headers) {
-        Kind::Upgrade
-    } else if evidence::is_navigation(asked.method, asked.headers) {
-        Kind::Page
-    } else {
-        Kind::Call
+impl Kind {
+    /// What the request shows of itself.
+    #[must_use]
+    pub fn of(asked: &Asked<'_>) -> Self {
+        if evidence::is_upgrade(asked.headers) {
+            Self::Upgrade
+        } else if evidence::is_navigation(asked.method, asked.headers) {
+            Self::Page
+        } else {
+            Self::Call
+        }
     }
 }
 
 /// The request without what could say who sent it.
-fn described(host: &Host, asked: &Asked<'_>) -> Described {
+fn described(host: &Host, asked: &Asked<'_>, kind: Kind) -> Described {
     let (path, authority) = (asked.target.path(), host.authority());
-    let (name, value) = match kind(asked) {
+    let (name, value) = match kind {
         Kind::Page => (SEC_FETCH_MODE, "navigate"),
         Kind::Call => (SEC_FETCH_MODE, "cors"),
         Kind::Upgrade => (header::UPGRADE, "websocket"),
@@ -153,7 +160,7 @@ mod tests {
         let target = Canonical::parse(path.as_bytes(), &host).unwrap();
         let headers = HeaderMap::new();
         let asked = Asked { method: &Method::GET, target: &target, headers: &headers, own_origin: "", client: None };
-        recent.note(&host, &asked, claims, Time::from_secs(1_060));
+        recent.note(&host, &asked, Kind::of(&asked), claims, Time::from_secs(1_060));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! Host before path, path before method: a method that the most specific path does not take is 405,
 //! it never falls through to a wider route with looser rules.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use http::Method;
 
 use crate::config::settings::{EncodedSlash, PathRule, Pattern, Route};
@@ -28,7 +28,7 @@ pub enum Match<'a> {
 /// All routes, ready to be searched without allocating.
 #[derive(Debug, Default)]
 pub struct Table {
-    exact: HashMap<String, Paths>,
+    exact: AHashMap<String, Paths>,
     /// By suffix, longest first.
     wildcards: Vec<(String, Paths)>,
     any: Paths,
@@ -88,9 +88,9 @@ impl Table {
 /// The paths of one host.
 #[derive(Debug, Default)]
 struct Paths {
-    exact: HashMap<String, Vec<Arc<Route>>>,
+    exact: AHashMap<String, Vec<Arc<Route>>>,
     /// Without a trailing slash, so `/` is the empty string.
-    prefixes: HashMap<String, Vec<Arc<Route>>>,
+    prefixes: AHashMap<String, Vec<Arc<Route>>>,
     /// In file order.
     patterns: Vec<(Pattern, Vec<Arc<Route>>)>,
 }

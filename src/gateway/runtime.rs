@@ -2,9 +2,10 @@
 //!
 //! Immutable. A reload builds another one and swaps the pointer; requests in flight finish on theirs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use http::{HeaderMap, HeaderValue};
 
 use crate::api::{AuthApi, jwks};
@@ -52,7 +53,7 @@ pub struct Runtime {
     /// Where the keys of assertions are.
     jwks: Option<HeaderValue>,
     upstreams: BTreeMap<String, Arc<Balanced>>,
-    route_metrics: HashMap<String, Arc<RouteMetrics>>,
+    route_metrics: AHashMap<String, Arc<RouteMetrics>>,
 }
 
 impl Runtime {

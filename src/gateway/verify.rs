@@ -54,7 +54,7 @@ pub fn take_place(session: &mut Session, ctx: &mut RequestContext, metrics: &Met
         metrics.rejected(Rejection::ProxyUntrusted);
         return Err(Error::Forbidden(Denial::Address));
     }
-    let scheme = &settings.server.public_url.scheme;
+    let scheme = settings.server.public_url.scheme;
     let question = Question::read(head, rest, forward_auth.headers, &runtime.managed, scheme)
         .inspect_err(|_| metrics.rejected(Rejection::Header))?;
     let named = client::named_client(&head.headers, &forward_auth.trusted, &settings.server);

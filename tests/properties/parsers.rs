@@ -93,7 +93,7 @@ pub(crate) fn question(data: &[u8]) {
     let canonical = Canonical::parse(&asked.target, &asked.host).expect("what was let through is canonical");
     assert_eq!(canonical.target().as_bytes(), asked.target);
     assert!(data.ends_with(&asked.target) && asked.target.starts_with(b"/"), "{asked:?}");
-    assert!(["http", "https"].contains(&asked.scheme.as_str()), "{asked:?}");
+    assert!(["http", "https"].contains(&asked.scheme), "{asked:?}");
 }
 
 /// Where a head ends does not depend on the pieces it comes in; and frames likewise.

@@ -12,7 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::Section;
 use crate::config::sections::{listeners, tls};
 use crate::config::settings::{
-    Audit, ClientIpHeader, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls, default_origin,
+    Audit, ClientIpHeader, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
+    default_origin, web_scheme,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -218,17 +219,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 /// `scheme://host[:port]`, taken apart.
 pub(super) fn public_url(text: &str) -> Result<PublicUrl, String> {
     let url = url::Url::parse(text).map_err(|_| format!("`{text}` is not a URL"))?;
-    if !matches!(url.scheme(), "http" | "https") {
+    let Some(scheme) = web_scheme(url.scheme()) else {
         return Err(format!("`{text}` must begin with http:// or https://"));
-    }
+    };
     let has_user = !url.username().is_empty() || url.password().is_some();
     if has_user || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("`{text}` must be scheme, host and port alone, without a path"));
     }
     let host = url.host_str().ok_or_else(|| format!("`{text}` has no host"))?.to_owned();
     let authority = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-    let origin = format!("{}://{authority}", url.scheme());
-    Ok(PublicUrl { scheme: url.scheme().to_owned(), host, authority, origin })
+    let origin = format!("{scheme}://{authority}");
+    Ok(PublicUrl { scheme, host, authority, origin })
 }
 
 /// `scheme://host[:port]` as browsers write it into `Origin`; also `app://…` and the like for native clients.

@@ -45,11 +45,17 @@ pub struct Server {
     pub shutdown_grace: Duration,
 }
 
+/// One of the two schemes that browsers know pages by; `None` for any other.
+#[must_use]
+pub fn web_scheme(name: &str) -> Option<&'static str> {
+    ["http", "https"].into_iter().find(|scheme| *scheme == name)
+}
+
 /// `server.public_url`, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     /// `http` or `https`.
-    pub scheme: String,
+    pub scheme: &'static str,
     /// Lower case, without port, IPv6 in brackets.
     pub host: String,
     /// `host` or `host:port` as browsers put it into `Host`.

@@ -35,7 +35,7 @@ pub struct Question {
     /// Its method.
     pub method: Method,
     /// `http` or `https`, as the client speaks it.
-    pub scheme: String,
+    pub scheme: &'static str,
     /// The host the client asks.
     pub host: Host,
     /// Its path and query, as the proxy has them.
@@ -59,7 +59,7 @@ impl Question {
         rest: &[u8],
         kind: QuestionHeaders,
         managed: &Managed,
-        scheme: &str,
+        scheme: &'static str,
     ) -> Result<Self, Error> {
         let headers = &head.headers;
         is_of_one_kind(headers, kind, managed)?;
@@ -90,7 +90,7 @@ impl Question {
                 method: method(head.method.as_str().as_bytes())?,
                 scheme: match headers.get("x-forwarded-proto") {
                     Some(_) => client_scheme(one(headers, "x-forwarded-proto").unwrap_or_default())?,
-                    None => scheme.to_owned(),
+                    None => scheme,
                 },
                 host: Host::from_values(headers.get_all(header::HOST).iter().map(http::HeaderValue::as_bytes))?,
                 target: rest.to_vec(),
@@ -150,10 +150,10 @@ fn method(bytes: &[u8]) -> Result<Method, Error> {
 }
 
 /// The scheme behind what a proxy calls it; some have names of their own for sockets.
-fn client_scheme(bytes: &[u8]) -> Result<String, Error> {
+fn client_scheme(bytes: &[u8]) -> Result<&'static str, Error> {
     match bytes {
-        b"http" | b"ws" => Ok("http".to_owned()),
-        b"https" | b"wss" => Ok("https".to_owned()),
+        b"http" | b"ws" => Ok("http"),
+        b"https" | b"wss" => Ok("https"),
         _ => Err(Error::BadRequest("the scheme asked about is neither http nor https")),
     }
 }

@@ -25,10 +25,10 @@ fn managed() -> Managed {
     Managed::new(&settings)
 }
 
-fn asks(scheme: &str) -> Question {
+fn asks(scheme: &'static str) -> Question {
     Question {
         method: Method::POST,
-        scheme: scheme.to_owned(),
+        scheme,
         host: Host::parse(b"app.example.com").unwrap(),
         target: b"/a/b?c=%2e%2e".to_vec(),
     }
