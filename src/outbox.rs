@@ -100,6 +100,12 @@ impl Deliver for Webhooks {
 impl Dispatcher {
     /// Delivers one channel's messages until cancelled; what is under way is finished.
     pub async fn run(self, channel: Channel, stop: CancellationToken) {
+        // Nobody else can have claimed anything: what a run that crashed had in hand need not wait for its lease.
+        if self.store.is_of_one_node()
+            && let Err(error) = self.take_over(channel).await
+        {
+            warn!(error = %crate::logging::chain(&error), "what the last run left waits until it is due");
+        }
         let mut failing = false;
         loop {
             let delivered = self.deliver_due(channel).await;
@@ -116,6 +122,12 @@ impl Dispatcher {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+    }
+
+    async fn take_over(&self, channel: Channel) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        tx.outbox().hurry(channel, self.clock.now()).await?;
+        tx.commit().await
     }
 
     /// Delivers what is due now; answers how many messages it took.

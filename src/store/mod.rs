@@ -47,6 +47,12 @@ impl Store {
         self.db.begin().await
     }
 
+    /// Whether one node alone can use the database: a file, of which `run` locks the directory.
+    #[must_use]
+    pub fn is_of_one_node(&self) -> bool {
+        self.db.dialect() == Dialect::Sqlite
+    }
+
     /// The database underneath.
     #[must_use]
     pub fn db(&self) -> &Db {

@@ -149,6 +149,16 @@ impl<'a> Outbox<'a> {
         Ok(row.map(|row| row.opt_time("due_at")).transpose()?.flatten())
     }
 
+    /// Makes all waiting messages of a channel due, claimed ones and those left for later.
+    pub async fn hurry(&mut self, channel: Channel, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_outbox SET due_at = ? WHERE channel = ? AND state = 'waiting' AND due_at > ?")
+            .bind(now)
+            .bind(channel.as_str())
+            .bind(now)
+            .execute(&mut self.on)
+            .await
+    }
+
     /// How many messages of a channel are waiting.
     pub async fn count_waiting(&mut self, channel: Channel) -> Result<i64, StoreError> {
         let row = sql("SELECT COUNT(*) AS waiting FROM nauth_outbox WHERE channel = ? AND state = 'waiting'")
