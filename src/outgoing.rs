@@ -6,7 +6,7 @@
 
 mod guard;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -24,14 +24,20 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for a service whose timeout is not configured.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Clients for requests that leave. Cheap to clone.
+/// Requests that leave. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
+    /// Made for the first request: each client reads all the certificates this machine trusts.
+    clients: Arc<OnceLock<Result<Clients, String>>>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Clients {
     /// Reaches public addresses only.
     public: reqwest::Client,
     /// Reaches every address.
     any: reqwest::Client,
-    clock: Clock,
 }
 
 /// Why something was not delivered.
@@ -68,21 +74,10 @@ pub struct Answer {
 }
 
 impl Outgoing {
-    /// Clients that take the time of their signatures from `clock`.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up on this machine.
-    pub fn new(clock: Clock) -> Result<Self, reqwest::Error> {
-        let builder = || {
-            reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                .connect_timeout(CONNECT)
-                .pool_max_idle_per_host(2)
-                .user_agent(concat!("nauth/", env!("CARGO_PKG_VERSION")))
-        };
-        let public = builder().dns_resolver(Arc::new(guard::PublicOnly)).build()?;
-        Ok(Self { public, any: builder().build()?, clock })
+    /// Requests that take the time of their signatures from `clock`.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clients: Arc::default(), clock }
     }
 
     /// Posts signed JSON; a 2xx answer is what counts as delivered.
@@ -124,6 +119,7 @@ impl Outgoing {
         use base64::Engine as _;
         let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         let request = self
+            .clients()?
             .any
             .post(url)
             .timeout(TIMEOUT)
@@ -142,14 +138,34 @@ impl Outgoing {
     }
 
     fn client_for(&self, url: &Url, allow_private: bool) -> Result<&reqwest::Client, DeliveryError> {
+        let clients = self.clients()?;
         if allow_private {
-            return Ok(&self.any);
+            return Ok(&clients.any);
         }
         // An address in the URL itself is never looked up.
         if guard::is_private_literal(url) {
             return Err(DeliveryError::Permanent("the destination is in a private network".to_owned()));
         }
-        Ok(&self.public)
+        Ok(&clients.public)
+    }
+
+    fn clients(&self) -> Result<&Clients, DeliveryError> {
+        let clients = self.clients.get_or_init(|| Clients::new().map_err(|error| crate::logging::chain(&error)));
+        clients.as_ref().map_err(|error| DeliveryError::Temporary(error.clone()))
+    }
+}
+
+impl Clients {
+    fn new() -> Result<Self, reqwest::Error> {
+        let builder = || {
+            reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .connect_timeout(CONNECT)
+                .pool_max_idle_per_host(2)
+                .user_agent(concat!("nauth/", env!("CARGO_PKG_VERSION")))
+        };
+        Ok(Self { public: builder().dns_resolver(Arc::new(guard::PublicOnly)).build()?, any: builder().build()? })
     }
 }
 

@@ -192,7 +192,7 @@ impl TestNauth {
 
 fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store, clock: &Clock) -> Parts {
     let metrics = Counts::new();
-    let outgoing = Outgoing::new(clock.clone()).unwrap();
+    let outgoing = Outgoing::new(clock.clone());
     let outlet = Outlet {
         audit: settings.audit,
         renderer: Renderer::new(&settings.email, &settings.sms).unwrap(),

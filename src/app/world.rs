@@ -60,7 +60,7 @@ impl World {
         let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
         let sealer = Arc::new(Sealer::new(keys.ring().purpose(Purpose::Outbox)));
         let outbox = Arc::new(Wake::default());
-        let outgoing = Outgoing::new(clock.clone()).context("requests to other servers cannot be set up")?;
+        let outgoing = Outgoing::new(clock.clone());
         let events = Events::new(events::Parts {
             store: store.clone(),
             revocations: Arc::clone(&revocations),
