@@ -12,10 +12,11 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use http::Method;
-use tokio::sync::Notify;
 
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
@@ -95,7 +96,7 @@ impl Stage {
 #[derive(Debug)]
 pub struct InFlight {
     conn: Arc<Conn>,
-    cut: Notify,
+    cut: AtomicWaker,
     was_cut: AtomicBool,
     holder: Mutex<Option<Holder>>,
     stage: AtomicU8,
@@ -111,7 +112,7 @@ impl InFlight {
     pub(super) fn new(conn: Arc<Conn>) -> Self {
         Self {
             conn,
-            cut: Notify::new(),
+            cut: AtomicWaker::new(),
             was_cut: AtomicBool::new(false),
             holder: Mutex::new(None),
             stage: AtomicU8::new(Stage::Open as u8),
@@ -269,8 +270,8 @@ impl InFlight {
 
     /// Drops the work on it, wherever it stands.
     pub fn cut(&self) {
-        self.was_cut.store(true, Ordering::Relaxed);
-        self.cut.notify_one();
+        self.was_cut.store(true, Ordering::SeqCst);
+        self.cut.wake();
     }
 
     /// Whether it ends because it has to, and not because it is done.
@@ -299,7 +300,12 @@ impl InFlight {
 
     /// Waits until it is cut.
     pub(super) async fn is_cut(&self) {
-        self.cut.notified().await;
+        std::future::poll_fn(|cx| {
+            // Registered before it is looked: a cut in between wakes.
+            self.cut.register(cx.waker());
+            if self.was_cut.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     fn stage(&self) -> Stage {

@@ -299,7 +299,7 @@ impl ProxyHttp for Gateway {
             if let Some(trip) = &ctx.trip {
                 trip.answered();
             }
-            watch_silence(ctx, response, &route, &upstream);
+            watch_silence(ctx, response, &upstream);
             if is_switching {
                 ctx.request.conn().upgrade(route.ws.idle_timeout);
                 ctx.stream = Some((StreamKind::Ws, ctx.metrics.stream_opened(StreamKind::Ws)));
@@ -381,9 +381,10 @@ fn unknown_method() -> Method {
 }
 
 /// The peer as this one request needs it.
-fn peer(of: &HttpPeer, route: &Route, session: &Session) -> HttpPeer {
+fn peer(of: &HttpPeer, route: &Route, session: &mut Session) -> HttpPeer {
     let mut peer = of.clone();
     let options = &mut peer.options;
+    let is_http1 = !session.as_downstream().is_http2();
     if session.is_upgrade_req() {
         let timeout = options.connection_timeout.unwrap_or(route.timeout);
         options.custom_l4 = Some(Arc::new(upgrade::Connector { timeout }));
@@ -393,23 +394,25 @@ fn peer(of: &HttpPeer, route: &Route, session: &Session) -> HttpPeer {
         // Neither a connection that was made in another way, nor one for anything else later.
         options.idle_timeout = Some(Duration::ZERO);
         peer.group_key = upstream::new_group();
-    } else if session.as_downstream().is_http2() && !forward::asks_for_stream(&session.req_header().headers) {
-        // A connection of HTTP/1.1 is told when its time is up; a stream among others cannot be.
-        options.read_timeout = Some(route.timeout);
-    } else {
-        // It also runs before the head, which has the route's time; then see `watch_silence`.
+    } else if is_http1 && session.is_body_empty() {
+        // A connection of HTTP/1.1 is told when its time is up, without a timer for each read (`watch_silence`).
+        options.read_timeout = None;
+    } else if is_http1 || forward::asks_for_stream(&session.req_header().headers) {
+        // It also runs before the head, which has the route's time. When a body cannot be sent on, pingora waits
+        // for what the upstream may have to say about it; nothing but this ends that.
         options.read_timeout = options.read_timeout.map(|limit| limit.max(route.timeout));
+    } else {
+        // A stream among others cannot be told.
+        options.read_timeout = Some(route.timeout);
     }
     peer
 }
 
-/// Looks after the silences of an upstream where [`peer`] allows longer ones than are configured, so that a
-/// head has its time. Only on HTTP/1.1: of a stream among others nobody knows whether its client takes what
-/// the upstream says.
-fn watch_silence(ctx: &RequestContext, response: &ResponseHeader, route: &Route, upstream: &Balanced) {
-    let is_shorter = upstream.settings.read_timeout < route.timeout;
+/// Looks after the silences of an upstream once its head is there. Only on HTTP/1.1: of a stream among others
+/// nobody knows whether its client takes what the upstream says.
+fn watch_silence(ctx: &RequestContext, response: &ResponseHeader, upstream: &Balanced) {
     let is_http1 = ctx.request.conn().protocol() == Protocol::Http1;
-    if is_shorter && is_http1 && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
+    if is_http1 && response.status != http::StatusCode::SWITCHING_PROTOCOLS {
         ctx.request.expect_more(upstream.settings.read_timeout);
     }
 }
