@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 the configuration or the command line is wrong.
 
 mod check;
+mod copy;
 mod diff;
 mod explain;
 mod health;
@@ -61,6 +62,8 @@ enum Command {
         #[command(subcommand)]
         command: Option<migrate::Command>,
     },
+    /// Copy everything from one database into another, empty one
+    Copy(copy::Arguments),
     /// Ask the running gateway whether it is ready; exits 1 when it is not
     Health,
     /// List and rotate the keys that sign
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Migrate { command } => {
             with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
         }
+        Command::Copy(arguments) => copy::run(&path, &environment, &arguments),
         Command::Health => with_config(&path, &environment, |loaded| health::run(&loaded.settings)),
         Command::Keys { command } => with_config(&path, &environment, |loaded| keys::run(&loaded.settings, &command)),
         Command::User { command } => with_config(&path, &environment, |loaded| user::run(&loaded.settings, command)),

@@ -21,6 +21,23 @@ impl Environment {
         )
     }
 
+    /// The same, with another database in place of the one that is written. Keys that are for other
+    /// kinds of databases count as not written.
+    #[must_use]
+    pub fn with_database(&self, url: &str) -> Self {
+        let foreign: &[&str] = match url.split(':').next() {
+            Some("sqlite") => &["SCHEMA", "SSL_MODE", "SSL_CA", "SSL_CERT", "SSL_KEY"],
+            Some("mariadb" | "mysql") => &["SCHEMA"],
+            _ => &[],
+        };
+        let mut variables = self.0.clone();
+        let empty = foreign.iter().map(|key| (*key, ""));
+        for (key, value) in empty.chain([("URL", url)]) {
+            variables.insert(format!("{OVERRIDE}DATABASE__{key}"), value.to_owned());
+        }
+        Self(variables)
+    }
+
     /// One variable.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod challenges;
+pub mod copy;
 pub mod db;
 pub mod invitations;
 pub mod jobs;

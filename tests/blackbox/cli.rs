@@ -16,7 +16,8 @@ async fn help_names_every_command() {
     let empty = tempfile::tempdir().unwrap();
 
     let help = Finished::of(empty.path(), &["--help"]).await.expect(0);
-    for command in ["run", "check", "diff", "explain", "routes", "schema", "migrate", "health", "keys", "user"] {
+    for command in ["run", "check", "diff", "explain", "routes", "schema", "migrate", "copy", "health", "keys", "user"]
+    {
         assert!(help.output.contains(command), "{command} is not in:\n{}", help.output);
     }
     let help = Finished::of(empty.path(), &["user", "--help"]).await.expect(0);

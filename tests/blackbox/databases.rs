@@ -199,6 +199,28 @@ on_every_server! {
         assert!((0..5).all(|number| sent(number) == 1), "twice: {}\n{}", one.output(), other.output());
     }
 
+    async fn a_file_moves_to_a_server_and_nobody_is_logged_out(database: &Database) {
+        let echo = Echo::start().await;
+        let config = Config::in_front_of(&echo).without_verification().on_a_file();
+        let mut nauth = Nauth::start(config.clone()).await;
+        let ada = nauth.signup("ada@example.com").await;
+        let file = format!("sqlite://{}", nauth.data_dir().join("nauth.db").display());
+        // A connection of its own: a URL says nothing of a schema.
+        nauth.reconfigure(&database.of(config.clone()).set("database.url", ""));
+        let arguments = ["copy", "--from", &file, "--to", database.url()];
+
+        nauth.command(&arguments).await.expect(1).says("another nauth runs");
+        nauth.kill();
+        nauth.command(&arguments).await.expect(0).says("users: 1").says("keep the master key");
+        nauth.command(&arguments).await.expect(1).says("not empty");
+        nauth.write_config(&nauth.with_own_addresses(database.of(Config::in_front_of(&echo).without_verification())).to_toml());
+        nauth.start_again().await;
+
+        assert!(is_let_in(&nauth, &ada).await);
+        nauth.refresh(&ada).await;
+        nauth.login("ada@example.com").await;
+    }
+
     async fn a_node_with_another_master_key_is_refused(database: &Database) {
         let _first = Nauth::start(shared(database, Config::whoami())).await;
 

@@ -12,6 +12,7 @@ mod databases;
 mod people;
 
 mod codes;
+mod copies;
 mod migrations;
 mod races;
 mod rows;
