@@ -1,11 +1,15 @@
 //! On a database server it is the same nauth, and several of them are one.
 
+use std::time::Instant;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::servers::Kind;
-use crate::support::{Account, Config, Database, Echo, Finished, Nauth, PASSWORD, Request, eventually, secs};
+use crate::support::{
+    Account, Condition, Config, Database, Echo, Finished, Line, Nauth, PASSWORD, Request, eventually, secs,
+};
 
 /// Makes one test of a function for each kind of server.
 macro_rules! on_every_server {
@@ -44,6 +48,44 @@ fn shared(database: &Database, config: Config) -> Config {
 async fn two_nodes(database: &Database, echo: &Echo) -> (Nauth, Nauth) {
     let config = || shared(database, Config::in_front_of(echo).without_verification());
     tokio::join!(Nauth::start(config()), Nauth::start(config()))
+}
+
+/// A nauth whose way to its database can be disturbed.
+async fn over_a_line(database: &Database, echo: &Echo) -> (Nauth, Line) {
+    let (before, rest) = database.url().split_once('@').unwrap();
+    let (server, name) = rest.split_once('/').unwrap();
+    let line = Line::to(server.parse().unwrap()).await;
+    let config = Config::in_front_of(echo)
+        .without_verification()
+        .set("database.url", format!("{before}@{}/{name}", line.address()))
+        .set("database.acquire_timeout", "1s")
+        .set("database.statement_timeout", "1s");
+    (Nauth::start(database.of(config)).await, line)
+}
+
+/// What asks the database is told to come back, what does not goes on; and afterwards all is well.
+async fn bears(condition: Condition, database: &Database) {
+    let echo = Echo::start().await;
+    let (nauth, line) = over_a_line(database, &echo).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    line.becomes(condition);
+
+    let began = Instant::now();
+    let refused = nauth.try_login("ada@example.com", PASSWORD).await.expect(503);
+    assert!(began.elapsed() < secs(8), "{:?}", began.elapsed());
+    assert!(refused.header("retry-after").is_some(), "{refused}");
+    nauth.try_refresh(&ada.refresh_token).await.expect(503);
+    assert!(is_let_in(&nauth, &ada).await, "who was let in before needs no database");
+
+    line.becomes(Condition::Good);
+
+    let back =
+        eventually(secs(10), async || (nauth.try_login("ada@example.com", PASSWORD).await.status == 200).then_some(()));
+    assert!(back.await.is_some(), "{}", nauth.output());
+    let rotated = nauth.refresh(&ada).await;
+    nauth.send(&Request::post("/auth/logout").bearer(&rotated.access_token)).await.expect(200);
+    assert!(!is_let_in(&nauth, &rotated).await);
 }
 
 async fn is_let_in(nauth: &Nauth, account: &Account) -> bool {
@@ -219,6 +261,14 @@ on_every_server! {
         assert!(is_let_in(&nauth, &ada).await);
         nauth.refresh(&ada).await;
         nauth.login("ada@example.com").await;
+    }
+
+    async fn a_server_that_goes_away_is_waited_for(database: &Database) {
+        bears(Condition::Cut, database).await;
+    }
+
+    async fn a_server_that_falls_silent_is_not_waited_for_long(database: &Database) {
+        bears(Condition::Silent, database).await;
     }
 
     async fn a_node_with_another_master_key_is_refused(database: &Database) {

@@ -1,0 +1,71 @@
+//! A line to a server that can be cut and can fall silent.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What becomes of what is sent over a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// It arrives.
+    Good,
+    /// Connections break, and new ones are closed at once.
+    Cut,
+    /// Nothing arrives, and nobody is told.
+    Silent,
+}
+
+/// A line on a port of its own.
+#[derive(Debug)]
+pub(crate) struct Line {
+    address: SocketAddr,
+    condition: Arc<watch::Sender<Condition>>,
+}
+
+impl Line {
+    /// A good line to a server.
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let condition = Arc::new(watch::Sender::new(Condition::Good));
+        let told = Arc::clone(&condition);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(connect(client, server, told.subscribe()));
+            }
+        });
+        Self { address, condition }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn becomes(&self, condition: Condition) {
+        self.condition.send_replace(condition);
+    }
+}
+
+async fn connect(mut client: TcpStream, server: SocketAddr, mut condition: watch::Receiver<Condition>) {
+    let Ok(mut server) = TcpStream::connect(server).await else { return };
+    loop {
+        let now = *condition.borrow_and_update();
+        match now {
+            Condition::Cut => break,
+            // Whatever has arrived by now stays in the systems' queues.
+            Condition::Silent => {
+                if condition.changed().await.is_err() {
+                    break;
+                }
+            }
+            Condition::Good => tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => break,
+                changed = condition.changed() => if changed.is_err() { break },
+            },
+        }
+    }
+    let _ = client.shutdown().await;
+}
