@@ -268,6 +268,13 @@ impl InFlight {
         }
     }
 
+    /// Its client does not take what it is sent: on HTTP/1.1 that ends the connection.
+    pub fn give_up_client(&self) {
+        if self.conn.protocol() == Protocol::Http1 {
+            self.conn.end(End::Deadline);
+        }
+    }
+
     /// Drops the work on it, wherever it stands.
     pub fn cut(&self) {
         self.was_cut.store(true, Ordering::SeqCst);

@@ -156,6 +156,7 @@ impl ProxyHttp for Gateway {
     /// One canonical target, one admitted Host, no forged header.
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<()> {
         ctx.request.conn().admit();
+        session.set_write_timeout(Some(ctx.runtime.settings.server.write_timeout));
         if ctx.request.is_draining() {
             session.set_keepalive(None);
         }
@@ -343,6 +344,10 @@ impl ProxyHttp for Gateway {
         ctx.request.answered();
         if *error.esource() == ErrorSource::Upstream {
             ctx.ended_by.get_or_insert(StreamEnd::Upstream);
+        }
+        if *error.etype() == ErrorType::WriteTimedout && *error.esource() == ErrorSource::Downstream {
+            // Who takes nothing is not waited for with what is left either.
+            ctx.request.give_up_client();
         }
         let refusal = ctx.refusal.take().or_else(|| answering::failure(ctx, error));
         if let (Some(Error::GatewayTimeout), Some(trip)) = (&refusal, &ctx.trip) {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::support::{
-    Account, Answer, Config, Connection, Echo, Nauth, PASSWORD, Request, Seen, eventually, millis, secs,
+    Account, Answer, Config, Connection, Echo, Http2, Nauth, PASSWORD, Request, Seen, eventually, millis, secs,
 };
 
 #[tokio::test]
@@ -357,6 +357,38 @@ async fn one_address_holds_as_many_connections_as_it_may() {
         connection.try_ask(&Request::get("/auth/ui/login")).await.filter(|answer| answer.status == 200)
     });
     assert!(served.await.is_some());
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_not_waited_for() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .listener("addr = \"{public}\"\nhttp2 = true")
+        .route("path = \"/\"\naccess = \"public\"")
+        .set("server.write_timeout", "1s");
+    let nauth = Nauth::start(config).await;
+    let streams = async |count: usize| {
+        let reached = eventually(secs(10), async || (echo.open_streams() == count).then_some(())).await;
+        assert!(reached.is_some(), "{} streams instead of {count}", echo.open_streams());
+    };
+
+    let mut slow = Connection::open(nauth.public()).await;
+    slow.send(&Request::get("/sse")).await;
+    streams(1).await;
+    let mut stopped = Connection::open(nauth.public()).await;
+    stopped.send(&Request::get("/download")).await;
+    streams(2).await;
+    streams(1).await;
+    assert!(stopped.ends_within(secs(5)).await);
+
+    let mut client = Http2::open(nauth.public()).await;
+    let mut stopped = client.stream(&Request::get("/download")).await.unwrap();
+    streams(2).await;
+    streams(1).await;
+    assert_eq!(stopped.reset_reason().await, Some(h2::Reason::CANCEL));
+    client.ask(&Request::get("/")).await.expect(200);
+
+    assert!(slow.reads("data: 60").await, "who takes little at a time goes on");
 }
 
 #[tokio::test]

@@ -75,6 +75,12 @@ pub(super) fn server(root: &mut Section<'_>) -> (Server, Management, Tls) {
         ),
         max_body: s.size("max_body", "10MiB", "Largest request body towards an upstream. \"0\" means unlimited."),
         header_timeout: s.lasting("header_timeout", "10s", "A whole request head must arrive within this."),
+        write_timeout: s.lasting(
+            "write_timeout",
+            "60s",
+            "Longest wait for a client to take a piece of an answer (64 KiB at most). Who takes nothing holds an \
+             upstream for no longer.",
+        ),
         body_read_timeout: s.lasting(
             "body_read_timeout",
             "30s",

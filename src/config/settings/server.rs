@@ -29,6 +29,8 @@ pub struct Server {
     pub max_body: u64,
     /// A whole request head must arrive within this.
     pub header_timeout: Duration,
+    /// Longest wait for a client to take a piece of an answer.
+    pub write_timeout: Duration,
     /// A whole body for the auth API must arrive within this.
     pub body_read_timeout: Duration,
     /// An idle connection is closed after this.
