@@ -159,7 +159,8 @@ async fn generated_key(data: &DataDir, store: &Store) -> anyhow::Result<Secret<V
     let known = store.keys().master_checks().await.map_err(Error::from).context("the keys cannot be read")?;
     if !known.is_empty() {
         bail!(
-            "the master key `{}` is missing, and the database was made with it; restore it from a backup",
+            "the master key `{}` is missing, and the database was made with it; restore it from a backup, or set \
+             `secrets.master_key`, as all nodes on one database do",
             data.key_path().display()
         );
     }

@@ -35,7 +35,9 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<User, Error> {
         let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
+        if update.email.is_some() || update.phone.is_some() || update.username.is_some() {
+            change.one_at_a_time().await?;
+        }
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
         let email = update.email.clone().filter(|email| *email != user.email);
         let phone = update.phone.clone().filter(|phone| user.phone.as_ref() != Some(phone));

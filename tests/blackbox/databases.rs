@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::servers::Kind;
 use crate::support::{
-    Account, Condition, Config, Database, Echo, Finished, Line, Nauth, PASSWORD, Request, eventually, secs,
+    Account, Authority, Condition, Config, Database, Echo, Finished, Line, Nauth, PASSWORD, Request, eventually,
+    postgres_behind_tls, secs,
 };
 
 /// Makes one test of a function for each kind of server.
@@ -271,6 +272,16 @@ on_every_server! {
         bears(Condition::Silent, database).await;
     }
 
+    async fn a_server_without_tls_is_refused_where_tls_is_demanded(database: &Database) {
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let config = database.of(Config::whoami()).set("database.ssl_mode", mode);
+            let refused = Nauth::start_refused(config).await.expect(1);
+            assert!(refused.output.contains("does not support TLS"), "{mode}: {}", refused.output);
+        }
+        let config = database.of(Config::whoami()).set("database.ssl_mode", "prefer");
+        Nauth::start(config).await.send(&Request::get("/auth/ui/login")).await.expect(200);
+    }
+
     async fn a_node_with_another_master_key_is_refused(database: &Database) {
         let _first = Nauth::start(shared(database, Config::whoami())).await;
 
@@ -288,6 +299,45 @@ on_every_server! {
 
         assert!(refused.output.contains("cannot be used"), "{}", refused.output);
         assert!(!refused.output.contains("hunter2"), "{}", refused.output);
+    }
+}
+
+#[tokio::test]
+async fn a_server_must_prove_its_name_as_far_as_that_is_demanded() {
+    let Some(database) = Database::on(Kind::Postgres) else { return };
+    let (before, rest) = database.url().split_once('@').unwrap();
+    let (server, name) = rest.split_once('/').unwrap();
+    let (ours, strangers) = (Authority::new(), Authority::new());
+    let named = postgres_behind_tls(server.parse().unwrap(), &ours.issue(&["127.0.0.1"])).await;
+    let misnamed = postgres_behind_tls(server.parse().unwrap(), &ours.issue(&["db.internal"])).await;
+    let config = |at: std::net::SocketAddr, mode: &str, ca: Option<&Authority>| {
+        let url = format!("{before}@{at}/{name}");
+        let config = Config::whoami().set("database.url", url).set("database.ssl_mode", mode);
+        let config = config.set("database.acquire_timeout", "2s");
+        let config = match ca {
+            Some(ca) => config.set("database.ssl_ca", ca.path().to_str().unwrap()),
+            None => config,
+        };
+        shared(&database, config)
+    };
+
+    for (at, mode, ca) in [
+        (named, "verify-full", Some(&ours)),
+        (named, "verify-ca", Some(&ours)),
+        (misnamed, "verify-ca", Some(&ours)),
+        (misnamed, "require", None),
+        (misnamed, "prefer", Some(&strangers)),
+    ] {
+        Nauth::start(config(at, mode, ca)).await;
+    }
+    for (at, mode, ca) in [
+        (misnamed, "verify-full", Some(&ours)),
+        (named, "verify-full", Some(&strangers)),
+        (named, "verify-full", None),
+        (named, "verify-ca", Some(&strangers)),
+    ] {
+        let refused = Nauth::start_refused(config(at, mode, ca)).await.expect(1);
+        assert!(refused.output.contains("certificate"), "{at} {mode}: {}", refused.output);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one module that knows which database driver is underneath.
 //!
 //! A statement is written once, with `?` for its values, and bound with the few types every
-//! database has ([`value`]). Rows are read back by column name ([`row`]). What a database wants to be
+//! database has ([`Value`]). Rows are read back by column name ([`Row`]). What a database wants to be
 //! told at the beginning stands in the file of its name.
 //!
 //! `SQLite` has one writer and several readers: a transaction takes the writing connection with

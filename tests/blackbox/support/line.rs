@@ -3,9 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::Issued;
 
 /// What becomes of what is sent over a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,4 +71,26 @@ async fn connect(mut client: TcpStream, server: SocketAddr, mut condition: watch
         }
     }
     let _ = client.shutdown().await;
+}
+
+/// The way to a PostgreSQL server, encrypted as far as here: answers where that is.
+pub(crate) async fn postgres_behind_tls(server: SocketAddr, own: &Issued) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(own.server());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client asks for TLS in eight bytes, and is answered in one.
+                let mut asked = [0; 8];
+                client.read_exact(&mut asked).await.ok()?;
+                client.write_all(b"S").await.ok()?;
+                let mut client = acceptor.accept(client).await.ok()?;
+                let mut server = TcpStream::connect(server).await.ok()?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    address
 }

@@ -21,7 +21,7 @@ pub(crate) use database::Database;
 pub(crate) use described::described_metrics;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use http2::{Http2, OPENING};
-pub(crate) use line::{Condition, Line};
+pub(crate) use line::{Condition, Line, postgres_behind_tls};
 pub(crate) use nauth::{Finished, Nauth, free_port};
 pub(crate) use receiver::{Posted, Receiver};
 pub(crate) use secure::{Secure, Spoken};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
 /// An authority, trusted by its own clients only.
@@ -88,6 +88,13 @@ impl Issued {
     /// The certificate.
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         self.certificate.der().clone()
+    }
+
+    /// A server that shows it.
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        Arc::new(builder.with_no_client_auth().with_single_cert(vec![self.der()], self.key()).unwrap())
     }
 
     fn key(&self) -> PrivateKeyDer<'static> {
