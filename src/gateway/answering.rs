@@ -415,6 +415,10 @@ pub(super) fn failure(ctx: &RequestContext, error: &PingoraError) -> Option<Erro
     }
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => Some(by_status(*status)),
+        // What came is no body; whoever sent it is still there.
+        (kind, ErrorSource::Downstream) if matches!(kind.as_str(), "InvalidChunk" | "InvalidTrailerEnd") => {
+            Some(Error::BadRequest("the body is not chunked as it says"))
+        }
         (_, ErrorSource::Downstream) => None,
         // pingora does not always say whose connection it was; of an upstream's it does.
         (
