@@ -160,7 +160,8 @@ async fn what_nauth_adds_is_neither_the_upstreams_time_nor_the_answers_length() 
 #[tokio::test]
 async fn a_database_that_does_not_do_what_it_is_asked_for_is_counted() {
     let echo = Echo::start().await;
-    let config = Config::in_front_of(&echo).without_verification().set("database.statement_timeout", "200ms");
+    let config = Config::in_front_of(&echo).without_verification().on_a_file();
+    let config = config.set("database.statement_timeout", "200ms");
     let nauth = Nauth::start(config).await;
     let ada = nauth.signup("ada@example.com").await;
     let failed = async || nauth.metric("nauth_db_errors_total", &["kind=\"unavailable\""]).await;

@@ -23,7 +23,9 @@ impl Fresh {
     pub(crate) async fn of(kind: Kind) -> Option<Self> {
         let room = Room::on(kind).await?;
         let schema = room.schema.as_deref().unwrap_or_default();
-        let settings = read(&format!("url = \"{}\"\nschema = \"{schema}\"\nmax_connections = 12", room.url));
+        // All of them at once: whoever waited for a connection to be opened would be no part of a race.
+        let connections = "max_connections = 12\nmin_connections = 12";
+        let settings = read(&format!("url = \"{}\"\nschema = \"{schema}\"\n{connections}", room.url));
         Some(Self { settings, room })
     }
 
