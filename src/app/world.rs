@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use crate::app::data_dir::DataDir;
 use crate::app::post;
 use crate::auth::{Auth, Parts, Sightings};
-use crate::config::settings::{Database, DatabasePlace, Settings};
+use crate::config::settings::{Database, DatabasePlace, Settings, TransientBackend};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
@@ -24,7 +24,7 @@ use crate::sealing::Sealer;
 use crate::store::{Db, Store, StoreError, migrations};
 use crate::tokens::keys::Purpose;
 use crate::tokens::{AssertionCache, KeyError, Keychain, MasterKeys, Wanted};
-use crate::transient::Memory;
+use crate::transient::{Memory, Redis, Shared, Transient};
 
 /// Everything below the edges.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl World {
             Hasher::start(&settings.security.password_hash, &metrics).context("no hashing thread can be started")?;
         let parts = Arc::new(Parts {
             store: store.clone(),
-            transient: Arc::new(Memory::new(clock.clone())),
+            transient: transient(settings, &clock)?,
             events,
             hasher: ArcSwap::from_pointee(hasher),
             keys,
@@ -93,6 +93,17 @@ impl World {
         let auth = Auth::new(Arc::clone(settings), Arc::clone(&parts));
         Ok(Self { store, parts, auth, dispatcher })
     }
+}
+
+/// Where counters stand. A node starts without Redis as well; what then becomes of requests says `[transient]`.
+fn transient(settings: &Settings, clock: &Clock) -> anyhow::Result<Arc<dyn Transient>> {
+    let clock = clock.clone();
+    Ok(match &settings.transient.backend {
+        TransientBackend::Memory => Arc::new(Memory::new(clock)),
+        TransientBackend::Redis(redis) => {
+            Arc::new(Shared::new(Redis::new(redis).context("Redis cannot be used")?, clock))
+        }
+    })
 }
 
 /// Whether the schema is brought up to date on the way.

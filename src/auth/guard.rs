@@ -9,13 +9,13 @@ use crate::auth::Auth;
 use crate::auth::code::Destination;
 use crate::auth::guard::attempt::Held;
 use crate::auth::guard::key::key;
-use crate::config::settings::{Verification, Window};
+use crate::config::settings::{OnError, Verification, Window};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::id::{SessionId, UserId};
-use crate::metrics::{RateKey, RateScope};
-use crate::transient::{Hit, Penalty, Tally};
+use crate::metrics::{RateKey, RateScope, Uncounted};
+use crate::transient::{Hit, Penalty, Tally, TransientError};
 
 mod attempt;
 mod key;
@@ -160,13 +160,26 @@ impl Auth {
         if max == 0 {
             return Ok(());
         }
-        match self.parts.transient.hit(key, max, window.window).await? {
-            Hit::Allowed => Ok(()),
-            Hit::Refused { count, retry_after } => {
+        match self.parts.transient.hit(key, max, window.window).await {
+            Err(error) => self.uncounted(scope, error),
+            Ok(Hit::Allowed) => Ok(()),
+            Ok(Hit::Refused { count, retry_after }) => {
                 self.parts.metrics.rate_limited(scope, by);
                 Err(Error::RateLimited { limit: name(count.saturating_add(1), max), retry_after })
             }
         }
+    }
+
+    /// What becomes of whom a counter cannot be asked about: as `[transient]` says.
+    fn uncounted(&self, scope: RateScope, error: TransientError) -> Result<(), Error> {
+        let rules = &self.settings.transient;
+        let rule = if scope == RateScope::Route { rules.on_error_proxy } else { rules.on_error_auth };
+        let (outcome, became) = match rule {
+            OnError::Closed => (Uncounted::Refused, Err(error.into())),
+            OnError::Open => (Uncounted::Passed, Ok(())),
+        };
+        self.parts.metrics.uncounted(scope, outcome);
+        became
     }
 }
 

@@ -42,6 +42,7 @@ fn sections(old: &Settings, new: &Settings) -> Vec<(&'static str, bool)> {
         ("server", old.server != new.server),
         ("server.tls", old.tls != new.tls),
         ("reload", old.reload.debounce != new.reload.debounce),
+        ("transient", old.transient != new.transient),
         ("jwt", shown(&old.jwt) != shown(&new.jwt)),
         ("session", old.session != new.session),
         ("token_delivery", old.delivery != new.delivery),
@@ -85,6 +86,8 @@ fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("jwt.private_key", private_key(old) != private_key(new)),
         ("reload.watch", old.reload.watch != new.reload.watch),
         ("database", old.database != new.database),
+        ("redis", old.redis != new.redis),
+        ("transient.backend", old.redis == new.redis && old.transient.backend != new.transient.backend),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
         ("token_delivery.cookie_prefix", old.delivery.cookie_prefix != new.delivery.cookie_prefix),
         ("log.format", old.log.format != new.log.format),
@@ -120,6 +123,8 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     settings.reload.watch = old.reload.watch;
     settings.secrets = old.secrets.clone();
     settings.database = old.database.clone();
+    settings.redis.clone_from(&old.redis);
+    settings.transient.backend = old.transient.backend.clone();
     settings.session.revocation_poll = old.session.revocation_poll;
     if old.delivery.cookie_prefix != new.delivery.cookie_prefix {
         // A prefix may demand flags (`__Host-`), so names and flags stay together.

@@ -594,3 +594,4 @@ fn full_example() -> String {
 
 mod identity;
 mod keys;
+mod transient;

@@ -258,6 +258,16 @@ label! {
 }
 
 label! {
+    /// What became of something that could not be counted.
+    Uncounted {
+        /// It was refused.
+        Refused => "refused",
+        /// It passed.
+        Passed => "passed",
+    }
+}
+
+label! {
     /// Whose it was.
     RateKey {
         /// Of one address.

@@ -85,6 +85,7 @@ struct Series {
     rejected_requests: IntCounterVec,
     spoofed_headers: IntCounterVec,
     rate_limited: IntCounterVec,
+    uncounted: IntCounterVec,
     token_verifications: IntCounterVec,
     verifications: Vec<OnceLock<IntCounter>>,
     session_refreshes: IntCounterVec,
@@ -226,6 +227,11 @@ impl Metrics {
                 "nauth_rate_limited_total",
                 "Requests, messages and tries refused because there were too many.",
                 &["scope", "key"],
+            ),
+            uncounted: make.counters(
+                "nauth_rate_uncounted_total",
+                "Requests, messages and tries that could not be counted.",
+                &["scope", "result"],
             ),
             verifications: slots(CredentialKind::ALL.len() * VerificationResult::ALL.len()),
             cache_requests: slots(CacheResult::ALL.len()),
@@ -386,6 +392,11 @@ impl Metrics {
     /// Something was refused because there was too much of it.
     pub fn rate_limited(&self, scope: RateScope, key: RateKey) {
         self.0.rate_limited.with_label_values(&[scope.as_str(), key.as_str()]).inc();
+    }
+
+    /// Something could not be counted, because whoever counts did not answer.
+    pub fn uncounted(&self, scope: RateScope, result: Uncounted) {
+        self.0.uncounted.with_label_values(&[scope.as_str(), result.as_str()]).inc();
     }
 
     /// A token was verified.

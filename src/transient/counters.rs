@@ -1,4 +1,6 @@
-//! The arithmetic of counters, pure: what the memory does in place, another machine will do in one step.
+//! The arithmetic of counters, pure: memory does it in place, and what stands elsewhere is put back if nobody was faster.
+
+pub(super) mod text;
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 mod counters;
 mod memory;
+mod redis;
+mod shared;
 
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use crate::domain::error::Error;
 
 pub use memory::Memory;
+pub use redis::Redis;
+pub use shared::{Place, Shared};
 
 /// Short-lived state under opaque keys. Asynchronous, because it may live on another machine.
 #[async_trait]

@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+#[path = "../servers/redis.rs"]
+mod redis_server;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod support;
@@ -48,5 +50,6 @@ mod step_up;
 mod streams;
 mod tls;
 mod tracing;
+mod transient;
 mod upgrade;
 mod upstreams;

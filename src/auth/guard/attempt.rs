@@ -11,7 +11,7 @@ use crate::domain::error::Error;
 use crate::domain::event::{Event, LockoutScope};
 use crate::domain::id::UserId;
 use crate::metrics::{RateKey, RateScope};
-use crate::transient::{Reserved, Tally};
+use crate::transient::{Reserved, Tally, TransientError};
 
 /// What somebody who has to wait for others is told, when the wait takes too long.
 const CROWDED: Duration = Duration::from_secs(1);
@@ -82,24 +82,30 @@ impl Auth {
         let give_up = tokio::time::Instant::now() + patience;
         let mut attempt = Attempt { auth: self.clone(), held: Vec::with_capacity(counters.len()) };
         for held in counters {
+            let scope = if held.scope.is_some() { RateScope::Lockout } else { RateScope::Code };
             match self.reserve(&held, give_up).await {
                 Ok(Ok(())) => attempt.held.push(held),
                 Ok(Err(retry_after)) => {
-                    let scope = if held.scope.is_some() { RateScope::Lockout } else { RateScope::Code };
                     self.parts.metrics.rate_limited(scope, held.by);
                     attempt.undecided().await;
                     return Ok(Err(retry_after));
                 }
                 Err(error) => {
-                    attempt.undecided().await;
-                    return Err(error);
+                    if let Err(error) = self.uncounted(scope, error) {
+                        attempt.undecided().await;
+                        return Err(error);
+                    }
                 }
             }
         }
         Ok(Ok(attempt))
     }
 
-    async fn reserve(&self, held: &Held, give_up: tokio::time::Instant) -> Result<Result<(), Duration>, Error> {
+    async fn reserve(
+        &self,
+        held: &Held,
+        give_up: tokio::time::Instant,
+    ) -> Result<Result<(), Duration>, TransientError> {
         let mut pause = SHORTEST_PAUSE;
         loop {
             match self.parts.transient.reserve(&held.key, &held.rule).await? {

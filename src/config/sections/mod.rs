@@ -19,6 +19,7 @@ mod server;
 mod tls;
 mod tokens;
 mod tracing;
+mod transient;
 mod upstreams;
 mod webhooks;
 
@@ -52,11 +53,16 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     };
     let routes = routes::routes(&mut root, &context);
     jwt.told = identity::told(routes.iter().flat_map(|route| [&route.identity, &route.asked_identity]));
+    let database = database::database(&mut root, &server);
+    let redis = transient::redis(&mut root);
+    let transient = transient::transient(&mut root, redis.as_ref());
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),
         secrets: server::secrets(&mut root),
-        database: database::database(&mut root, &server),
+        database,
+        redis,
+        transient,
         session: tokens::session(&mut root),
         security: tokens::security(&mut root, &server, &delivery),
         signup: accounts::signup(&mut root, &roles),

@@ -20,6 +20,7 @@ mod server;
 mod tls;
 mod tokens;
 mod tracing;
+mod transient;
 mod upstreams;
 mod webhooks;
 
@@ -45,6 +46,7 @@ pub use server::*;
 pub use tls::*;
 pub use tokens::*;
 pub use tracing::*;
+pub use transient::*;
 pub use upstreams::*;
 pub use webhooks::*;
 
@@ -65,6 +67,10 @@ pub struct Settings {
     pub secrets: Secrets,
     /// `[database]`
     pub database: Database,
+    /// `[redis]`; `None` while there is none.
+    pub redis: Option<Redis>,
+    /// `[transient]`
+    pub transient: Transient,
     /// `[jwt]`
     pub jwt: Jwt,
     /// `[session]`

@@ -1,0 +1,103 @@
+//! The contract of transient state, put to every place where it can stand: in memory and in Redis.
+//!
+//! Of what is shared there are two clients, as two nodes would have. Without a `redis-server` the
+//! tests run in memory only; under `scripts/test` that is a failure.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
+
+#[path = "../servers/redis.rs"]
+mod redis_server;
+
+mod attempts;
+mod outage;
+mod values;
+mod windows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nauth::config::settings;
+use nauth::domain::clock::{Clock, Time};
+use nauth::domain::secret::Secret;
+use nauth::transient::{Memory, Redis, Shared, Transient};
+use redis_server::RedisServer;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Transient state in some place, as two nodes see it, and their clock.
+struct Ground {
+    nodes: [Arc<dyn Transient>; 2],
+    clock: Clock,
+    /// What has to live as long.
+    redis: Option<RedisServer>,
+}
+
+impl Ground {
+    fn memory() -> Self {
+        let clock = Clock::manual(Time::from_secs(1_000_000));
+        let memory: Arc<dyn Transient> = Arc::new(Memory::new(clock.clone()));
+        Self { nodes: [Arc::clone(&memory), memory], clock, redis: None }
+    }
+
+    /// `None` where there is no Redis.
+    fn redis() -> Option<Self> {
+        let server = RedisServer::start()?;
+        let clock = Clock::manual(Time::from_secs(1_000_000));
+        let node = || -> Arc<dyn Transient> {
+            Arc::new(Shared::new(Redis::new(&redis_settings(&server)).unwrap(), clock.clone()))
+        };
+        Some(Self { nodes: [node(), node()], clock: clock.clone(), redis: Some(server) })
+    }
+
+    /// Lets time pass, for nauth and for whoever has a clock of its own.
+    async fn pass(&self, span: Duration) {
+        self.clock.advance(span);
+        if self.redis.is_some() {
+            tokio::time::sleep(span + Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Does something `times` times side by side, on the nodes in turn.
+    async fn side_by_side<T, F: Future<Output = T>>(
+        &self,
+        times: usize,
+        work: impl Fn(Arc<dyn Transient>) -> F,
+    ) -> Vec<T> {
+        join_all((0..times).map(|number| work(Arc::clone(&self.nodes[number % 2])))).await
+    }
+}
+
+fn redis_settings(server: &RedisServer) -> settings::Redis {
+    settings::Redis {
+        url: Secret::new(server.url()),
+        key_prefix: "test:".to_owned(),
+        timeout: Duration::from_secs(2),
+        ssl_ca: None,
+    }
+}
+
+/// Makes one test of a function for each place.
+macro_rules! everywhere {
+    ($(async fn $name:ident($ground:ident: &Ground) $body:block)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn on($ground: &Ground) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn memory() {
+                    on(&Ground::memory()).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn redis() {
+                    let Some(ground) = Ground::redis() else { return };
+                    on(&ground).await;
+                }
+            }
+        )*
+    };
+}
+pub(crate) use everywhere;
