@@ -41,6 +41,7 @@ pub struct Revocations {
     polled_at: AtomicI64,
     changed: watch::Sender<u64>,
     wake: Notify,
+    made: Notify,
     max_entries: usize,
 }
 
@@ -90,6 +91,7 @@ impl Revocations {
             polled_at: AtomicI64::new(NEVER),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
+            made: Notify::new(),
             max_entries,
         }
     }
@@ -142,6 +144,19 @@ impl Revocations {
             self.apply_one(entry);
         }
         self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Takes in what this very process has just committed.
+    pub fn apply_own(&self, entries: &[NumberedRevocation]) {
+        self.apply(entries);
+        if !entries.is_empty() {
+            self.made.notify_one();
+        }
+    }
+
+    /// Waits until this process has committed something that other nodes do not know yet.
+    pub async fn made(&self) {
+        self.made.notified().await;
     }
 
     fn apply_one(&self, entry: &NumberedRevocation) {
@@ -204,7 +219,7 @@ impl Revocations {
             let forever = Time::from_micros(i64::MAX);
             let entries = tx.revocations().append(&[(Revocation::Global(held + 1), forever)], now).await?;
             tx.commit().await?;
-            self.apply(&entries);
+            self.apply_own(&entries);
         }
         // Whatever these entries were about is older than the new epoch; what came after it is read again.
         self.sessions.pin().clear();

@@ -1,5 +1,6 @@
 //! Floor 7, the application: the one place where everything is built, run, reloaded and ended.
 
+mod bell;
 mod data_dir;
 mod keys;
 mod post;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::api::ops::{Operations, Ops, Readiness};
+use crate::app::bell;
 use crate::app::data_dir::{DataDir, Lock};
 use crate::app::keys;
 use crate::app::reload::{InForce, Reloader};
@@ -35,6 +36,7 @@ use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::revocation::{Freshness, READY_WITHIN, Revocations};
 use crate::store::outbox::Channel;
+use crate::transient::Bell;
 
 /// How often open streams are looked at, whatever happens.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -55,6 +57,8 @@ pub struct Server {
     stop: CancellationToken,
     tasks: TaskTracker,
     listeners: Option<Listeners>,
+    /// How nodes hear of revocations at once, where they have a Redis.
+    bell: Option<Arc<Bell>>,
     #[cfg(feature = "otel")]
     export: Option<Export>,
     _lock: Lock,
@@ -80,6 +84,8 @@ impl Server {
         let store = open_store(&settings, &data, schema, &clock).await?.counted(&metrics);
         let masters = master_keys(&settings, &data, &store).await?;
         let world = World::build(&settings, store, &masters, clock.clone(), metrics.clone()).await?;
+
+        let bell = settings.redis.as_ref().map(|redis| Bell::new(redis, bell::REVOKED).map(Arc::new)).transpose()?;
 
         let runtime = Runtime::build(world.auth.clone(), &metrics, None);
         #[cfg(feature = "otel")]
@@ -117,6 +123,7 @@ impl Server {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             listeners: Some(listeners),
+            bell,
             #[cfg(feature = "otel")]
             export: Some(export),
             _lock: lock,
@@ -173,6 +180,9 @@ impl Server {
         let revocations = Arc::clone(&parts.revocations);
         let poll = self.settings.session.revocation_poll;
         self.tasks.spawn(Arc::clone(&revocations).run(store.clone(), poll, stop.clone()));
+        if let Some(bell) = &self.bell {
+            self.tasks.spawn(bell::ring_and_listen(Arc::clone(bell), Arc::clone(&revocations), stop.clone()));
+        }
         for channel in Channel::ALL {
             self.tasks.spawn(self.world.dispatcher.clone().run(channel, stop.clone()));
         }

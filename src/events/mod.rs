@@ -166,7 +166,7 @@ impl Events {
         }
         tx.commit().await?;
 
-        self.parts.revocations.apply(&revoked);
+        self.parts.revocations.apply_own(&revoked);
         for event in &events {
             observe::observe(event, &self.parts.metrics);
         }

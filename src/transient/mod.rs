@@ -1,5 +1,6 @@
 //! Floor 3, transient state: counters and ceremony state, nothing whose loss grants anything.
 
+mod bell;
 mod counters;
 mod memory;
 mod redis;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::domain::error::Error;
 
+pub use bell::Bell;
 pub use memory::Memory;
 pub use redis::Redis;
 pub use shared::{Place, Shared};

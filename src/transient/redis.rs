@@ -77,7 +77,7 @@ impl Redis {
         format!("{}{key}", self.prefix)
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &mut Cmd) -> Result<T, TransientError> {
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &mut Cmd) -> Result<T, TransientError> {
         let mut connection = self.connection.clone();
         self.guarded(command.query_async(&mut connection)).await
     }
@@ -131,7 +131,7 @@ impl Redis {
 }
 
 /// A client that trusts what the settings say.
-fn client(settings: &settings::Redis) -> Result<Client, TransientError> {
+pub(super) fn client(settings: &settings::Redis) -> Result<Client, TransientError> {
     let url = settings.url.expose().as_str();
     let Some(ca) = &settings.ssl_ca else { return Client::open(url).map_err(failed) };
     let root_cert = std::fs::read(ca).map_err(|error| TransientError(error.into()))?;
@@ -143,7 +143,7 @@ fn is_an_answer(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-fn failed(error: RedisError) -> TransientError {
+pub(super) fn failed(error: RedisError) -> TransientError {
     TransientError(error.into())
 }
 

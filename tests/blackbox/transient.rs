@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::redis_server::RedisServer;
-use crate::support::{Config, Echo, Nauth, Request, eventually, secs};
+use crate::servers::Kind;
+use crate::support::{Config, Database, Echo, Nauth, Request, eventually, secs};
 
 const RARE: &str = "path = \"/rare\"\naccess = \"public\"\nrate_limit = { max = 1, window = \"1h\" }";
 
@@ -151,5 +154,43 @@ async fn a_redis_that_is_none_is_shown_with_its_line_and_without_its_password() 
     ] {
         let refused = Nauth::start_refused(config).await.expect(2).says(wanted).says("nauth.toml:");
         assert!(!refused.output.contains("hunter2"), "{}", refused.output);
+    }
+}
+
+/// Whether what is revoked on one node of two holds on the other in less than three seconds.
+async fn a_logout_is_heard_of(kind: Kind, poll: &str, redis_is_there: bool) -> Option<bool> {
+    let (mut redis, database) = (RedisServer::start()?, Database::on(kind)?);
+    let echo = Echo::start().await;
+    let config = database
+        .of(Config::in_front_of(&echo).without_verification())
+        .set("server.public_url", "http://localhost")
+        .set("secrets.master_key", STANDARD.encode([7; 32]))
+        .set("redis.url", redis.url())
+        .set("transient.on_error_auth", "open")
+        .set("session.revocation_poll", poll);
+    let (one, other) = two_nodes(&config).await;
+    let ada = one.signup("ada@example.com").await;
+    let is_let_in = async || other.send(&Request::get("/").bearer(&ada.access_token)).await.status == 200;
+    assert!(is_let_in().await);
+    if !redis_is_there {
+        redis.stop();
+    }
+
+    one.send(&Request::post("/auth/logout").bearer(&ada.access_token)).await.expect(200);
+
+    Some(eventually(secs(3), async || (!is_let_in().await).then_some(())).await.is_some())
+}
+
+#[tokio::test]
+async fn what_one_node_revokes_the_others_read_at_once() {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        assert_ne!(a_logout_is_heard_of(kind, "1h", true).await, Some(false), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_ring_that_is_lost_costs_a_poll() {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        assert_ne!(a_logout_is_heard_of(kind, "500ms", false).await, Some(false), "{kind:?}");
     }
 }

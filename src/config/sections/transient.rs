@@ -11,7 +11,8 @@ const LONGEST_PREFIX: usize = 64;
 const FORMS: &str = "write redis://:PASSWORD@HOST:PORT/0, rediss://… for TLS, or redis+unix:///run/redis/redis.sock";
 
 const URL: &str = "Redis (7 or newer), for what several nodes count together: `redis://USER:PASSWORD@HOST:PORT/NUMBER`, \
-    `rediss://…` with TLS, or `redis+unix:///PATH` for a socket of this machine. Empty means there is none.";
+    `rediss://…` with TLS, or `redis+unix:///PATH` for a socket of this machine. Nodes also tell each other through \
+    it that something was revoked, so that nobody waits for `session.revocation_poll`. Empty means there is none.";
 const KEY_PREFIX: &str = "What the names of all keys in Redis begin with.";
 const TIMEOUT: &str = "Longest wait for a connection to Redis, and for each of its answers.";
 const SSL_CA: &str = "Authorities that may vouch for Redis, a PEM file, instead of the system's.";
