@@ -48,6 +48,21 @@ async fn a_rate_is_one_for_all_nodes() {
 }
 
 #[tokio::test]
+async fn whoever_counts_under_another_name_or_in_memory_counts_alone() {
+    let Some(redis) = RedisServer::start() else { return };
+    let echo = Echo::start().await;
+    let config = config(&echo, &redis);
+    let (named, alone) =
+        (config.clone().set("redis.key_prefix", "other:"), config.clone().set("transient.backend", "memory"));
+    let (one, named, alone) = tokio::join!(Nauth::start(config), Nauth::start(named), Nauth::start(alone));
+
+    for node in [&one, &named, &alone] {
+        node.send(&Request::get("/rare")).await.expect(200);
+        node.send(&Request::get("/rare")).await.expect(429);
+    }
+}
+
+#[tokio::test]
 async fn guesses_spread_over_nodes_are_no_more_than_on_one() {
     let Some(redis) = RedisServer::start() else { return };
     let echo = Echo::start().await;
@@ -150,6 +165,11 @@ async fn another_redis_takes_a_restart_and_is_told() {
 async fn a_redis_that_is_none_is_shown_with_its_line_and_without_its_password() {
     for (config, wanted) in [
         (Config::whoami().set("redis.url", "http://:hunter2@redis"), "`redis.url` is no URL of a Redis"),
+        (
+            Config::whoami().set("redis.url", "redis://:hunter2@a").set("redis.ssl_ca", "none.pem"),
+            "`ssl_ca` is for a Redis that speaks TLS",
+        ),
+        (Config::whoami().set("redis.key_prefix", "my nauth:"), "`key_prefix` must be"),
         (Config::whoami().set("transient.backend", "redis"), "`backend` is `redis`, and there is none"),
     ] {
         let refused = Nauth::start_refused(config).await.expect(2).says(wanted).says("nauth.toml:");

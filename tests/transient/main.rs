@@ -11,6 +11,7 @@ mod redis_server;
 mod attempts;
 mod outage;
 mod values;
+mod ways;
 mod windows;
 
 use std::sync::Arc;

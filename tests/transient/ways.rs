@@ -1,0 +1,105 @@
+//! The ways to Redis: over TLS, vouched for by an authority of our own, and by a socket of this machine.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nauth::config::settings;
+use nauth::domain::clock::Clock;
+use nauth::domain::secret::Secret;
+use nauth::transient::{Redis, Shared, Transient as _};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use crate::MINUTE;
+
+/// A Redis with these arguments; gone when it is dropped.
+struct Process(Child);
+
+impl Process {
+    /// `None` where Redis is not installed.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let mut command = Command::new("redis-server");
+        command.args(["--save", "", "--appendonly", "no", "--port", "0"]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().ok().map(Self)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Whether Redis can be used by this way before long.
+async fn answers(url: String, ssl_ca: Option<&Path>, patience: Duration) -> bool {
+    let ssl_ca = ssl_ca.map(Path::to_owned);
+    let settings =
+        settings::Redis { url: Secret::new(url), key_prefix: String::new(), timeout: Duration::from_secs(1), ssl_ca };
+    let node = Shared::new(Redis::new(&settings).unwrap(), Clock::system());
+    let patience = Instant::now() + patience;
+    while Instant::now() < patience {
+        if node.put("a", vec![1], MINUTE).await.is_ok() {
+            return node.get("a").await.unwrap() == Some(vec![1]);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    false
+}
+
+/// Writes an authority and a certificate of `127.0.0.1` that it vouches for.
+fn write_certificates(directory: &Path) {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    for (name, text) in [("ca", authority.pem()), ("cert", own.pem()), ("key", key.serialize_pem())] {
+        std::fs::write(directory.join(name), text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn over_tls_an_authority_has_to_vouch_for_it() {
+    // As the program does first of all.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_certificates(ours.path());
+    write_certificates(theirs.path());
+    let file = |name: &str| ours.path().join(name).display().to_string();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let redis = Process::start(&[
+        "--bind",
+        "127.0.0.1",
+        "--tls-port",
+        &port.to_string(),
+        "--tls-auth-clients",
+        "no",
+        "--tls-ca-cert-file",
+        &file("ca"),
+        "--tls-cert-file",
+        &file("cert"),
+        "--tls-key-file",
+        &file("key"),
+    ]);
+    let Some(_redis) = redis else { return };
+    let url = || format!("rediss://127.0.0.1:{port}");
+
+    assert!(answers(url(), Some(&ours.path().join("ca")), Duration::from_secs(10)).await);
+
+    assert!(!answers(url(), Some(&theirs.path().join("ca")), Duration::from_secs(1)).await);
+    assert!(!answers(url(), None, Duration::from_secs(1)).await);
+    assert!(!answers(format!("redis://127.0.0.1:{port}"), None, Duration::from_secs(1)).await);
+}
+
+#[tokio::test]
+async fn a_socket_is_a_way_and_a_password_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("redis.sock").display().to_string();
+    let Some(_redis) = Process::start(&["--unixsocket", &socket, "--requirepass", "hunter2"]) else { return };
+
+    assert!(answers(format!("redis+unix://{socket}?pass=hunter2"), None, Duration::from_secs(10)).await);
+
+    assert!(!answers(format!("redis+unix://{socket}"), None, Duration::from_secs(1)).await);
+}
