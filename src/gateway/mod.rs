@@ -144,17 +144,18 @@ impl Gateway {
 
 #[async_trait]
 impl ProxyHttp for Gateway {
-    type CTX = RequestContext;
+    // In a box: pingora moves it through several of its futures, each of which makes room for it.
+    type CTX = Box<RequestContext>;
 
-    fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.runtime(), InFlight::current())
+    fn new_ctx(&self) -> Self::CTX {
+        Box::new(RequestContext::new(self.runtime(), InFlight::current()))
     }
 
     // No compression: what upstreams send is passed on as it is.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
     /// One canonical target, one admitted Host, no forged header.
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<()> {
         ctx.request.conn().admit();
         session.set_write_timeout(Some(ctx.runtime.settings.server.write_timeout));
         if ctx.request.is_draining() {
@@ -167,7 +168,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// The auth API, the decision, and everything answered here.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<bool> {
         let answer = match self.respond(session, ctx).await {
             Ok(None) => return Ok(false),
             Ok(Some(answer)) => answer,
@@ -178,7 +179,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// How the chosen target is connected to.
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestContext) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> pingora::Result<Box<HttpPeer>> {
         let (Some((route, upstream)), Some(trip)) = (ctx.route.clone(), ctx.trip.as_mut()) else {
             return Self::refuse(ctx, Error::NotFound);
         };
@@ -204,7 +205,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         peer: &HttpPeer,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         mut error: Box<PingoraError>,
     ) -> Box<PingoraError> {
         let (Some((_, upstream)), Some(trip)) = (&ctx.route, ctx.trip.as_mut()) else { return error };
@@ -224,7 +225,7 @@ impl ProxyHttp for Gateway {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<PingoraError>,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
         _: bool,
     ) -> Box<PingoraError> {
         // What an HTTP/2 target says it has not looked at was not sent at all (RFC 9113, section 8.7).
@@ -243,7 +244,7 @@ impl ProxyHttp for Gateway {
         &self,
         _: &mut Session,
         upstream: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         if !ctx.request.sends(upstream.method.is_idempotent()) {
             return Self::give_up();
@@ -258,7 +259,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         is_last: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         ctx.received += body.as_ref().map_or(0, |piece| piece.len() as u64);
         // Only a WebSocket's client goes on after the head of the answer.
@@ -279,7 +280,7 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> pingora::Result<()> {
         let is_switching = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if response.status.is_informational() && !is_switching {
@@ -320,7 +321,7 @@ impl ProxyHttp for Gateway {
         _: &mut Session,
         body: &mut Option<Bytes>,
         is_last: bool,
-        ctx: &mut RequestContext,
+        ctx: &mut Self::CTX,
     ) -> pingora::Result<Option<std::time::Duration>> {
         ctx.sent += body.as_ref().map_or(0, |piece| piece.len() as u64);
         if is_last {
@@ -335,12 +336,7 @@ impl ProxyHttp for Gateway {
     }
 
     /// The last word on a request that could not be proxied.
-    async fn fail_to_proxy(
-        &self,
-        session: &mut Session,
-        error: &PingoraError,
-        ctx: &mut RequestContext,
-    ) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &PingoraError, ctx: &mut Self::CTX) -> FailToProxy {
         ctx.request.answered();
         if *error.esource() == ErrorSource::Upstream {
             ctx.ended_by.get_or_insert(StreamEnd::Upstream);
@@ -365,17 +361,11 @@ impl ProxyHttp for Gateway {
     }
 
     // Everything worth a line has one by now.
-    fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &PingoraError) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Self::CTX, _: &PingoraError) -> bool {
         true
     }
 
-    fn suppress_proxy_warn_log(
-        &self,
-        _: &Session,
-        _: &RequestContext,
-        _: &PingoraError,
-        _: ProxyWarnLogContext,
-    ) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Self::CTX, _: &PingoraError, _: ProxyWarnLogContext) -> bool {
         true
     }
 }
