@@ -132,8 +132,13 @@ impl Outgoing {
     /// Posts protobuf to a service of the operator's own, wherever it is.
     #[cfg(feature = "otel")]
     pub async fn post_protobuf(&self, to: &Url, body: Vec<u8>) -> Result<Answer, DeliveryError> {
-        let request =
-            self.any.post(to.clone()).timeout(TIMEOUT).header(CONTENT_TYPE, "application/x-protobuf").body(body);
+        let request = self
+            .clients()?
+            .any
+            .post(to.clone())
+            .timeout(TIMEOUT)
+            .header(CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
         read(request).await
     }
 

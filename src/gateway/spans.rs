@@ -47,7 +47,7 @@ struct Span {
     method: &'static str,
     route: Option<String>,
     path: String,
-    scheme: String,
+    scheme: &'static str,
     host: String,
     client: String,
     protocol: &'static str,
@@ -119,8 +119,8 @@ fn span(ctx: &RequestContext, ended: Time, took: Duration) -> Span {
         method: if method == RequestMethod::Other { "_OTHER" } else { method.as_str() },
         route: route.map(|route| pattern(&route.path)),
         path: ctx.path().to_owned(),
-        scheme: ctx.client.as_ref().map_or("http", |client| client.scheme.as_str()).to_owned(),
-        host: ctx.host.as_ref().map_or("", |host| host.name()).to_owned(),
+        scheme: ctx.client.as_ref().map_or("http", |client| client.scheme),
+        host: ctx.host().map_or("", |host| host.name()).to_owned(),
         client: ctx.client_ip(),
         protocol: match ctx.request.conn().protocol() {
             Protocol::Http1 => "1.1",
@@ -247,7 +247,7 @@ mod tests {
             method: "GET",
             route: None,
             path: "/".to_owned(),
-            scheme: "http".to_owned(),
+            scheme: "http",
             host: "localhost".to_owned(),
             client: "127.0.0.0".to_owned(),
             protocol: "1.1",
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_finds_the_queue_full_is_dropped_and_counted() {
         let clock = Clock::system();
-        let (spans, mut export) = Spans::new(Outgoing::new(clock.clone()).unwrap(), clock);
+        let (spans, mut export) = Spans::new(Outgoing::new(clock.clone()), clock);
         let shared = spans.0.unwrap();
 
         for _ in 0..CAPACITY {
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn spans_wait_for_others_for_a_moment_or_until_there_are_enough() {
         let clock = Clock::system();
-        let (spans, mut export) = Spans::new(Outgoing::new(clock.clone()).unwrap(), clock);
+        let (spans, mut export) = Spans::new(Outgoing::new(clock.clone()), clock);
         let shared = spans.0.unwrap();
         let mut batch = Vec::new();
         shared.offer(any);

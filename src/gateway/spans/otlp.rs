@@ -84,7 +84,7 @@ fn span(span: &Span) -> OtlpSpan {
 fn attributes(span: &Span) -> Vec<KeyValue> {
     let mut attributes = vec![
         text("http.request.method", span.method),
-        text("url.scheme", &*span.scheme),
+        text("url.scheme", span.scheme),
         text("url.path", &*span.path),
         text("server.address", &*span.host),
         text("client.address", &*span.client),
