@@ -329,6 +329,11 @@ impl Metrics {
         for result in ReloadResult::ALL {
             self.0.config_reloads.with_label_values(&[result.as_str()]);
         }
+        for (scope, result) in
+            RateScope::ALL.iter().flat_map(|scope| Uncounted::ALL.iter().map(move |result| (scope, result)))
+        {
+            self.0.uncounted.with_label_values(&[scope.as_str(), result.as_str()]);
+        }
         for template in MailTemplate::ALL {
             self.0.emails.with_label_values(&[template.as_str(), DeliveryResult::Dead.as_str()]);
         }
