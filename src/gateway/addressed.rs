@@ -16,8 +16,8 @@ use crate::gateway::runtime::Runtime;
 /// A Host that is served.
 #[derive(Debug)]
 pub struct Addressed {
-    /// How it was written.
-    raw: HeaderValue,
+    /// How it was written: a copy, for a header's value holds on to the whole head it came in.
+    raw: Box<[u8]>,
     /// The rules that admitted it.
     generation: u64,
     scheme: &'static str,
@@ -46,7 +46,7 @@ impl Addressed {
         let host = Host::from_values(headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes))?;
         runtime.policy.admit(&host)?;
         let read = Arc::new(Self {
-            raw: headers.get(header::HOST).cloned().unwrap_or(HeaderValue::from_static("")),
+            raw: headers.get(header::HOST).map_or_else(Box::default, |host| host.as_bytes().into()),
             generation: runtime.generation,
             scheme,
             origin: [scheme, "://", host.authority()].concat(),
@@ -58,6 +58,6 @@ impl Addressed {
     }
 
     fn is(&self, raw: &HeaderValue, scheme: &str, runtime: &Runtime) -> bool {
-        self.raw == raw && self.generation == runtime.generation && self.scheme == scheme
+        *self.raw == *raw.as_bytes() && self.generation == runtime.generation && self.scheme == scheme
     }
 }
