@@ -1,7 +1,7 @@
 //! `SQLite`: a file, one writer, several readers.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -13,6 +13,9 @@ use crate::store::db::{StoreError, Value};
 
 /// Statements kept ready on each connection: more than there are.
 const PREPARED: usize = 256;
+/// Another process has a lock that this one needs: <https://sqlite.org/rescode.html#busy>.
+const SQLITE_BUSY: u32 = 5;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Opens a file, creating it when it is not there: readers and the writer.
 pub(super) async fn open(path: &Path, settings: &Database) -> Result<(SqlitePool, SqlitePool), StoreError> {
@@ -26,10 +29,28 @@ pub(super) async fn open(path: &Path, settings: &Database) -> Result<(SqlitePool
         .statement_cache_capacity(PREPARED)
         // Another process that writes is all a statement ever waits for.
         .busy_timeout(settings.statement_timeout);
-    let writer = pool(1, settings.acquire_timeout).connect_with(options.clone()).await?;
+    let writer = open_writer(&options, settings).await?;
     let readers = pool(settings.max_connections, settings.acquire_timeout).min_connections(settings.min_connections);
     let readers = readers.connect_with(options.read_only(true)).await?;
     Ok((readers, writer))
+}
+
+/// The first connection to a new file turns it to write-ahead logging. For that turn `SQLite` waits for
+/// nobody: of several processes that start at once all but one are told that it is busy.
+async fn open_writer(options: &SqliteConnectOptions, settings: &Database) -> Result<SqlitePool, StoreError> {
+    let patience = Instant::now() + settings.statement_timeout;
+    loop {
+        match pool(1, settings.acquire_timeout).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < patience => tokio::time::sleep(BUSY_PAUSE).await,
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    // Extended codes keep the plain one in their low byte.
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
 
 /// Opens a file that nothing is written to.
