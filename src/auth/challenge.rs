@@ -18,7 +18,6 @@ use crate::domain::session::EndReason;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
-use crate::store::revocations::Revocation;
 
 impl Answer {
     fn step(&self) -> StepKind {
@@ -201,22 +200,20 @@ impl Auth {
         purpose: Purpose,
     ) -> Result<bool, Error> {
         let now = self.now();
-        let marked = if purpose == Purpose::VerifyPhone {
+        let (version, event) = if purpose == Purpose::VerifyPhone {
             let Ok(phone) = destination.parse::<Phone>() else { return Ok(false) };
-            let marked = change.users().verify_phone(user.id, &phone, user.auth_epoch, now).await?;
-            change.record(Event::PhoneVerified { user: user.id, phone });
-            marked
+            let version = change.users().verify_phone(user.id, &phone, user.auth_epoch, now).await?;
+            (version, Event::PhoneVerified { user: user.id, phone })
         } else {
             let Ok(email) = destination.parse::<Email>() else { return Ok(false) };
-            let marked = change.users().verify_email(user.id, &email, user.auth_epoch, now).await?;
-            change.record(Event::EmailVerified { user: user.id, email });
-            marked
+            let version = change.users().verify_email(user.id, &email, user.auth_epoch, now).await?;
+            (version, Event::EmailVerified { user: user.id, email })
         };
+        let Some(version) = version else { return Ok(false) };
+        change.record(event);
         // Tokens that say "not verified" may be about, from a time when nothing had to be proven.
-        if let Some(latest_exp) = change.sessions().latest_exp_of(user.id).await? {
-            change.revoke(Revocation::UserClaims(user.id, user.claims_version + 1), latest_exp);
-        }
-        Ok(marked)
+        self.outdate_claims(change, user, version).await?;
+        Ok(true)
     }
 
     /// Takes the number of a user who had none, or another one, and sends a code there.

@@ -330,11 +330,12 @@ impl Auth {
             }
             change.record(Event::SignupReplaced { user: holder.id });
         }
-        change.users().set_email(user.id, email, verified, self.now()).await.map_err(|error| match error {
+        let set = change.users().set_email(user.id, email, verified, self.now()).await;
+        let version = set.map_err(|error| match error {
             StoreError::Taken(_) => Error::EmailTaken,
             other => other.into(),
         })?;
-        self.outdate_claims(change, user, user.claims_version + 1).await?;
+        self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::EmailChanged { user: user.id, old: user.email.clone(), new: email.clone() });
         self.tell_email_changed(change, user, email);
         Ok(())
@@ -349,11 +350,12 @@ impl Auth {
     ) -> Result<(), Error> {
         self.make_room_for_phone(change, phone).await?;
         let claims = !self.settings.signup.allow_duplicate_phones;
-        change.users().set_phone(user.id, phone, verified, claims, self.now()).await.map_err(|error| match error {
+        let set = change.users().set_phone(user.id, phone, verified, claims, self.now()).await;
+        let version = set.map_err(|error| match error {
             StoreError::Taken(_) => Error::PhoneTaken,
             other => other.into(),
         })?;
-        self.outdate_claims(change, user, user.claims_version + 1).await?;
+        self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::PhoneChanged { user: user.id });
         self.tell_phone_changed(change, user);
         Ok(())

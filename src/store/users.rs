@@ -149,14 +149,15 @@ impl<'a> Users<'a> {
         Ok(rows > 0)
     }
 
-    /// Marks the address as proven, if it still is this address and epoch; answers whether it did.
+    /// Marks the address as proven, if it still is this address and epoch; answers the claims version
+    /// that says so, `None` when it is another address or epoch.
     pub async fn verify_email(
         &mut self,
         id: UserId,
         email: &Email,
         auth_epoch: i64,
         now: Time,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let rows = sql("UPDATE nauth_users SET email_verified = 1, claims_version = claims_version + 1, \
              updated_at = ? WHERE id = ? AND email = ? AND auth_epoch = ?")
         .bind(now)
@@ -165,7 +166,7 @@ impl<'a> Users<'a> {
         .bind(auth_epoch)
         .execute(&mut self.on)
         .await?;
-        Ok(rows == 1)
+        if rows == 1 { self.claims_version(id).await } else { Ok(None) }
     }
 
     /// Marks the account complete, unless it is; answers whether it did.
@@ -263,14 +264,14 @@ impl<'a> Users<'a> {
         Ok(())
     }
 
-    /// Marks the number as proven, if it still is the user's; answers whether it did.
+    /// Marks the number as proven, if it still is the user's; answers like [`Users::verify_email`].
     pub async fn verify_phone(
         &mut self,
         id: UserId,
         phone: &Phone,
         auth_epoch: i64,
         now: Time,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         let rows = sql("UPDATE nauth_users SET phone_verified = 1, claims_version = claims_version + 1, \
              updated_at = ? WHERE id = ? AND phone = ? AND auth_epoch = ?")
         .bind(now)
@@ -279,10 +280,10 @@ impl<'a> Users<'a> {
         .bind(auth_epoch)
         .execute(&mut self.on)
         .await?;
-        Ok(rows == 1)
+        if rows == 1 { self.claims_version(id).await } else { Ok(None) }
     }
 
-    /// Sets an unproven number. `claims` makes it this account's alone.
+    /// Sets a number; answers the claims version that says so. `claims` makes it this account's alone.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when it is somebody's already.
@@ -293,7 +294,7 @@ impl<'a> Users<'a> {
         verified: bool,
         claims: bool,
         now: Time,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<i64>, StoreError> {
         sql("UPDATE nauth_users SET phone = ?, phone_claim = ?, phone_verified = ?, pending_phone = NULL, \
              claims_version = claims_version + 1, updated_at = ? WHERE id = ?")
         .bind(phone)
@@ -303,14 +304,20 @@ impl<'a> Users<'a> {
         .bind(id)
         .execute(&mut self.on)
         .await?;
-        Ok(())
+        self.claims_version(id).await
     }
 
-    /// Sets another address.
+    /// Sets another address; answers the claims version that says so.
     ///
     /// # Errors
     /// [`StoreError::Taken`] when it is somebody's already.
-    pub async fn set_email(&mut self, id: UserId, email: &Email, verified: bool, now: Time) -> Result<(), StoreError> {
+    pub async fn set_email(
+        &mut self,
+        id: UserId,
+        email: &Email,
+        verified: bool,
+        now: Time,
+    ) -> Result<Option<i64>, StoreError> {
         sql("UPDATE nauth_users SET email = ?, email_verified = ?, pending_email = NULL, \
              claims_version = claims_version + 1, updated_at = ? WHERE id = ?")
         .bind(email)
@@ -319,7 +326,7 @@ impl<'a> Users<'a> {
         .bind(id)
         .execute(&mut self.on)
         .await?;
-        Ok(())
+        self.claims_version(id).await
     }
 
     /// Notes an address that waits to be proven, or that none does.
@@ -472,6 +479,11 @@ impl<'a> Users<'a> {
             .bind(id)
             .execute(&mut self.on)
             .await?;
+        self.claims_version(id).await
+    }
+
+    /// What a change within this transaction has made of the claims version: until it ends nobody else raises it.
+    async fn claims_version(&mut self, id: UserId) -> Result<Option<i64>, StoreError> {
         let row =
             sql("SELECT claims_version FROM nauth_users WHERE id = ?").bind(id).fetch_optional(&mut self.on).await?;
         row.map(|row| row.int("claims_version")).transpose()

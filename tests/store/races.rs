@@ -100,6 +100,34 @@ on_every_database! {
         assert!(!login.await.unwrap().unwrap(), "the epoch it was made with is gone");
     }
 
+    async fn changes_of_what_tokens_say_have_a_version_each(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ada = ada(&store).await;
+
+        let mut versions = crowd(&store, |store, number| {
+            let (id, email) = (ada.id, ada.email.clone());
+            async move {
+                let mut tx = store.begin().await.unwrap();
+                let (mut users, phone) = (tx.users(), "+41791234567".parse().unwrap());
+                let version = match number % 5 {
+                    0 => users.set_email(id, &email, true, NOW).await,
+                    1 => users.set_phone(id, &phone, true, false, NOW).await,
+                    2 => users.verify_email(id, &email, 1, NOW).await,
+                    3 => users.raise_claims_version(id, NOW).await,
+                    // Nothing to prove until somebody has set it.
+                    _ => users.verify_phone(id, &phone, 1, NOW).await,
+                };
+                tx.commit().await.unwrap();
+                version.unwrap()
+            }
+        }).await;
+
+        versions.retain(Option::is_some);
+        versions.sort_unstable();
+        let last = store.users().by_id(ada.id).await.unwrap().unwrap().claims_version;
+        assert_eq!(versions, (2..=last).map(Some).collect::<Vec<_>>(), "each is told its own");
+    }
+
     async fn an_account_that_is_being_finished_is_not_replaced(fresh: &Fresh) {
         let store = fresh.store().await;
         let ada = nauth::domain::user::User { completed_at: None, ..user("ada@example.com") };

@@ -109,8 +109,8 @@ on_every_database! {
         let later = NOW + Duration::from_secs(1);
         let lock = Lock { at: later, reason: "gone".to_owned(), until: Some(later) };
 
-        assert!(store.users().verify_email(ada.id, &ada.email, 1, later).await.unwrap());
-        assert!(!store.users().verify_email(ada.id, &ada.email, 2, later).await.unwrap());
+        assert_eq!(store.users().verify_email(ada.id, &ada.email, 1, later).await.unwrap(), Some(2));
+        assert_eq!(store.users().verify_email(ada.id, &ada.email, 2, later).await.unwrap(), None);
         assert!(store.users().note_login(ada.id, 1, later).await.unwrap());
         assert!(store.users().lock(ada.id, &lock).await.unwrap());
         assert!(!store.users().lock(ada.id, &lock).await.unwrap());
