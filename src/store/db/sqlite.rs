@@ -48,7 +48,7 @@ async fn open_writer(options: &SqliteConnectOptions, settings: &Database) -> Res
 }
 
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     // Extended codes keep the plain one in their low byte.
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
 }
