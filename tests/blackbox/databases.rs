@@ -174,6 +174,39 @@ on_every_server! {
         Nauth::start(config).await.send(&Request::get("/auth/ui/login")).await.expect(200);
     }
 
+    async fn a_nauth_older_than_the_schema_refuses_to_start_and_says_so(database: &Database) {
+        let mut nauth = Nauth::start(database.of(Config::whoami())).await;
+        nauth.kill();
+
+        database.execute("INSERT INTO {schema}nauth_migrations (version, name, applied_at) VALUES (9999, 'later', 1)").await;
+
+        let refused = nauth.start_again_refused().await.expect(1);
+        let refused = refused.says("the database has schema 9999").says("run a newer nauth");
+        assert!(!refused.output.contains("nauth:nauth"), "{}", refused.output);
+        nauth.command(&["migrate"]).await.expect(1).says("run a newer nauth");
+        database.execute("DELETE FROM {schema}nauth_migrations WHERE version = 9999").await;
+        nauth.start_again().await;
+    }
+
+    async fn two_installations_share_a_database_by_their_prefixes(database: &Database) {
+        let echo = Echo::start().await;
+        let prefixed = |prefix: &str| {
+            let config = Config::in_front_of(&echo).without_verification().set("database.table_prefix", prefix);
+            Nauth::start(database.of(config))
+        };
+        let (one, other) = tokio::join!(prefixed("one_"), prefixed("other_"));
+        let ada = one.signup("ada@example.com").await;
+
+        other.try_login("ada@example.com", PASSWORD).await.expect(401);
+        assert!(is_let_in(&one, &ada).await && !is_let_in(&other, &ada).await);
+        other.signup("ada@example.com").await;
+        one.command(&["user", "disable", "ada@example.com"]).await.expect(0);
+        other.login("ada@example.com").await;
+        // Where the prefix says they are, and nowhere else.
+        database.execute("DROP TABLE {schema}one_outbox").await;
+        database.execute("DROP TABLE {schema}other_outbox").await;
+    }
+
     async fn a_logout_on_one_node_holds_on_the_other(database: &Database) {
         let echo = Echo::start().await;
         let (one, other) = two_nodes(database, &echo).await;
@@ -300,6 +333,14 @@ on_every_server! {
         assert!(refused.output.contains("cannot be used"), "{}", refused.output);
         assert!(!refused.output.contains("hunter2"), "{}", refused.output);
     }
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_there_is_named() {
+    let Some(database) = Database::on(Kind::Postgres) else { return };
+    let config = database.of(Config::whoami().set("database.schema", "nowhere"));
+
+    Nauth::start_refused(config).await.expect(1).says("`nowhere`");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@
 
 #[path = "../servers/redis.rs"]
 mod redis_server;
+#[path = "../servers/secured.rs"]
+mod secured_server;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod support;
@@ -42,6 +44,7 @@ mod refresh;
 mod refusals;
 mod reload;
 mod rules;
+mod secured;
 mod smtp;
 #[cfg(feature = "otel")]
 mod spans;

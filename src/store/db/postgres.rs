@@ -35,14 +35,29 @@ pub(super) async fn open(server: &DatabaseServer, settings: &Database) -> Result
             let (limit, schema) = (limit.clone(), schema.clone());
             Box::pin(async move { prepare(connection, &limit, schema.as_deref()).await })
         });
-    match pool.connect_with(options.clone()).await {
-        Ok(pool) => Ok(pool),
+    let pool = match pool.connect_with(options.clone()).await {
+        Ok(pool) => pool,
         // It was tried again and again; once more says why it did not work.
         Err(sqlx::Error::PoolTimedOut) => {
-            Err(options.connect().await.err().unwrap_or(sqlx::Error::PoolTimedOut).into())
+            return Err(options.connect().await.err().unwrap_or(sqlx::Error::PoolTimedOut).into());
         }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(schema) = &server.schema {
+        demand_schema(&pool, schema).await?;
     }
+    Ok(pool)
+}
+
+/// The server takes a name that is no schema's without a word, and complains about the first table.
+async fn demand_schema(pool: &PgPool, schema: &str) -> Result<(), StoreError> {
+    let found = sqlx::query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1").bind(schema);
+    if found.fetch_optional(pool).await?.is_none() {
+        return Err(StoreError::Schema(format!(
+            "there is no schema `{schema}`; make it with `CREATE SCHEMA {schema}`"
+        )));
+    }
+    Ok(())
 }
 
 /// Whatever the server's own settings say, these hold.

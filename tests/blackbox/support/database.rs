@@ -1,6 +1,8 @@
 //! On which database the suites run: a file in each nauth's own directory, or another kind that
 //! `NAUTH_TEST_DATABASE` names (`scripts/test-everywhere`).
 
+use sqlx::{Connection as _, Executor as _};
+
 use crate::servers::{Kind, Room, environment};
 
 use super::Config;
@@ -34,6 +36,18 @@ impl Database {
         match &room.schema {
             Some(schema) => config.set_default("database.schema", schema.as_str()),
             None => config,
+        }
+    }
+
+    /// Runs a statement in it, beside whoever works there. `{schema}` is where its tables are.
+    pub(crate) async fn execute(&self, statement: &str) {
+        let room = self.0.as_ref().expect("it is there until it is dropped");
+        let schema = room.schema.as_deref().map_or(String::new(), |schema| format!("{schema}."));
+        let statement = sqlx::AssertSqlSafe(statement.replace("{schema}", &schema));
+        if room.kind == Kind::Postgres {
+            sqlx::PgConnection::connect(&room.url).await.unwrap().execute(statement).await.unwrap();
+        } else {
+            sqlx::MySqlConnection::connect(&room.url).await.unwrap().execute(statement).await.unwrap();
         }
     }
 
