@@ -35,6 +35,7 @@ use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::revocation::{Freshness, READY_WITHIN, Revocations};
+use crate::store::Db;
 use crate::store::outbox::Channel;
 use crate::transient::Bell;
 
@@ -169,7 +170,9 @@ impl Server {
         if tokio::time::timeout(LAST_WORDS, self.tasks.wait()).await.is_err() {
             warn!("background work did not end in time");
         }
-        self.world.store.db().close().await;
+        for store in std::iter::once(&self.world.store).chain(&self.world.counters) {
+            store.db().close().await;
+        }
         info!("stopped");
         Ok(())
     }
@@ -257,12 +260,14 @@ async fn claim(settings: &Settings, data: &DataDir) -> Result<(Listeners, Lock),
 
 fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool>, metrics: &Metrics) -> Operations {
     let (revocations, draining) = (Arc::clone(&world.parts.revocations), Arc::clone(draining));
-    let (metrics, store) = (metrics.clone(), world.store.clone());
+    let metrics = metrics.clone();
+    let databases: Vec<Db> =
+        std::iter::once(&world.store).chain(&world.counters).map(|store| store.db().clone()).collect();
     let reloader = Arc::clone(reloader);
     Operations {
         readiness: Box::new(move || readiness(&revocations, draining.load(Ordering::SeqCst))),
         metrics: Box::new(move || {
-            store.db().tell_connections(&metrics);
+            Db::tell_connections(&databases, &metrics);
             metrics.render()
         }),
         reload: Box::new(move || {

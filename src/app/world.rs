@@ -24,13 +24,15 @@ use crate::sealing::Sealer;
 use crate::store::{Db, Store, StoreError, migrations};
 use crate::tokens::keys::Purpose;
 use crate::tokens::{AssertionCache, KeyError, Keychain, MasterKeys, Wanted};
-use crate::transient::{Memory, Redis, Shared, Transient};
+use crate::transient::{Database as CountersInDatabase, Memory, Redis, Shared, Transient};
 
 /// Everything below the edges.
 #[derive(Debug)]
 pub struct World {
     /// The database.
     pub store: Store,
+    /// The same one on connections of its own, where counters stand in it.
+    pub counters: Option<Store>,
     /// What the use cases stand on; survives reloads.
     pub parts: Arc<Parts>,
     /// The use cases under the settings the world was built with.
@@ -75,9 +77,10 @@ impl World {
         });
         let hasher =
             Hasher::start(&settings.security.password_hash, &metrics).context("no hashing thread can be started")?;
+        let (transient, counters) = transient(settings, &clock, &metrics).await?;
         let parts = Arc::new(Parts {
             store: store.clone(),
-            transient: transient(settings, &clock)?,
+            transient,
             events,
             hasher: ArcSwap::from_pointee(hasher),
             keys,
@@ -91,17 +94,29 @@ impl World {
         let ways = Arc::new(ArcSwap::from_pointee(post::ways_out(settings, &outgoing)?));
         let dispatcher = Dispatcher { store: store.clone(), sealer, ways, metrics, wake: outbox, clock };
         let auth = Auth::new(Arc::clone(settings), Arc::clone(&parts));
-        Ok(Self { store, parts, auth, dispatcher })
+        Ok(Self { store, counters, parts, auth, dispatcher })
     }
 }
 
-/// Where counters stand. A node starts without Redis as well; what then becomes of requests says `[transient]`.
-fn transient(settings: &Settings, clock: &Clock) -> anyhow::Result<Arc<dyn Transient>> {
+/// Where counters stand, and the connections to it that are a database's. A node starts without Redis as
+/// well; what then becomes of requests says `[transient]`.
+async fn transient(
+    settings: &Settings,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> anyhow::Result<(Arc<dyn Transient>, Option<Store>)> {
     let clock = clock.clone();
     Ok(match &settings.transient.backend {
-        TransientBackend::Memory => Arc::new(Memory::new(clock)),
+        TransientBackend::Memory => (Arc::new(Memory::new(clock)), None),
         TransientBackend::Redis(redis) => {
-            Arc::new(Shared::new(Redis::new(redis).context("Redis cannot be used")?, clock))
+            (Arc::new(Shared::new(Redis::new(redis).context("Redis cannot be used")?, clock)), None)
+        }
+        TransientBackend::Database => {
+            let database = &settings.database;
+            let place = CountersInDatabase::open(database, clock.clone(), metrics).await;
+            let place = place.map_err(|error| unusable(database, error))?;
+            let store = place.store().clone();
+            (Arc::new(Shared::new(place, clock)), Some(store))
         }
     })
 }

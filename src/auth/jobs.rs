@@ -77,6 +77,7 @@ impl Auth {
         rows += store.invitations().purge(now - ENDED).await?;
         rows += store.outbox().purge(now - ENDED).await?;
         rows += store.revocations().purge(now).await?;
+        rows += store.transients().purge(now).await?;
         rows += store.audit().purge_logins(now - audit.login_attempt_retention).await?;
         rows += store.audit().purge(now - audit.retention).await?;
         Ok(rows)

@@ -9,8 +9,8 @@ use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
 use crate::config::settings::{
-    Access, Destination, HookEvent, PathRule, Route, SameSite, Scheme, Serves, Settings, SmsProvider, Target,
-    UsernameRule,
+    Access, DatabasePlace, Destination, HookEvent, Instances, PathRule, Route, SameSite, Scheme, Serves, Settings,
+    SmsProvider, Target, UsernameRule,
 };
 use crate::domain::template::Source;
 
@@ -37,6 +37,22 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     tokens_live_in_order(root, settings);
     somebody_can_log_in(root, settings);
     text_messages_leave_the_house(root, settings);
+    nodes_have_what_they_share(root, settings);
+}
+
+/// Several nodes need a database that is nobody's own, and one master key.
+fn nodes_have_what_they_share(root: &Section<'_>, settings: &Settings) {
+    if settings.server.instances == Instances::Single {
+        return;
+    }
+    if let DatabasePlace::Sqlite(_) = settings.database.place {
+        let message = "`server.instances` is `multi`, and the database is a SQLite file, which is of one node";
+        root.error("server.instances", message, "set `database.url` to a PostgreSQL or MariaDB server");
+    }
+    if settings.secrets.master_key.is_none() {
+        let message = "`server.instances` is `multi`, and each node would make a master key of its own";
+        root.error("server.instances", message, "set `secrets.master_key` to the same on every node");
+    }
 }
 
 /// The console is for whoever sits in front of it.

@@ -77,9 +77,12 @@ fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let (old_previous, new_previous): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (previous(old), previous(new));
     let is_short = |settings: &Settings| listening_key(&settings.server.listeners) == "server.listen";
     let listening = if is_short(old) { listening_key(&new.server.listeners) } else { "server.listeners" };
+    // Else it may be another because they are.
+    let follows_nothing = old.redis == new.redis && old.server.instances == new.server.instances;
     changed(&[
         (listening, old.server.listeners != new.server.listeners),
         ("server.data_dir", old.server.data_dir != new.server.data_dir),
+        ("server.instances", old.server.instances != new.server.instances),
         ("server.threads", old.server.threads != new.server.threads),
         ("server.management", old.management.addr != new.management.addr || token(old) != token(new)),
         ("secrets.previous", old_previous != new_previous),
@@ -87,7 +90,7 @@ fn waiting(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("reload.watch", old.reload.watch != new.reload.watch),
         ("database", old.database != new.database),
         ("redis", old.redis != new.redis),
-        ("transient.backend", old.redis == new.redis && old.transient.backend != new.transient.backend),
+        ("transient.backend", follows_nothing && old.transient.backend != new.transient.backend),
         ("session.revocation_poll", old.session.revocation_poll != new.session.revocation_poll),
         ("token_delivery.cookie_prefix", old.delivery.cookie_prefix != new.delivery.cookie_prefix),
         ("log.format", old.log.format != new.log.format),
@@ -113,6 +116,7 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     keep_derived_origin(old, &mut settings);
     settings.server.listeners.clone_from(&old.server.listeners);
     settings.server.data_dir.clone_from(&old.server.data_dir);
+    settings.server.instances = old.server.instances;
     settings.server.threads = old.server.threads;
     settings.management = old.management.clone();
     if private_key(old) != private_key(new) {

@@ -56,7 +56,8 @@ macro_rules! table {
     (@mark $column:literal) => { ", ?" };
 }
 
-/// Every table but the one that tells the schema, those that others refer to before them.
+/// Every table but the one that tells the schema and the one of counters, which stands for no more than
+/// the last minutes; those that others refer to before them.
 const TABLES: &[Table] = &[
     table!("nauth_installation", Key::Text("name"), "name > ?", "name", Text "name", Int "value"),
     table!("nauth_revocation_counter", Key::Int("id"), "id > ?", "id", Int "id", Int "value"),

@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod password_history;
 pub mod revocations;
 pub mod sessions;
+pub mod transients;
 pub mod trusted_devices;
 pub mod users;
 
@@ -118,4 +119,6 @@ tables! {
     jobs: jobs::Jobs;
     /// The audit trail.
     audit: audit::Audit;
+    /// Counters and their like, where nodes share them here.
+    transients: transients::Transients;
 }

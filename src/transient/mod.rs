@@ -1,7 +1,9 @@
 //! Floor 3, transient state: counters and ceremony state, nothing whose loss grants anything.
 
 mod bell;
+mod breaker;
 mod counters;
+mod database;
 mod memory;
 mod redis;
 mod shared;
@@ -13,6 +15,7 @@ use async_trait::async_trait;
 use crate::domain::error::Error;
 
 pub use bell::Bell;
+pub use database::Database;
 pub use memory::Memory;
 pub use redis::Redis;
 pub use shared::{Place, Shared};

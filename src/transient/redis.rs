@@ -1,27 +1,19 @@
 //! Transient state in Redis.
 //!
-//! One connection serves everybody, and is made again whenever it broke. Nobody waits for Redis
-//! longer than `redis.timeout`; once it has failed it is left alone for a moment, in which everybody
-//! is told so at once, and then one caller tries it for all.
+//! One connection serves everybody, and is made again whenever it broke.
 
 use std::fmt;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, FromRedisValue, RedisError, Script, TlsCertificates, cmd};
-use tokio::time::Instant;
 
 use crate::config::settings;
 use crate::transient::TransientError;
+use crate::transient::breaker::{Breaker, millis};
 use crate::transient::shared::Place;
-
-/// How long Redis is left alone after it failed.
-const REST: Duration = Duration::from_secs(1);
-/// The value of "it works".
-const AWAKE: u64 = 0;
 
 /// Writes a value if nobody has written another meanwhile; its end is set in the same step.
 static SWAP: LazyLock<Script> = LazyLock::new(|| {
@@ -36,25 +28,13 @@ static SWAP: LazyLock<Script> = LazyLock::new(|| {
 pub struct Redis {
     connection: ConnectionManager,
     prefix: String,
-    timeout: Duration,
-    began: Instant,
-    /// Milliseconds after `began` until which it is left alone.
-    rests_until: AtomicU64,
+    breaker: Breaker,
 }
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("prefix", &self.prefix).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Redis").field("prefix", &self.prefix).finish_non_exhaustive()
     }
-}
-
-/// Why Redis was not asked.
-#[derive(Debug, thiserror::Error)]
-enum Unasked {
-    #[error("Redis did not answer in time")]
-    Late,
-    #[error("Redis failed a moment ago")]
-    Resting,
 }
 
 impl Redis {
@@ -69,8 +49,8 @@ impl Redis {
             .set_connection_timeout(Some(settings.timeout))
             .set_response_timeout(Some(settings.timeout));
         let connection = ConnectionManager::new_lazy_with_config(client(settings)?, config).map_err(failed)?;
-        let (prefix, timeout) = (settings.key_prefix.clone(), settings.timeout);
-        Ok(Self { connection, prefix, timeout, began: Instant::now(), rests_until: AtomicU64::new(AWAKE) })
+        let breaker = Breaker::new("Redis", settings.timeout);
+        Ok(Self { connection, prefix: settings.key_prefix.clone(), breaker })
     }
 
     fn key(&self, key: &str) -> String {
@@ -84,49 +64,8 @@ impl Redis {
 
     /// What Redis answers, within its time and unless it rests.
     async fn guarded<T>(&self, answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, TransientError> {
-        self.admit()?;
-        let answered = tokio::time::timeout(self.timeout, answer).await;
-        match answered {
-            Ok(Err(error)) if !is_an_answer(&error) => {
-                self.failed_at_last(&error);
-                Err(failed(error))
-            }
-            Err(_) => {
-                self.failed_at_last(&Unasked::Late);
-                Err(TransientError(Unasked::Late.into()))
-            }
-            Ok(answer) => {
-                if self.rests_until.swap(AWAKE, Ordering::Relaxed) != AWAKE {
-                    tracing::info!("Redis answers again");
-                }
-                answer.map_err(failed)
-            }
-        }
-    }
-
-    /// While it rests nobody is let through; when that is over, one to try it.
-    fn admit(&self) -> Result<(), TransientError> {
-        let rests_until = self.rests_until.load(Ordering::Relaxed);
-        if rests_until == AWAKE {
-            return Ok(());
-        }
-        let now = self.now();
-        let is_first = || {
-            let next = now + millis(REST.max(self.timeout));
-            self.rests_until.compare_exchange(rests_until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        };
-        if now >= rests_until && is_first() { Ok(()) } else { Err(TransientError(Unasked::Resting.into())) }
-    }
-
-    fn failed_at_last(&self, error: &(dyn std::error::Error + 'static)) {
-        if self.rests_until.swap(self.now() + millis(REST), Ordering::Relaxed) == AWAKE {
-            tracing::error!(error = %crate::logging::chain(error), "Redis cannot be asked");
-        }
-    }
-
-    /// Never [`AWAKE`].
-    fn now(&self) -> u64 {
-        millis(self.began.elapsed()) + 1
+        self.breaker.admit()?;
+        self.breaker.judge(answer, is_an_answer).await
     }
 }
 
@@ -145,10 +84,6 @@ fn is_an_answer(error: &RedisError) -> bool {
 
 pub(super) fn failed(error: RedisError) -> TransientError {
     TransientError(error.into())
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// At least one: an end of nought is none to Redis.

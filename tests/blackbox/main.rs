@@ -19,6 +19,7 @@ mod attack;
 mod balance;
 mod browser;
 mod cli;
+mod counters;
 mod databases;
 mod durability;
 mod examples;

@@ -1,7 +1,6 @@
 //! A fresh database for each test, on each kind of server.
 
-use nauth::config::Environment;
-use nauth::config::settings::{Database, Settings};
+use nauth::config::settings::Database;
 use nauth::domain::clock::Time;
 use nauth::store::{Db, Store, migrations};
 
@@ -22,10 +21,8 @@ impl Fresh {
     /// `None` where there is no server of this kind.
     pub(crate) async fn of(kind: Kind) -> Option<Self> {
         let room = Room::on(kind).await?;
-        let schema = room.schema.as_deref().unwrap_or_default();
         // All of them at once: whoever waited for a connection to be opened would be no part of a race.
-        let connections = "max_connections = 12\nmin_connections = 12";
-        let settings = read(&format!("url = \"{}\"\nschema = \"{schema}\"\n{connections}", room.url));
+        let settings = room.settings("max_connections = 12\nmin_connections = 12");
         Some(Self { settings, room })
     }
 
@@ -45,18 +42,6 @@ impl Fresh {
     pub(crate) async fn remove(self) {
         self.room.remove().await;
     }
-}
-
-/// `[database]` with these lines, read as nauth reads it.
-fn read(lines: &str) -> Database {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("nauth.toml");
-    let text = format!(
-        "[database]\n{lines}\n\n[[upstreams]]\nname = \"app\"\ntargets = [\"whoami:\"]\n\n[[routes]]\npath = \"/\"\nupstream = \"app\"\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    let loaded = nauth::config::load(&path, &Environment::default()).unwrap_or_else(|report| panic!("{report}"));
-    Settings::clone(&loaded.settings).database
 }
 
 /// Makes one test of a function for each kind of database.

@@ -7,6 +7,8 @@
 
 #[path = "../servers/mod.rs"]
 mod servers;
+#[path = "../servers/settings.rs"]
+mod settings_of_servers;
 
 mod databases;
 mod people;
@@ -17,4 +19,5 @@ mod migrations;
 mod races;
 mod rows;
 mod transactions;
+mod transients;
 mod users;

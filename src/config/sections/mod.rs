@@ -55,7 +55,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     jwt.told = identity::told(routes.iter().flat_map(|route| [&route.identity, &route.asked_identity]));
     let database = database::database(&mut root, &server);
     let redis = transient::redis(&mut root);
-    let transient = transient::transient(&mut root, redis.as_ref());
+    let transient = transient::transient(&mut root, redis.as_ref(), server.instances, &database.place);
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),

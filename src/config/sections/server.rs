@@ -12,7 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::Section;
 use crate::config::sections::{listeners, tls};
 use crate::config::settings::{
-    Audit, ClientIpHeader, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
+    Audit, ClientIpHeader, Instances, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
     default_origin, web_scheme,
 };
 use crate::config::values;
@@ -24,6 +24,10 @@ const MASTER_KEY_BYTES: usize = 32;
 const HEAD_BYTES: RangeInclusive<u64> = 1024..=1024 * 1024;
 /// What the management listener answers besides metrics.
 const MANAGEMENT_PATHS: [&str; 4] = ["/livez", "/readyz", "/healthz", "/reload"];
+
+const INSTANCES: &str = "Whether this node is the only one on its database (`single`) or one of several (`multi`). Several \
+    count together and cannot each make a master key: `multi` needs a `database.url` of a server and a \
+    `secrets.master_key`, and limits are counted in the database where there is no Redis.";
 
 pub(super) fn version(root: &mut Section<'_>) {
     let doc = "The version of this format. Only 1 exists.";
@@ -51,6 +55,12 @@ pub(super) fn server(root: &mut Section<'_>) -> (Server, Management, Tls) {
         public_url,
         listeners,
         data_dir: PathBuf::from(s.text("data_dir", "./data", "Where the database and the generated master key live.")),
+        instances: s.choice(
+            "instances",
+            "single",
+            &[("single", Instances::Single), ("multi", Instances::Multi)],
+            INSTANCES,
+        ),
         threads: if threads == 0 { cores() } else { threads },
         trusted_proxies: s
             .list(

@@ -4,7 +4,7 @@ use redis::IntoConnectionInfo as _;
 
 use crate::config::pem;
 use crate::config::reader::Section;
-use crate::config::settings::{OnError, Redis, Transient, TransientBackend};
+use crate::config::settings::{DatabasePlace, Instances, OnError, Redis, Transient, TransientBackend};
 use crate::domain::secret::Secret;
 
 const LONGEST_PREFIX: usize = 64;
@@ -16,16 +16,19 @@ const URL: &str = "Redis (7 or newer), for what several nodes count together: `r
 const KEY_PREFIX: &str = "What the names of all keys in Redis begin with.";
 const TIMEOUT: &str = "Longest wait for a connection to Redis, and for each of its answers.";
 const SSL_CA: &str = "Authorities that may vouch for Redis, a PEM file, instead of the system's.";
-const BACKEND: &str = "Where limits are counted: in `memory`, which is each node's own and empty after a start, or in \
-    `redis`, which nodes share. `auto` means `redis` where `redis.url` is set.";
-const ON_ERROR_AUTH: &str = "What happens to a request of the auth API that cannot be counted, because Redis does not \
-    answer: `closed` refuses it (503), `open` lets it pass uncounted.";
+const BACKEND: &str = "Where limits are counted: in `memory`, which is each node's own and empty after a start; in `redis`, \
+    which nodes share; or in the `database`, a server's, which they share as well: each count is two statements there, on \
+    a quarter as many connections again as `database.max_connections`. `auto` means `redis` where there is one, else \
+    `database` for `server.instances = \"multi\"`, else `memory`.";
+const ON_ERROR_AUTH: &str = "What happens to a request of the auth API that cannot be counted, because Redis or the database \
+    does not answer: `closed` refuses it (503), `open` lets it pass uncounted.";
 const ON_ERROR_PROXY: &str = "The same for a proxied request that a route's `rate_limit` is to count.";
 
 #[derive(Clone, Copy)]
 enum Backend {
     Auto,
     Memory,
+    Database,
     Redis,
 }
 
@@ -51,15 +54,38 @@ pub(super) fn redis(root: &mut Section<'_>) -> Option<Redis> {
     url.map(|url| Redis { url: Secret::new(url), key_prefix, timeout, ssl_ca })
 }
 
-pub(super) fn transient(root: &mut Section<'_>, redis: Option<&Redis>) -> Transient {
+pub(super) fn transient(
+    root: &mut Section<'_>,
+    redis: Option<&Redis>,
+    instances: Instances,
+    database: &DatabasePlace,
+) -> Transient {
     let mut s = root.section("transient");
-    let backends = [("auto", Backend::Auto), ("redis", Backend::Redis), ("memory", Backend::Memory)];
+    let backends = [
+        ("auto", Backend::Auto),
+        ("redis", Backend::Redis),
+        ("database", Backend::Database),
+        ("memory", Backend::Memory),
+    ];
+    let is_server = !matches!(database, DatabasePlace::Sqlite(_));
     let backend = match (s.choice("backend", "auto", &backends, BACKEND), redis) {
         (Backend::Auto | Backend::Redis, Some(redis)) => TransientBackend::Redis(redis.clone()),
         (Backend::Redis, None) => {
             s.error("backend", "`backend` is `redis`, and there is none", "set `redis.url`");
             TransientBackend::Memory
         }
+        (Backend::Database, _) if !is_server => {
+            let message = "`backend` is `database`, and that is a SQLite file: it has one writer, and one node";
+            s.error("backend", message, "leave it out: one node counts in memory; or set `database.url` to a server");
+            TransientBackend::Memory
+        }
+        (Backend::Memory, _) if instances == Instances::Multi => {
+            let message = "`backend` is `memory`, and `server.instances` is `multi`: each node would count alone";
+            s.error("backend", message, "leave it out, or set it to \"database\" or \"redis\"");
+            TransientBackend::Memory
+        }
+        (Backend::Database, _) => TransientBackend::Database,
+        (Backend::Auto, None) if instances == Instances::Multi && is_server => TransientBackend::Database,
         (Backend::Auto, None) | (Backend::Memory, _) => TransientBackend::Memory,
     };
     let choices = [("closed", OnError::Closed), ("open", OnError::Open)];

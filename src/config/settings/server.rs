@@ -19,6 +19,8 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     /// Database, master key.
     pub data_dir: PathBuf,
+    /// Whether other nodes share the database.
+    pub instances: Instances,
     /// Worker threads of the runtime; never 0.
     pub threads: usize,
     /// Peers whose forwarding headers are believed.
@@ -45,6 +47,15 @@ pub struct Server {
     pub request_timeout: Duration,
     /// Longest wait for requests in flight at shutdown.
     pub shutdown_grace: Duration,
+}
+
+/// How many nodes there are on one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// This one.
+    Single,
+    /// Several: what they count, they count together.
+    Multi,
 }
 
 /// One of the two schemes that browsers know pages by; `None` for any other.

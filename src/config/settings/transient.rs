@@ -47,6 +47,8 @@ pub enum TransientBackend {
     Memory,
     /// In Redis.
     Redis(Redis),
+    /// In the database, which is a server's.
+    Database,
 }
 
 /// What becomes of whom a limit cannot be asked about.

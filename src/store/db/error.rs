@@ -26,6 +26,16 @@ pub enum StoreError {
     Schema(String),
 }
 
+impl StoreError {
+    /// Whether it was given up for another one that it stood in the way of. Nothing of it was done.
+    #[must_use]
+    pub fn is_a_lost_race(&self) -> bool {
+        let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        // <https://www.postgresql.org/docs/current/errcodes-appendix.html>; MariaDB has the first one for both.
+        matches!(error.code().as_deref(), Some("40001" | "40P01"))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -108,22 +108,31 @@ impl Db {
         Self { metrics: Some(metrics.database()), ..self }
     }
 
-    /// Tells how many connections there are now.
-    pub fn tell_connections(&self, metrics: &Metrics) {
+    /// Tells how many connections there are now, in all of these together.
+    pub fn tell_connections(all: &[Self], metrics: &Metrics) {
+        let (mut idle, mut used) = (0, 0);
+        for (idles, uses) in all.iter().map(Self::connections) {
+            idle += idles;
+            used += uses;
+        }
+        metrics.database_connections(DatabaseConnection::Idle, idle);
+        metrics.database_connections(DatabaseConnection::Used, used);
+    }
+
+    /// Connections that rest, and those in use.
+    fn connections(&self) -> (usize, usize) {
         fn of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (usize, usize) {
             let idle = pool.num_idle();
             (idle, (pool.size() as usize).saturating_sub(idle))
         }
-        let (idle, used) = match &self.driver {
+        match &self.driver {
             Driver::Sqlite { readers, writer } => {
                 let (readers, writer) = (of(readers), of(writer));
                 (readers.0 + writer.0, readers.1 + writer.1)
             }
             Driver::Postgres(pool) => of(pool),
             Driver::MariaDb(pool) => of(pool),
-        };
-        metrics.database_connections(DatabaseConnection::Idle, idle);
-        metrics.database_connections(DatabaseConnection::Used, used);
+        }
     }
 
     /// Which SQL it speaks.
