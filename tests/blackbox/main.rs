@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+#[path = "../servers/database.rs"]
+mod database_server;
 #[path = "../servers/redis.rs"]
 mod redis_server;
 #[path = "../servers/secured.rs"]
@@ -18,6 +20,7 @@ mod webhooks;
 mod attack;
 mod balance;
 mod browser;
+mod chaos;
 mod cli;
 mod counters;
 mod databases;

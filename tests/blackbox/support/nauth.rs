@@ -256,6 +256,20 @@ impl Nauth {
         self.wait_until_ready().await;
     }
 
+    /// Starts it again where it may refuse to run, for want of a database; answers whether it is ready.
+    pub(crate) async fn try_start_again(&mut self) -> bool {
+        (self.child, self.output) = spawn(self.directory.path(), &["run"], &self.environment);
+        let ready = eventually(START_PATIENCE, async || {
+            if self.child.try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            tokio::net::TcpStream::connect(self.management).await.ok()?;
+            let answer = Connection::open(self.management).await.try_ask(&Request::get("/readyz")).await;
+            (answer?.status == 200).then_some(true)
+        });
+        ready.await.unwrap_or_else(|| panic!("nauth neither starts nor ends:\n{}", self.output.text()))
+    }
+
     /// Starts it again where it must refuse to run, and returns how it ended.
     pub(crate) async fn start_again_refused(&mut self) -> Finished {
         (self.child, self.output) = spawn(self.directory.path(), &["run"], &self.environment);
