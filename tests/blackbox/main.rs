@@ -22,6 +22,7 @@ mod balance;
 mod browser;
 mod chaos;
 mod cli;
+mod compose;
 mod counters;
 mod databases;
 mod durability;

@@ -88,9 +88,8 @@ impl Config {
     /// Sets `section.key`; the last word of a name counts.
     pub(crate) fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
         if self.text.is_some() {
-            let variable = format!("NAUTH__{}", name.replace('.', "__").to_uppercase());
             let value = value.into();
-            return self.env(&variable, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            return self.env(&variable(name), &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
         }
         let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
         self.sections.entry(section.to_owned()).or_default().insert(key.to_owned(), toml(&value.into()));
@@ -109,6 +108,10 @@ impl Config {
 
     /// Whether `section.key` is set.
     pub(crate) fn sets(&self, name: &str) -> bool {
+        if self.text.is_some() {
+            let variable = variable(name);
+            return self.environment.iter().any(|(set, _)| *set == variable);
+        }
         let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
         self.sections.get(section).is_some_and(|keys| keys.contains_key(key))
     }
@@ -184,6 +187,11 @@ impl Config {
         }
         text
     }
+}
+
+/// What overrides `section.key`.
+fn variable(name: &str) -> String {
+    format!("NAUTH__{}", name.replace('.', "__").to_uppercase())
 }
 
 /// A JSON value as TOML writes it: only tables differ.
