@@ -2,52 +2,17 @@
 
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::servers::Kind;
 use crate::support::{
     Account, Authority, Condition, Config, Database, Echo, Finished, Line, Nauth, PASSWORD, Request, eventually,
-    postgres_behind_tls, secs,
+    on_every_server, postgres_behind_tls, secs,
 };
-
-/// Makes one test of a function for each kind of server.
-macro_rules! on_every_server {
-    ($(async fn $name:ident($database:ident: &Database) $body:block)*) => {
-        $(
-            mod $name {
-                use super::*;
-
-                async fn on(kind: Kind) {
-                    let Some(database) = Database::on(kind) else { return };
-                    let $database = &database;
-                    $body
-                }
-
-                #[tokio::test]
-                async fn postgres() {
-                    on(Kind::Postgres).await;
-                }
-
-                #[tokio::test]
-                async fn mariadb() {
-                    on(Kind::MariaDb).await;
-                }
-            }
-        )*
-    };
-}
-
-/// What nodes of one installation have in common.
-fn shared(database: &Database, config: Config) -> Config {
-    let config = database.of(config).set("server.public_url", "http://localhost");
-    config.set("secrets.master_key", STANDARD.encode([7; 32]))
-}
 
 /// Two nodes on one database.
 async fn two_nodes(database: &Database, echo: &Echo) -> (Nauth, Nauth) {
-    let config = || shared(database, Config::in_front_of(echo).without_verification());
+    let config = || database.shared(Config::in_front_of(echo).without_verification());
     tokio::join!(Nauth::start(config()), Nauth::start(config()))
 }
 
@@ -178,13 +143,13 @@ on_every_server! {
         let mut nauth = Nauth::start(database.of(Config::whoami())).await;
         nauth.kill();
 
-        database.execute("INSERT INTO {schema}nauth_migrations (version, name, applied_at) VALUES (9999, 'later', 1)").await;
+        database.execute("INSERT INTO nauth_migrations (version, name, applied_at) VALUES (9999, 'later', 1)").await;
 
         let refused = nauth.start_again_refused().await.expect(1);
         let refused = refused.says("the database has schema 9999").says("run a newer nauth");
         assert!(!refused.output.contains("nauth:nauth"), "{}", refused.output);
         nauth.command(&["migrate"]).await.expect(1).says("run a newer nauth");
-        database.execute("DELETE FROM {schema}nauth_migrations WHERE version = 9999").await;
+        database.execute("DELETE FROM nauth_migrations WHERE version = 9999").await;
         nauth.start_again().await;
     }
 
@@ -203,8 +168,8 @@ on_every_server! {
         one.command(&["user", "disable", "ada@example.com"]).await.expect(0);
         other.login("ada@example.com").await;
         // Where the prefix says they are, and nowhere else.
-        database.execute("DROP TABLE {schema}one_outbox").await;
-        database.execute("DROP TABLE {schema}other_outbox").await;
+        database.execute("DROP TABLE one_outbox").await;
+        database.execute("DROP TABLE other_outbox").await;
     }
 
     async fn a_logout_on_one_node_holds_on_the_other(database: &Database) {
@@ -258,7 +223,7 @@ on_every_server! {
 
     async fn a_message_leaves_from_one_node_only(database: &Database) {
         let echo = Echo::start().await;
-        let config = || shared(database, Config::in_front_of(&echo));
+        let config = || database.shared(Config::in_front_of(&echo));
         let (one, other) = tokio::join!(Nauth::start(config()), Nauth::start(config()));
 
         for number in 0..5 {
@@ -316,7 +281,7 @@ on_every_server! {
     }
 
     async fn a_node_with_another_master_key_is_refused(database: &Database) {
-        let _first = Nauth::start(shared(database, Config::whoami())).await;
+        let _first = Nauth::start(database.shared(Config::whoami())).await;
 
         let refused = Nauth::start_refused(database.of(Config::whoami())).await;
 
@@ -359,7 +324,7 @@ async fn a_server_must_prove_its_name_as_far_as_that_is_demanded() {
             Some(ca) => config.set("database.ssl_ca", ca.path().to_str().unwrap()),
             None => config,
         };
-        shared(&database, config)
+        database.shared(config)
     };
 
     for (at, mode, ca) in [

@@ -41,6 +41,7 @@ mod management;
 mod messages;
 mod metrics;
 mod monitoring;
+mod nodes;
 mod paths;
 mod proxies;
 mod proxy_protocol;

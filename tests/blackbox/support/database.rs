@@ -1,7 +1,9 @@
 //! On which database the suites run: a file in each nauth's own directory, or another kind that
 //! `NAUTH_TEST_DATABASE` names (`scripts/test-everywhere`).
 
-use sqlx::{Connection as _, Executor as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection, Row as _, SqlSafeStr as _};
 
 use crate::servers::{Kind, Room, environment};
 
@@ -39,16 +41,26 @@ impl Database {
         }
     }
 
-    /// Runs a statement in it, beside whoever works there. `{schema}` is where its tables are.
+    /// Runs a statement in it, beside whoever works there.
     pub(crate) async fn execute(&self, statement: &str) {
+        self.beside().await.run(statement).await;
+    }
+
+    /// The configuration of one of several nauths on it.
+    pub(crate) fn shared(&self, config: Config) -> Config {
+        let config = self.of(config).set("server.public_url", "http://localhost");
+        config.set("secrets.master_key", STANDARD.encode([7; 32]))
+    }
+
+    /// A connection of a test's own.
+    pub(crate) async fn beside(&self) -> Beside {
         let room = self.0.as_ref().expect("it is there until it is dropped");
-        let schema = room.schema.as_deref().map_or(String::new(), |schema| format!("{schema}."));
-        let statement = sqlx::AssertSqlSafe(statement.replace("{schema}", &schema));
-        if room.kind == Kind::Postgres {
-            sqlx::PgConnection::connect(&room.url).await.unwrap().execute(statement).await.unwrap();
-        } else {
-            sqlx::MySqlConnection::connect(&room.url).await.unwrap().execute(statement).await.unwrap();
+        if room.kind == Kind::MariaDb {
+            return Beside::MariaDb(MySqlConnection::connect(&room.url).await.unwrap());
         }
+        let mut beside = Beside::Postgres(PgConnection::connect(&room.url).await.unwrap());
+        beside.run(&format!("SET search_path TO {}", room.schema.as_ref().expect("it is one of several"))).await;
+        beside
     }
 
     /// `database.url`
@@ -71,3 +83,61 @@ fn waiting<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) ->
     let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
     std::thread::spawn(run).join().unwrap()
 }
+
+/// A connection beside nauth's own, to look into its database and to stand in its way.
+#[derive(Debug)]
+pub(crate) enum Beside {
+    Postgres(PgConnection),
+    MariaDb(MySqlConnection),
+}
+
+impl Beside {
+    /// Runs a statement; `ours` in it comes from this test.
+    pub(crate) async fn run(&mut self, ours: &str) {
+        match self {
+            Self::Postgres(connection) => drop(connection.execute(text(ours)).await.unwrap()),
+            Self::MariaDb(connection) => drop(connection.execute(text(ours)).await.unwrap()),
+        }
+    }
+
+    /// The number that a query answers.
+    pub(crate) async fn number(&mut self, ours: &str) -> i64 {
+        match self {
+            Self::Postgres(connection) => connection.fetch_one(text(ours)).await.unwrap().get(0),
+            Self::MariaDb(connection) => connection.fetch_one(text(ours)).await.unwrap().get(0),
+        }
+    }
+}
+
+fn text(ours: &str) -> sqlx::SqlStr {
+    sqlx::AssertSqlSafe(ours.to_owned()).into_sql_str()
+}
+
+/// Makes one test of a function for each kind of server.
+macro_rules! on_every_server {
+    ($(async fn $name:ident($database:ident: &Database) $body:block)*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn on(kind: Kind) {
+                    let Some(database) = Database::on(kind) else { return };
+                    let $database = &database;
+                    $body
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    on(Kind::Postgres).await;
+                }
+
+                #[tokio::test]
+                async fn mariadb() {
+                    on(Kind::MariaDb).await;
+                }
+            }
+        )*
+    };
+}
+
+pub(crate) use on_every_server;

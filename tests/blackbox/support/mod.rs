@@ -19,7 +19,7 @@ mod wire;
 pub(crate) use account::{Account, PASSWORD, claims_of};
 pub(crate) use browser::{Browser, Form};
 pub(crate) use config::Config;
-pub(crate) use database::Database;
+pub(crate) use database::{Database, on_every_server};
 pub(crate) use described::described_metrics;
 pub(crate) use echo::{Echo, Seen};
 pub(crate) use http2::{Http2, OPENING};
