@@ -36,6 +36,7 @@ mod import;
 mod in_flight;
 mod intercepted;
 mod keys;
+mod kubernetes;
 mod listeners;
 mod management;
 mod messages;

@@ -41,6 +41,11 @@ impl Database {
         }
     }
 
+    /// `database.schema`, where there is one.
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.0.as_ref().expect("it is there until it is dropped").schema.as_deref()
+    }
+
     /// Runs a statement in it, beside whoever works there.
     pub(crate) async fn execute(&self, statement: &str) {
         self.beside().await.run(statement).await;
