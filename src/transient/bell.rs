@@ -2,6 +2,7 @@
 //! misses it finds out by looking, as always.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -9,11 +10,14 @@ use redis::{Client, cmd};
 
 use crate::config::settings;
 use crate::transient::TransientError;
-use crate::transient::redis::{Redis, client, failed};
+use crate::transient::redis::{Redis, clients, failed};
 
 /// The bell of one kind of news.
 pub struct Bell {
-    client: Client,
+    /// Of every Redis it may be heard from: each node of a cluster rings for all.
+    clients: Vec<Client>,
+    /// How often it was listened to.
+    turn: AtomicUsize,
     redis: Redis,
     channel: String,
     timeout: Duration,
@@ -29,7 +33,10 @@ impl Bell {
     /// The bell of this name, in Redis of these settings. Nothing is asked of it yet.
     pub fn new(settings: &settings::Redis, name: &str) -> Result<Self, TransientError> {
         let channel = format!("{}{name}", settings.key_prefix);
-        Ok(Self { client: client(settings)?, redis: Redis::new(settings)?, channel, timeout: settings.timeout })
+        let clients = clients(settings)?;
+        // It rings now and then.
+        let redis = Redis::new(&settings::Redis { pool: 1, ..settings.clone() })?;
+        Ok(Self { clients, turn: AtomicUsize::new(0), redis, channel, timeout: settings.timeout })
     }
 
     /// Rings it on every node, this one included.
@@ -39,8 +46,10 @@ impl Bell {
 
     /// Calls `heard` whenever it rings, and once at the beginning; ends when Redis cannot be heard any more.
     pub async fn listen(&self, heard: impl Fn()) -> Result<(), TransientError> {
+        // Another one when this one has fallen silent.
+        let client = &self.clients[self.turn.fetch_add(1, Ordering::Relaxed) % self.clients.len()];
         let subscribed = async {
-            let mut connection = self.client.get_async_pubsub().await?;
+            let mut connection = client.get_async_pubsub().await?;
             connection.subscribe(&self.channel).await?;
             Ok(connection)
         };

@@ -55,6 +55,11 @@ impl Breaker {
         if now >= rests_until && is_first() { Ok(()) } else { Err(TransientError(Unasked::Resting(self.name).into())) }
     }
 
+    /// Whether the place has failed, and not answered since.
+    pub(super) fn is_resting(&self) -> bool {
+        self.rests_until.load(Ordering::Relaxed) != AWAKE
+    }
+
     /// What the place answers, within its time, to somebody who was admitted. A refusal of this one
     /// question `is_an_answer` too: others may still be answered.
     pub(super) async fn judge<T, E: std::error::Error + Send + Sync + 'static>(

@@ -1,19 +1,24 @@
 //! Transient state in Redis.
 //!
-//! One connection serves everybody, and is made again whenever it broke.
+//! Every step is one command on one key, so it is the same to a cluster.
+
+mod connections;
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, RedisError, Script, TlsCertificates, cmd};
+use redis::{Cmd, FromRedisValue, RedisError, Script, cmd};
 
 use crate::config::settings;
 use crate::transient::TransientError;
 use crate::transient::breaker::{Breaker, millis};
+use crate::transient::redis::connections::{Connection, Maker, Pool};
 use crate::transient::shared::Place;
+
+pub(super) use connections::clients;
 
 /// Writes a value if nobody has written another meanwhile; its end is set in the same step.
 static SWAP: LazyLock<Script> = LazyLock::new(|| {
@@ -26,7 +31,8 @@ static SWAP: LazyLock<Script> = LazyLock::new(|| {
 
 /// Redis, as a place for transient state.
 pub struct Redis {
-    connection: ConnectionManager,
+    maker: Maker,
+    pool: ArcSwap<Pool>,
     prefix: String,
     breaker: Breaker,
 }
@@ -43,38 +49,41 @@ impl Redis {
     /// # Errors
     /// When the settings cannot be used, such as a file that is gone.
     pub fn new(settings: &settings::Redis) -> Result<Self, TransientError> {
-        let config = ConnectionManagerConfig::new()
-            // Whoever asks next tries again.
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(settings.timeout))
-            .set_response_timeout(Some(settings.timeout));
-        let connection = ConnectionManager::new_lazy_with_config(client(settings)?, config).map_err(failed)?;
+        let maker = Maker::new(settings)?;
+        let pool = ArcSwap::from_pointee(maker.pool().map_err(failed)?);
         let breaker = Breaker::new("Redis", settings.timeout);
-        Ok(Self { connection, prefix: settings.key_prefix.clone(), breaker })
+        Ok(Self { maker, pool, prefix: settings.key_prefix.clone(), breaker })
     }
 
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    pub(super) async fn ask<T: FromRedisValue>(&self, command: &mut Cmd) -> Result<T, TransientError> {
-        let mut connection = self.connection.clone();
-        self.guarded(command.query_async(&mut connection)).await
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, TransientError> {
+        self.answer(async |mut connection| command.query_async(&mut connection).await).await
     }
 
     /// What Redis answers, within its time and unless it rests.
-    async fn guarded<T>(&self, answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, TransientError> {
+    async fn answer<T>(
+        &self,
+        question: impl AsyncFnOnce(Connection) -> Result<T, RedisError>,
+    ) -> Result<T, TransientError> {
         self.breaker.admit()?;
-        self.breaker.judge(answer, is_an_answer).await
+        let pool = self.pool.load_full();
+        let answered = self.breaker.judge(question(pool.next()), is_an_answer).await;
+        if answered.is_err() && self.breaker.is_resting() {
+            self.renew(&pool);
+        }
+        answered
     }
-}
 
-/// A client that trusts what the settings say.
-pub(super) fn client(settings: &settings::Redis) -> Result<Client, TransientError> {
-    let url = settings.url.expose().as_str();
-    let Some(ca) = &settings.ssl_ca else { return Client::open(url).map_err(failed) };
-    let root_cert = std::fs::read(ca).map_err(|error| TransientError(error.into()))?;
-    Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert: Some(root_cert) }).map_err(failed)
+    /// Where one connection broke the others will have broken too: all of them are made anew, else each
+    /// would have to be found out by somebody's failure.
+    fn renew(&self, broken: &Arc<Pool>) {
+        if let Ok(pool) = self.maker.pool() {
+            self.pool.compare_and_swap(broken, Arc::new(pool));
+        }
+    }
 }
 
 /// Redis has understood and said no, to this one question: others may still be answered.
@@ -109,8 +118,7 @@ impl Place for Redis {
         };
         let mut script = SWAP.key(key);
         script.arg(held).arg(value).arg(ttl);
-        let mut connection = self.connection.clone();
-        self.guarded(script.invoke_async(&mut connection)).await
+        self.answer(async |mut connection| script.invoke_async(&mut connection).await).await
     }
 
     async fn take(&self, key: &str) -> Result<Option<Vec<u8>>, TransientError> {

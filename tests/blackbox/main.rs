@@ -8,6 +8,8 @@
 
 #[path = "../servers/database.rs"]
 mod database_server;
+#[path = "../servers/redis_cluster.rs"]
+mod redis_cluster;
 #[path = "../servers/redis.rs"]
 mod redis_server;
 #[path = "../servers/secured.rs"]

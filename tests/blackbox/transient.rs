@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use crate::redis_cluster::RedisCluster;
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
 use crate::support::{Config, Database, Echo, Nauth, Request, eventually, secs};
@@ -60,6 +61,34 @@ async fn whoever_counts_under_another_name_or_in_memory_counts_alone() {
         node.send(&Request::get("/rare")).await.expect(200);
         node.send(&Request::get("/rare")).await.expect(429);
     }
+}
+
+#[tokio::test]
+async fn a_cluster_counts_and_rings_as_one_redis_does() {
+    let (Some(cluster), Some(database)) = (RedisCluster::start(), Database::on(Kind::Postgres)) else { return };
+    let echo = Echo::start().await;
+    let config = database
+        .of(Config::in_front_of(&echo).without_verification().route(RARE).route("path = \"/\""))
+        .set("server.instances", "multi")
+        .set("server.public_url", "http://localhost")
+        .set("secrets.master_key", STANDARD.encode([7; 32]))
+        .set("redis.cluster", cluster.urls())
+        .set("session.revocation_poll", "1h")
+        .set("rate_limit.login", json!({ "max": 3, "window": "1h" }));
+    let (one, other) = two_nodes(&config).await;
+
+    for node in [&one, &other, &one] {
+        assert_eq!(logs_in_wrongly(node).await, 401);
+    }
+    assert_eq!([logs_in_wrongly(&other).await, logs_in_wrongly(&one).await], [429, 429]);
+    one.send(&Request::get("/rare")).await.expect(200);
+    other.send(&Request::get("/rare")).await.expect(429);
+
+    let ada = one.signup("ada@example.com").await;
+    let is_let_in = async || other.send(&Request::get("/").bearer(&ada.access_token)).await.status == 200;
+    assert!(is_let_in().await);
+    one.send(&Request::post("/auth/logout").bearer(&ada.access_token)).await.expect(200);
+    assert!(eventually(secs(3), async || (!is_let_in().await).then_some(())).await.is_some());
 }
 
 #[tokio::test]
@@ -170,6 +199,20 @@ async fn a_redis_that_is_none_is_shown_with_its_line_and_without_its_password() 
             "`ssl_ca` is for a Redis that speaks TLS",
         ),
         (Config::whoami().set("redis.key_prefix", "my nauth:"), "`key_prefix` must be"),
+        (Config::whoami().set("redis.cluster", vec!["redis://:hunter2@a/1"]), "a Redis cluster has one database"),
+        (
+            Config::whoami().set("redis.cluster", vec!["redis://:hunter2@a", "redis://:hunter3@b"]),
+            "the nodes of `redis.cluster` differ in user, password or TLS",
+        ),
+        (
+            Config::whoami().set("redis.cluster", vec!["http://:hunter2@a"]),
+            "a node of `redis.cluster` is no URL of a Redis",
+        ),
+        (
+            Config::whoami().set("redis.url", "redis://:hunter2@a").set("redis.cluster", vec!["redis://:hunter2@b"]),
+            "`redis.url` and `redis.cluster` are both written",
+        ),
+        (Config::whoami().set("redis.pool", 0), "`redis.pool` must be from 1 to 256"),
         (Config::whoami().set("transient.backend", "redis"), "`backend` is `redis`, and there is none"),
     ] {
         let refused = Nauth::start_refused(config).await.expect(2).says(wanted).says("nauth.toml:");

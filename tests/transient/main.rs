@@ -7,6 +7,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
 
+#[path = "../servers/redis_cluster.rs"]
+mod redis_cluster;
 #[path = "../servers/redis.rs"]
 mod redis_server;
 #[path = "../servers/mod.rs"]
@@ -15,6 +17,7 @@ mod servers;
 mod settings_of_servers;
 
 mod attempts;
+mod cluster;
 mod outage;
 mod values;
 mod ways;
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nauth::config::settings;
+use nauth::config::settings::{self, RedisPlace};
 use nauth::domain::clock::{Clock, Time};
 use nauth::domain::secret::Secret;
 use nauth::metrics::Metrics;
@@ -56,17 +59,16 @@ impl Ground {
     /// `None` where there is no Redis.
     fn redis() -> Option<Self> {
         let server = RedisServer::start()?;
-        let clock = Clock::manual(Time::from_secs(1_000_000));
-        let node = || -> Arc<dyn Transient> {
-            Arc::new(Shared::new(Redis::new(&redis_settings(&server)).unwrap(), clock.clone()))
-        };
-        Some(Self {
-            nodes: [node(), node()],
-            clock: clock.clone(),
-            has_own_clock: true,
-            server: Some(server),
-            room: None,
-        })
+        let ground = Self::of_clients(&Clock::manual(Time::from_secs(1_000_000)), |clock| {
+            Shared::new(Redis::new(&redis_settings(&server)).unwrap(), clock)
+        });
+        Some(Self { server: Some(server), ..ground })
+    }
+
+    /// Of two clients of something that has a clock of its own.
+    fn of_clients(clock: &Clock, client: impl Fn(Clock) -> Shared<Redis>) -> Self {
+        let node = || -> Arc<dyn Transient> { Arc::new(client(clock.clone())) };
+        Self { nodes: [node(), node()], clock: clock.clone(), has_own_clock: true, server: None, room: None }
     }
 
     /// `None` where there is no server of this kind.
@@ -117,8 +119,9 @@ impl Ground {
 
 fn redis_settings(server: &RedisServer) -> settings::Redis {
     settings::Redis {
-        url: Secret::new(server.url()),
+        place: RedisPlace::One(Secret::new(server.url())),
         key_prefix: "test:".to_owned(),
+        pool: 4,
         timeout: Duration::from_secs(2),
         ssl_ca: None,
     }
@@ -128,10 +131,10 @@ fn redis_settings(server: &RedisServer) -> settings::Redis {
 macro_rules! everywhere {
     ($(async fn $name:ident($ground:ident: &Ground) $body:block)*) => {
         $(
-            mod $name {
+            pub(crate) mod $name {
                 use super::*;
 
-                async fn on($ground: &Ground) $body
+                pub(crate) async fn on($ground: &Ground) $body
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn memory() {

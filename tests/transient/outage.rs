@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use nauth::config::settings;
+use nauth::config::settings::{self, RedisPlace};
 use nauth::domain::clock::Clock;
 use nauth::domain::secret::Secret;
 use nauth::transient::{Hit, Redis, Shared, Transient};
 
+use crate::redis_cluster::redis_cli;
 use crate::redis_server::RedisServer;
 use crate::{MINUTE, redis_settings};
 
@@ -38,6 +39,41 @@ async fn one_that_has_gone_is_told_at_once_and_found_again() {
     server.start_again();
 
     answers_within(&node, Duration::from_secs(3)).await;
+}
+
+/// How many connections nauth has to it.
+fn connections(server: &RedisServer) -> usize {
+    let listed = redis_cli(&server.url(), &["client", "list", "type", "normal"]);
+    listed.lines().filter(|line| !line.contains("cmd=client")).count()
+}
+
+#[tokio::test]
+async fn questions_are_spread_over_as_many_connections_as_there_may_be() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let node_of = |pool| {
+        let settings = settings::Redis { pool, timeout: TIMEOUT, ..redis_settings(&server) };
+        Shared::new(Redis::new(&settings).unwrap(), Clock::system())
+    };
+    let node = node_of(16);
+    assert_eq!(connections(&server), 0, "none is made before its turn");
+    for _ in 0..8 {
+        node.get("a").await.unwrap();
+    }
+    assert_eq!(connections(&server), 8);
+    for _ in 0..40 {
+        node.get("a").await.unwrap();
+    }
+    assert_eq!(connections(&server), 16);
+
+    // One failure tells that all of them broke.
+    server.stop();
+    assert!(node.get("a").await.is_err());
+    server.start_again();
+    answers_within(&node, Duration::from_secs(3)).await;
+    for _ in 0..40 {
+        node.get("a").await.unwrap();
+    }
+    assert_eq!(connections(&server), 16);
 }
 
 #[tokio::test]
@@ -82,8 +118,8 @@ async fn what_somebody_else_wrote_concerns_its_key_alone() {
 
 #[test]
 fn a_password_is_not_shown() {
-    let url = Secret::new("redis://:hunter2@127.0.0.1:1".to_owned());
-    let settings = settings::Redis { url, key_prefix: String::new(), timeout: TIMEOUT, ssl_ca: None };
+    let place = RedisPlace::One(Secret::new("redis://:hunter2@127.0.0.1:1".to_owned()));
+    let settings = settings::Redis { place, key_prefix: String::new(), pool: 2, timeout: TIMEOUT, ssl_ca: None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 
     runtime.block_on(async {

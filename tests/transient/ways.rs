@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nauth::config::settings;
+use nauth::config::settings::{self, RedisPlace};
 use nauth::domain::clock::Clock;
 use nauth::domain::secret::Secret;
 use nauth::transient::{Redis, Shared, Transient as _};
@@ -35,8 +35,13 @@ impl Drop for Process {
 /// Whether Redis can be used by this way before long.
 async fn answers(url: String, ssl_ca: Option<&Path>, patience: Duration) -> bool {
     let ssl_ca = ssl_ca.map(Path::to_owned);
-    let settings =
-        settings::Redis { url: Secret::new(url), key_prefix: String::new(), timeout: Duration::from_secs(1), ssl_ca };
+    let settings = settings::Redis {
+        place: RedisPlace::One(Secret::new(url)),
+        key_prefix: String::new(),
+        pool: 2,
+        timeout: Duration::from_secs(1),
+        ssl_ca,
+    };
     let node = Shared::new(Redis::new(&settings).unwrap(), Clock::system());
     let patience = Instant::now() + patience;
     while Instant::now() < patience {

@@ -9,19 +9,43 @@ use crate::domain::secret::Secret;
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// Where it is, and what logs in there.
-    pub url: Secret<String>,
+    pub place: RedisPlace,
     /// What the names of all keys begin with.
     pub key_prefix: String,
+    /// Connections that questions are spread over, to each node of a cluster; never 0.
+    pub pool: usize,
     /// Longest wait for a connection, and for an answer.
     pub timeout: Duration,
     /// Authorities that may vouch for it, instead of the system's: a PEM file.
     pub ssl_ca: Option<PathBuf>,
 }
 
+/// Where a Redis is, by URL.
+#[derive(Debug, Clone)]
+pub enum RedisPlace {
+    /// It is one.
+    One(Secret<String>),
+    /// Some nodes of a cluster, which know the others; never empty.
+    Cluster(Vec<Secret<String>>),
+}
+
+impl RedisPlace {
+    /// Every URL that is written; never none.
+    #[must_use]
+    pub fn urls(&self) -> &[Secret<String>] {
+        match self {
+            Self::One(url) => std::slice::from_ref(url),
+            Self::Cluster(urls) => urls,
+        }
+    }
+}
+
 impl PartialEq for Redis {
     fn eq(&self, other: &Self) -> bool {
         fn told(redis: &Redis) -> impl PartialEq {
-            (redis.url.expose().clone(), redis.key_prefix.clone(), redis.timeout, redis.ssl_ca.clone())
+            let Redis { place, key_prefix, pool, timeout, ssl_ca } = redis.clone();
+            let urls: Vec<String> = place.urls().iter().map(|url| url.expose().clone()).collect();
+            (matches!(place, RedisPlace::One(_)), urls, key_prefix, pool, timeout, ssl_ca)
         }
         told(self) == told(other)
     }

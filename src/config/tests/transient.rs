@@ -50,3 +50,20 @@ fn one_of_several_nodes_is_so_from_its_start() {
     let in_force = without_restart_keys(&old, &new);
     assert_eq!((in_force.server, in_force.transient), (old.server.clone(), old.transient.clone()));
 }
+
+#[test]
+fn a_redis_is_one_or_a_cluster_and_its_connections_wait_for_a_restart() {
+    use crate::config::settings::RedisPlace;
+
+    let with = |redis: &str| load_text(&format!("{SMALL}\n[redis]\n{redis}")).unwrap().settings;
+    let one = with("url = \"redis://a\"");
+    let cluster = with("cluster = [\"redis://a\"]");
+
+    assert!(matches!(one.redis.as_ref().unwrap().place, RedisPlace::One(_)));
+    assert!(matches!(cluster.redis.as_ref().unwrap().place, RedisPlace::Cluster(_)));
+    assert!(with("cluster = []").redis.is_none());
+    assert_eq!(one.redis.as_ref().unwrap().pool, 16);
+    for other in [&cluster, &with("url = \"redis://a\"\npool = 4")] {
+        assert_eq!(changes(&one, other).restart_required, ["redis"]);
+    }
+}
