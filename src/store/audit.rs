@@ -3,6 +3,16 @@
 use crate::domain::clock::Time;
 use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
 use crate::store::db::{On, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+/// One by one, so that each reads its own part of an index and nothing else.
+const OLD_LOGINS: [Sweep; 4] = [
+    sweep!("nauth_audit", "id", "event_type = 'LOGIN_ATTEMPT' AND created_at < ?", "created_at"),
+    sweep!("nauth_audit", "id", "event_type = 'LOGIN_SUCCESS' AND created_at < ?", "created_at"),
+    sweep!("nauth_audit", "id", "event_type = 'LOGIN_FAILED' AND created_at < ?", "created_at"),
+    sweep!("nauth_audit", "id", "event_type = 'LOGIN_BLOCKED' AND created_at < ?", "created_at"),
+];
+const OLD: Sweep = sweep!("nauth_audit", "id", "created_at < ?", "created_at");
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,16 +82,16 @@ impl<'a> Audit<'a> {
 
     /// Removes logins, good and bad, from before `before`; answers how many entries.
     pub async fn purge_logins(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_audit WHERE created_at < ? \
-             AND event_type IN ('LOGIN_ATTEMPT', 'LOGIN_SUCCESS', 'LOGIN_FAILED', 'LOGIN_BLOCKED')")
-        .bind(before)
-        .execute(&mut self.on)
-        .await
+        let mut removed = 0;
+        for logins in OLD_LOGINS {
+            removed += logins.run(&mut self.on, before).await?;
+        }
+        Ok(removed)
     }
 
     /// Removes everything from before `before`; answers how many entries.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_audit WHERE created_at < ?").bind(before).execute(&mut self.on).await
+        OLD.run(&mut self.on, before).await
     }
 
     /// What happened to a user, oldest first: type and status.

@@ -4,6 +4,9 @@ use crate::domain::challenge::{Challenge, StepKind};
 use crate::domain::clock::Time;
 use crate::domain::id::{ChallengeId, UserId};
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const LAPSED: Sweep = sweep!("nauth_challenges", "id", "expires_at < ?", "expires_at");
 
 /// The challenges, outside or inside a transaction.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl<'a> Challenges<'a> {
 
     /// Removes challenges that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_challenges WHERE expires_at < ?").bind(before).execute(&mut self.on).await
+        LAPSED.run(&mut self.on, before).await
     }
 }
 

@@ -4,6 +4,9 @@ use crate::domain::clock::Time;
 use crate::domain::contact::Email;
 use crate::domain::id::random_number;
 use crate::store::db::{On, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const LAPSED: Sweep = sweep!("nauth_invitations", "id", "expires_at < ?", "expires_at");
 
 /// The invitations, outside or inside a transaction.
 #[derive(Debug)]
@@ -70,6 +73,6 @@ impl<'a> Invitations<'a> {
 
     /// Removes invitations that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_invitations WHERE expires_at < ?").bind(before).execute(&mut self.on).await
+        LAPSED.run(&mut self.on, before).await
     }
 }

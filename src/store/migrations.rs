@@ -31,6 +31,7 @@ const STEPS: &[Step] = &[
     step!(3, "signing_keys", "0003_signing_keys.sql"),
     step!(CHECKSUMS, "checksums", "0004_checksums.sql"),
     step!(5, "transient", "0005_transient.sql"),
+    step!(6, "indexes", "0006_indexes.sql"),
 ];
 
 /// From this step on it is known what each of them said.

@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod password_history;
 pub mod revocations;
 pub mod sessions;
+mod sweep;
 pub mod transients;
 pub mod trusted_devices;
 pub mod users;

@@ -6,6 +6,9 @@
 use crate::domain::clock::Time;
 use crate::domain::id::{ChallengeId, UserId};
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const LAPSED: Sweep = sweep!("nauth_one_time_secrets", "id", "expires_at < ?", "expires_at");
 
 /// What a secret is for. One made for one purpose is nothing for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,7 +242,7 @@ impl<'a> OneTimeSecrets<'a> {
 
     /// Removes secrets that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_one_time_secrets WHERE expires_at < ?").bind(before).execute(&mut self.on).await
+        LAPSED.run(&mut self.on, before).await
     }
 }
 

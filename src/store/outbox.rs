@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::domain::clock::Time;
 use crate::store::db::{On, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const FINISHED: Sweep = sweep!("nauth_outbox", "id", "finished_at < ?", "finished_at");
 
 /// The ways out of the house.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,10 +194,7 @@ impl<'a> Outbox<'a> {
 
     /// Removes messages finished before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_outbox WHERE state <> 'waiting' AND finished_at < ?")
-            .bind(before)
-            .execute(&mut self.on)
-            .await
+        FINISHED.run(&mut self.on, before).await
     }
 
     async fn finish(&mut self, id: i64, state: &str, error: Option<&str>, now: Time) -> Result<(), StoreError> {

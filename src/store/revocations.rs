@@ -7,6 +7,9 @@
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const LAPSED: Sweep = sweep!("nauth_revocations", "number", "expires_at < ?", "expires_at");
 
 /// Something tokens must be measured against until they would have expired anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,7 @@ impl<'a> Revocations<'a> {
 
     /// Removes what no token lives to see; answers how many.
     pub async fn purge(&mut self, now: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_revocations WHERE expires_at < ?").bind(now).execute(&mut self.on).await
+        LAPSED.run(&mut self.on, now).await
     }
 
     /// The highest number given out.

@@ -4,9 +4,12 @@ use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::session::{Delivery, Device, EndReason, Seen, Session};
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
 
 /// Sessions looked up in one query; as many as there are `?` in its text.
 const BATCH: usize = 32;
+const EXPIRED: Sweep = sweep!("nauth_sessions", "id", "expires_at < ?", "expires_at");
+const REVOKED: Sweep = sweep!("nauth_sessions", "id", "revoked_at < ?", "revoked_at");
 
 /// The sessions, outside or inside a transaction.
 #[derive(Debug)]
@@ -283,11 +286,7 @@ impl<'a> Sessions<'a> {
 
     /// Removes sessions that ended before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_sessions WHERE expires_at < ? OR revoked_at < ?")
-            .bind(before)
-            .bind(before)
-            .execute(&mut self.on)
-            .await
+        Ok(EXPIRED.run(&mut self.on, before).await? + REVOKED.run(&mut self.on, before).await?)
     }
 }
 

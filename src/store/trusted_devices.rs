@@ -8,6 +8,9 @@ use crate::domain::device::TrustedDevice;
 use crate::domain::id::UserId;
 use crate::domain::session::Device;
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const LAPSED: Sweep = sweep!("nauth_trusted_devices", "id", "trusted_until < ?", "trusted_until");
 
 /// The devices, outside or inside a transaction.
 #[derive(Debug)]
@@ -130,7 +133,7 @@ impl<'a> TrustedDevices<'a> {
 
     /// Removes devices whose trust ended before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_trusted_devices WHERE trusted_until < ?").bind(before).execute(&mut self.on).await
+        LAPSED.run(&mut self.on, before).await
     }
 }
 

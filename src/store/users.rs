@@ -6,6 +6,9 @@ use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::domain::user::{Lock, Role, User};
 use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::sweep::{Sweep, sweep};
+
+const UNFINISHED: Sweep = sweep!("nauth_users", "id", "completed_at IS NULL AND created_at < ?", "created_at");
 
 /// The users, outside or inside a transaction.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl<'a> Users<'a> {
     /// Users in the order they signed up, after `after`, at most `limit`.
     pub async fn page(&mut self, after: Option<(Time, UserId)>, limit: i64) -> Result<Vec<User>, StoreError> {
         let (created_at, id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.micros(), id.to_string()));
-        let rows = sql(select!("WHERE created_at > ? OR (created_at = ? AND id > ?) ORDER BY created_at, id LIMIT ?"))
+        let rows = sql(select!("WHERE created_at >= ? AND (created_at > ? OR id > ?) ORDER BY created_at, id LIMIT ?"))
             .bind(created_at)
             .bind(created_at)
             .bind(id)
@@ -491,10 +494,7 @@ impl<'a> Users<'a> {
 
     /// Removes accounts that were never finished and are older than `before`; answers how many.
     pub async fn purge_unfinished(&mut self, before: Time) -> Result<u64, StoreError> {
-        sql("DELETE FROM nauth_users WHERE completed_at IS NULL AND created_at < ?")
-            .bind(before)
-            .execute(&mut self.on)
-            .await
+        UNFINISHED.run(&mut self.on, before).await
     }
 
     async fn epoch(&mut self, id: UserId) -> Result<Option<i64>, StoreError> {

@@ -12,6 +12,7 @@ mod settings_of_servers;
 
 mod databases;
 mod people;
+mod plans;
 
 mod codes;
 mod copies;

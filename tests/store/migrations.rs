@@ -185,7 +185,9 @@ async fn indexes(db: &Db) -> BTreeMap<String, bool> {
     let mut indexes = BTreeMap::new();
     for row in texts(db, text, &["t", "c", "u", "p"]).await {
         let part = row[3].split_once("WHERE ").map(|(_, part)| part.trim_matches(['(', ')']));
-        let leading = part.map(|part| format!("{}, ", part.trim_end_matches(" IS NULL"))).unwrap_or_default();
+        // One without the nulls of its own column is the same index, only smaller.
+        let leading = part.and_then(|part| part.strip_suffix(" IS NULL")).map(|told_by| format!("{told_by}, "));
+        let leading = leading.unwrap_or_default();
         indexes.insert(format!("{} ({leading}{})", row[0], row[1]), row[2] == "u");
     }
     // A number is its own index in SQLite.
