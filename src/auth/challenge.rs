@@ -128,6 +128,8 @@ impl Auth {
         };
         let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
         if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+            // What is told next may want a transaction of its own.
+            drop(change);
             attempt.failed(Some(user.id), ctx).await;
             return Err(Error::ChallengeExhausted);
         }

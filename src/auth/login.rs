@@ -96,6 +96,8 @@ impl Auth {
         let user = Self::upgrade_hash(&mut change, user, better).await?;
         let user = self.unlock_in_time(&mut change, user).await?;
         if let Err(locked) = self.refuse_locked(&user) {
+            // What is told next may want a transaction of its own.
+            drop(change);
             self.refuse(Some(&user), LoginFailure::AccountLocked, ctx).await;
             return Err(locked);
         }

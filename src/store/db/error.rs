@@ -1,5 +1,7 @@
 //! What failed technically, told apart as far as anybody above can do something about it.
 
+use std::sync::Arc;
+
 use crate::domain::error::Error;
 
 /// What failed technically. Never on the wire.
@@ -9,6 +11,9 @@ pub enum StoreError {
     /// Nothing was changed; only of a commit whose answer was lost nobody knows.
     #[error("the database cannot serve")]
     Unavailable(#[source] sqlx::Error),
+    /// The same, and it was told to all who were committed together.
+    #[error("the database cannot serve")]
+    Lost(#[source] Arc<sqlx::Error>),
     /// It did not answer in time.
     #[error("the database did not answer in time")]
     Late,
@@ -48,7 +53,7 @@ impl From<sqlx::Error> for StoreError {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Late => Self::Unavailable(Box::new(error)),
+            StoreError::Unavailable(_) | StoreError::Lost(_) | StoreError::Late => Self::Unavailable(Box::new(error)),
             StoreError::Taken(_) | StoreError::Aborted | StoreError::Corrupt(_) | StoreError::Schema(_) => {
                 Self::Internal(Box::new(error))
             }

@@ -4,9 +4,9 @@
 //! database has ([`Value`]). Rows are read back by column name ([`Row`]). What a database wants to be
 //! told at the beginning stands in the file of its name.
 //!
-//! `SQLite` has one writer and several readers: a transaction takes the writing connection with
-//! `BEGIN IMMEDIATE`, so it never fails half way because somebody else wrote first. `PostgreSQL` and
-//! `MariaDB` run transactions side by side at READ COMMITTED. There a row is held by whoever changed it
+//! `SQLite` has one writer and several readers: transactions write one after the other, so none fails half
+//! way because somebody else wrote first, and those that came together are committed together
+//! (`sqlite/group.rs`). `PostgreSQL` and `MariaDB` run transactions side by side at READ COMMITTED. There a row is held by whoever changed it
 //! until the transaction ends, and whoever changes it next sees what came out: what must happen once,
 //! or one after the other, begins with a conditional `UPDATE`, never with a `SELECT`.
 
@@ -25,10 +25,11 @@ use std::time::Duration;
 use sqlx::mysql::MySqlPool;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{MySql, Postgres, Sqlite, Transaction};
+use sqlx::{MySql, Postgres, Transaction};
 
 use crate::config::settings::{Database, DatabasePlace};
 use crate::metrics::{DatabaseConnection, DatabaseMetrics, DatabaseOperation, Metrics};
+use sqlite::Standing;
 use text::{Texts, Values};
 use watch::Watch;
 
@@ -54,7 +55,11 @@ pub struct Db {
 
 #[derive(Debug, Clone)]
 enum Driver {
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Sqlite {
+        /// None where nobody but the writer sees what is in it.
+        readers: Option<SqlitePool>,
+        writer: sqlite::Writer,
+    },
     Postgres(PgPool),
     MariaDb(MySqlPool),
 }
@@ -76,7 +81,7 @@ impl Db {
         let (driver, values) = match &settings.place {
             DatabasePlace::Sqlite(path) => {
                 let (readers, writer) = sqlite::open(path, settings).await?;
-                (Driver::Sqlite { readers, writer }, Values::Marked)
+                (Driver::Sqlite { readers: Some(readers), writer }, Values::Marked)
             }
             DatabasePlace::Postgres(server) => {
                 (Driver::Postgres(postgres::open(server, settings).await?), Values::Numbered)
@@ -89,17 +94,15 @@ impl Db {
 
     /// Opens a `SQLite` file to look at it: nothing is written, not even the journal mode.
     pub async fn peek(path: &Path, settings: &Database) -> Result<Self, StoreError> {
-        Ok(Self::of_one_connection(sqlite::peek(path, settings).await?, &settings.table_prefix))
+        let (reader, writer) = sqlite::peek(path, settings).await?;
+        let driver = Driver::Sqlite { readers: Some(reader), writer };
+        Ok(Self { driver, texts: Texts::new(Values::Marked, &settings.table_prefix), patience: SILENCE, metrics: None })
     }
 
     /// A `SQLite` database that lives as long as this value and its clones.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Ok(Self::of_one_connection(sqlite::in_memory().await?, PREFIX))
-    }
-
-    fn of_one_connection(only: SqlitePool, prefix: &str) -> Self {
-        let driver = Driver::Sqlite { readers: only.clone(), writer: only };
-        Self { driver, texts: Texts::new(Values::Marked, prefix), patience: SILENCE, metrics: None }
+        let driver = Driver::Sqlite { readers: None, writer: sqlite::in_memory().await? };
+        Ok(Self { driver, texts: Texts::new(Values::Marked, PREFIX), patience: SILENCE, metrics: None })
     }
 
     /// The same, counting from here on.
@@ -127,8 +130,12 @@ impl Db {
         }
         match &self.driver {
             Driver::Sqlite { readers, writer } => {
-                let (readers, writer) = (of(readers), of(writer));
-                (readers.0 + writer.0, readers.1 + writer.1)
+                let (idle, used) = readers.as_ref().map_or((0, 0), of);
+                match writer.standing() {
+                    Standing::Absent => (idle, used),
+                    Standing::Idle => (idle + 1, used),
+                    Standing::Used => (idle, used + 1),
+                }
             }
             Driver::Postgres(pool) => of(pool),
             Driver::MariaDb(pool) => of(pool),
@@ -156,7 +163,7 @@ impl Db {
 
     async fn open_transaction(&self) -> Result<Open, StoreError> {
         Ok(match &self.driver {
-            Driver::Sqlite { writer, .. } => Open::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Driver::Sqlite { writer, .. } => Open::Sqlite(writer.begin(sqlite::Kind::Transaction).await?),
             Driver::Postgres(pool) => {
                 let connection = Box::pin(pool.acquire()).await?;
                 Open::Postgres(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
@@ -172,7 +179,9 @@ impl Db {
     pub async fn close(&self) {
         match &self.driver {
             Driver::Sqlite { readers, writer } => {
-                readers.close().await;
+                if let Some(readers) = readers {
+                    readers.close().await;
+                }
                 writer.close().await;
             }
             Driver::Postgres(pool) => pool.close().await,
@@ -202,7 +211,7 @@ pub struct Tx {
 
 #[derive(Debug)]
 enum Open {
-    Sqlite(Transaction<'static, Sqlite>),
+    Sqlite(sqlite::Member),
     Postgres(Transaction<'static, Postgres>),
     MariaDb(Transaction<'static, MySql>),
 }
@@ -213,7 +222,7 @@ impl Tx {
         self.check()?;
         let watch = Watch::begin(DatabaseOperation::Commit);
         let done = match self.inner {
-            Open::Sqlite(tx) => tx.commit().await.map_err(StoreError::from),
+            Open::Sqlite(member) => member.commit().await,
             Open::Postgres(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
             Open::MariaDb(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
         };
@@ -235,11 +244,14 @@ impl Tx {
         self.check()?;
         let script = sqlx::raw_sql(self.texts.script(text));
         let done = match &mut self.inner {
-            Open::Sqlite(tx) => script.execute(&mut **tx).await.map(drop),
-            Open::Postgres(tx) => script.execute(&mut **tx).await.map(drop),
-            Open::MariaDb(tx) => script.execute(&mut **tx).await.map(drop),
+            Open::Sqlite(member) => {
+                let done = script.execute(member.connection()).await.map(drop);
+                member.judged(done)
+            }
+            Open::Postgres(tx) => script.execute(&mut **tx).await.map(drop).map_err(StoreError::from),
+            Open::MariaDb(tx) => script.execute(&mut **tx).await.map(drop).map_err(StoreError::from),
         };
-        self.noting(done.map_err(StoreError::from))
+        self.noting(done)
     }
 
     /// Runs a script even where the transaction has failed: what does not end with a transaction.
@@ -309,13 +321,19 @@ pub fn sql(text: &'static str) -> Statement {
 
 /// Runs a statement on whatever is underneath: the drivers share the names of their methods and no type.
 macro_rules! run {
-    ($statement:expr, $on:expr, $sqlite:ident.$method:ident, $read:expr) => {
+    ($statement:expr, $on:expr, $method:ident, $reads:literal, $read:expr) => {
         match $on {
             On::Db(db) => {
                 let (text, values) = (db.texts.of($statement.text), $statement.values);
                 match &db.driver {
-                    Driver::Sqlite { $sqlite, .. } => {
-                        Ok(sqlite::query(text, values).$method($sqlite).await.map($read)?)
+                    Driver::Sqlite { readers: Some(readers), .. } if $reads => {
+                        Ok(sqlite::query(text, values).$method(readers).await.map($read)?)
+                    }
+                    Driver::Sqlite { writer, .. } => {
+                        let mut member = writer.begin(sqlite::Kind::Statement).await?;
+                        let done = sqlite::query(text, values).$method(member.connection()).await;
+                        let done = member.judged(done)?;
+                        member.commit().await.map(|()| done).map($read)
                     }
                     Driver::Postgres(pool) => {
                         let mut connection = Box::pin(pool.acquire()).await?;
@@ -333,9 +351,9 @@ macro_rules! run {
                 tx.check()?;
                 let (text, values) = (tx.texts.of($statement.text), $statement.values);
                 let done = match &mut tx.inner {
-                    Open::Sqlite(on) => {
-                        let answer = sqlite::query(text, values).$method(&mut **on);
-                        answer.await.map($read).map_err(StoreError::from)
+                    Open::Sqlite(member) => {
+                        let answer = sqlite::query(text, values).$method(member.connection()).await;
+                        member.judged(answer).map($read)
                     }
                     Open::Postgres(on) => {
                         let answer = postgres::query(text, values).$method(&mut **on);
@@ -363,7 +381,7 @@ impl Statement {
     /// Runs it; answers how many rows it touched, changed or not.
     pub async fn execute(self, on: &mut On<'_>) -> Result<u64, StoreError> {
         let watch = Watch::begin(DatabaseOperation::Write);
-        let done = async { run!(self, on, writer.execute, |done| done.rows_affected()) }.await;
+        let done = async { run!(self, on, execute, false, |done| done.rows_affected()) }.await;
         watch.end(on.metrics(), &done);
         done
     }
@@ -371,7 +389,7 @@ impl Statement {
     /// Runs it and answers the first row.
     pub async fn fetch_optional(self, on: &mut On<'_>) -> Result<Option<Row>, StoreError> {
         let watch = Watch::begin(DatabaseOperation::Read);
-        let done = async { run!(self, on, readers.fetch_optional, |row| row.map(Row::from)) }.await;
+        let done = async { run!(self, on, fetch_optional, true, |row| row.map(Row::from)) }.await;
         watch.end(on.metrics(), &done);
         done
     }
@@ -379,7 +397,7 @@ impl Statement {
     /// Runs it and answers every row.
     pub async fn fetch_all(self, on: &mut On<'_>) -> Result<Vec<Row>, StoreError> {
         let watch = Watch::begin(DatabaseOperation::Read);
-        let done = async { run!(self, on, readers.fetch_all, |rows| rows.into_iter().map(Row::from).collect()) }.await;
+        let done = async { run!(self, on, fetch_all, true, |rows| rows.into_iter().map(Row::from).collect()) }.await;
         watch.end(on.metrics(), &done);
         done
     }

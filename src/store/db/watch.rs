@@ -23,7 +23,7 @@ impl Watch {
         let Some(metrics) = metrics else { return };
         metrics.asked(self.operation, self.since.elapsed());
         match done {
-            Err(StoreError::Unavailable(_)) => metrics.failed(DatabaseError::Unavailable),
+            Err(StoreError::Unavailable(_) | StoreError::Lost(_)) => metrics.failed(DatabaseError::Unavailable),
             Err(StoreError::Late) => metrics.failed(DatabaseError::Late),
             // The others are answers, and no fault of the database's.
             Ok(_) | Err(_) => {}
