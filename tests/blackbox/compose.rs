@@ -18,7 +18,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
 use crate::support::{
-    Account, Config, Database, Echo, Finished, Load, Nauth, PASSWORD, Request, eventually, free_port, secs,
+    Account, Condition, Config, Database, Echo, Finished, Line, Load, Nauth, PASSWORD, Request, eventually, free_port,
+    millis, secs,
 };
 
 const NODES: [&str; 2] = ["nauth-1", "nauth-2"];
@@ -134,6 +135,8 @@ struct Site {
     balancer: Child,
     address: SocketAddr,
     directory: TempDir,
+    /// The nodes' way to the database.
+    line: Line,
     _redis: RedisServer,
     _database: Database,
     _app: Echo,
@@ -154,11 +157,15 @@ impl Site {
             .set("server.public_url", format!("http://localhost:{}", address.port()))
             .set("server.data_dir", "./data")
             .set("redis.url", redis.url());
+        let (before, rest) = database.url().split_once('@').unwrap();
+        let (server, name) = rest.split_once('/').unwrap();
+        let line = Line::to(server.parse().unwrap()).await;
+        let config = config.set("database.url", format!("{before}@{}/{name}", line.address()));
         let config = database.of(config);
         let (one, other) = tokio::join!(Nauth::start(config.clone()), Nauth::start(config));
         let nodes = [one, other];
         let balancer = balance(&nodes, address, directory.path()).await;
-        Some(Self { nodes, balancer, address, directory, _redis: redis, _database: database, _app: app })
+        Some(Self { nodes, balancer, address, directory, line, _redis: redis, _database: database, _app: app })
     }
 
     async fn signup(&self, email: &str) -> Account {
@@ -320,4 +327,30 @@ async fn a_rolling_restart_loses_no_request() {
 
     load.serves(100).await;
     load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_the_database_keeps_nobody_out_who_is_in() {
+    let Some(site) = Site::start().await else { return };
+    let ada = site.signup("ada@example.com").await;
+    let page = Request::get("/").bearer(&ada.access_token);
+
+    site.line.becomes(Condition::Cut);
+    for node in &site.nodes {
+        let unready =
+            eventually(secs(20), async || (node.manage(&Request::get("/readyz")).await.status == 503).then_some(()));
+        assert!(unready.await.is_some(), "{}", node.output());
+    }
+
+    // Longer than the balancer needs to give up a node that does not answer at all.
+    for _ in 0..50 {
+        page.send_to(site.address).await.expect(200);
+        tokio::time::sleep(millis(100)).await;
+    }
+    site.line.becomes(Condition::Good);
+    let body = json!({ "identifier": ada.email, "password": PASSWORD });
+    let back = eventually(secs(10), async || {
+        (Request::post("/auth/login").json(&body).send_to(site.address).await.status == 200).then_some(())
+    });
+    assert!(back.await.is_some(), "{}", site.balancer_said());
 }
