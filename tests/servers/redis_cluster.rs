@@ -34,6 +34,7 @@ impl RedisCluster {
             let mut command = Command::new("redis-server");
             command.args(["--bind", "127.0.0.1", "--port", &port, "--cluster-port", &bus, "--save", ""]);
             command.args(["--appendonly", "no", "--cluster-enabled", "yes", "--cluster-config-file", &nodes]);
+            command.args(["--enable-debug-command", "local"]);
             command.current_dir(cluster.directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
             let Ok(process) = command.spawn() else {
                 let all = Environment::process().get("NAUTH_TEST_ALL").is_some_and(|value| !value.is_empty());

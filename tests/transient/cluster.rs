@@ -1,12 +1,12 @@
 //! A Redis cluster: the contract on keys that lie on several nodes, and move.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nauth::config::settings::{self, RedisPlace};
 use nauth::domain::clock::{Clock, Time};
 use nauth::domain::secret::Secret;
-use nauth::transient::{Hit, Redis, Shared};
+use nauth::transient::{Hit, Redis, Shared, Transient as _};
 
 use crate::redis_cluster::{RedisCluster, redis_cli};
 use crate::{Ground, MINUTE, attempts, values, windows};
@@ -88,5 +88,38 @@ async fn counters_lie_on_every_node_and_may_move() {
         assert!(matches!(one.hit(key, 2, MINUTE).await.unwrap(), Hit::Refused { count: 2, .. }), "{key}");
         other.unhit(key).await.unwrap();
         assert_eq!(other.hit(key, 2, MINUTE).await.unwrap(), Hit::Allowed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_holds_nobody_up() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let timeout = Duration::from_millis(200);
+    let settings = settings::Redis { timeout, ..settings(&cluster, "hangs") };
+    let node = Shared::new(Redis::new(&settings).unwrap(), Clock::system());
+    let keys: Vec<String> = (0..60).map(|number| number.to_string()).collect();
+    for key in &keys {
+        node.hit(key, 1, MINUTE).await.unwrap();
+    }
+
+    let hanging = cluster.urls()[0].clone();
+    let hangs = std::thread::spawn(move || redis_cli(&hanging, &["debug", "sleep", "3"]));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let answers = futures_util::future::join_all(keys.iter().map(|key| node.hit(key, 1, MINUTE))).await;
+    assert!(answers.iter().any(Result::is_err), "somebody has asked the one that hangs");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    hangs.join().unwrap();
+
+    let patience = Instant::now() + Duration::from_secs(10);
+    for key in &keys {
+        let counted = async || match node.hit(key, 1, MINUTE).await {
+            Ok(hit) => matches!(hit, Hit::Refused { .. }),
+            Err(_) => false,
+        };
+        while !counted().await {
+            assert!(Instant::now() < patience, "{key} is not found again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }

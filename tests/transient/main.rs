@@ -18,6 +18,7 @@ mod settings_of_servers;
 
 mod attempts;
 mod cluster;
+mod housekeeping;
 mod outage;
 mod values;
 mod ways;
