@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::clock::{Clock, Time};
 use crate::domain::id::{SessionId, UserId};
 use crate::metrics::Metrics;
-use crate::store::revocations::{NumberedRevocation, Revocation};
+use crate::store::revocations::{Head, NumberedRevocation, Revocation};
 use crate::store::{Store, StoreError};
 use crate::tokens::AccessToken;
 
@@ -26,6 +26,10 @@ const BATCH: i64 = 10_000;
 const MAX_ENTRIES: usize = 1_000_000;
 /// Without a successful poll for this long the node is not ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(10);
+/// Nodes go by the database's clock. Whose own differs by more is told so.
+const TOLD_SKEW: Duration = Duration::from_secs(2);
+/// A node whose own clock differs by more is not ready.
+const READY_SKEW: Duration = Duration::from_secs(10);
 /// The value of "never polled".
 const NEVER: i64 = i64::MIN;
 
@@ -38,6 +42,9 @@ pub struct Revocations {
     users: HashMap<UserId, Mark>,
     global_epoch: AtomicI64,
     cursor: AtomicI64,
+    /// As of the last poll: when the database was last put back to an earlier state.
+    restored: AtomicI64,
+    /// When the clock had run for so long, in microseconds.
     polled_at: AtomicI64,
     changed: watch::Sender<u64>,
     wake: Notify,
@@ -88,6 +95,7 @@ impl Revocations {
             users: HashMap::new(),
             global_epoch: AtomicI64::new(0),
             cursor: AtomicI64::new(0),
+            restored: AtomicI64::new(0),
             polled_at: AtomicI64::new(NEVER),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
@@ -124,7 +132,7 @@ impl Revocations {
     pub fn freshness(&self) -> Freshness {
         match self.polled_at.load(Ordering::Relaxed) {
             NEVER => Freshness::Loading,
-            at => Freshness::Polled(self.clock.now().since(Time::from_micros(at))),
+            at => Freshness::Polled(self.clock.elapsed().saturating_sub(Duration::from_micros(at.unsigned_abs()))),
         }
     }
 
@@ -182,21 +190,41 @@ impl Revocations {
         self.users.pin().update_or_insert(user, merge, new);
     }
 
-    /// Reads everything after the cursor.
+    /// Reads everything after the cursor, and sets the clock by the database's.
     pub async fn poll(&self, store: &Store) -> Result<(), StoreError> {
-        if self.freshness() == Freshness::Loading {
-            let epoch = store.revocations().global_epoch().await?;
-            self.global_epoch.fetch_max(epoch, Ordering::Relaxed);
-        }
-        loop {
-            let cursor = self.cursor.load(Ordering::Relaxed);
+        let asked = self.clock.now();
+        let head = store.revocations().head().await?;
+        self.clock.follow(head.clock, asked);
+        self.global_epoch.fetch_max(head.global_epoch, Ordering::Relaxed);
+        self.begin_again_if_restored(&head);
+        let mut cursor = self.cursor.load(Ordering::Relaxed);
+        while cursor < head.counter {
             let entries = store.revocations().after(cursor, BATCH).await?;
-            let Some(last) = entries.last() else { break };
-            self.cursor.fetch_max(last.number, Ordering::Relaxed);
+            // Numbers whose entries are gone are read, too.
+            cursor = entries.last().map_or(head.counter, |last| last.number);
             self.apply(&entries);
+            self.cursor.store(cursor, Ordering::Relaxed);
         }
-        self.polled_at.store(self.clock.now().micros(), Ordering::Relaxed);
+        let polled_at = i64::try_from(self.clock.elapsed().as_micros()).unwrap_or(i64::MAX);
+        self.polled_at.store(polled_at, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A database that was put back to an earlier state gives out its numbers once more. What was
+    /// revoked before that stays in force here.
+    fn begin_again_if_restored(&self, head: &Head) {
+        let before = self.restored.swap(head.restored, Ordering::Relaxed);
+        if self.freshness() == Freshness::Loading {
+            return;
+        }
+        if head.counter < self.cursor.load(Ordering::Relaxed) {
+            tracing::error!("the database is in an earlier state than before; run `nauth restored`");
+        } else if head.restored == before {
+            return;
+        }
+        self.cursor.store(0, Ordering::Relaxed);
+        // Whoever looks at the set for open streams looks again.
+        self.changed.send_modify(|version| *version += 1);
     }
 
     /// Drops entries that no token lives to see.
@@ -233,12 +261,27 @@ impl Revocations {
         self.wake.notify_one();
     }
 
+    /// Says when the machine's clock begins to be off, and when it is right again; answers whether it is off.
+    fn tell_skew(&self, was_off: bool) -> bool {
+        let skew = self.clock.skew();
+        let is_off = skew > TOLD_SKEW;
+        let skew_ms = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
+        match (was_off, is_off) {
+            (false, true) => tracing::warn!(skew_ms, "this machine's clock is off; the database's is used"),
+            (true, false) => tracing::info!("this machine's clock is right again"),
+            _ => {}
+        }
+        is_off
+    }
+
     /// Polls until cancelled. A failing database is retried; what is known stays in force.
     pub async fn run(self: Arc<Self>, store: Store, interval: Duration, stop: CancellationToken) {
         let mut failing = false;
+        let mut is_off = false;
         let mut polls: u64 = 0;
         loop {
             let polled = self.poll(&store).await;
+            is_off = self.tell_skew(is_off);
             match (&polled, failing) {
                 (Err(error), false) => {
                     tracing::error!(error = %crate::logging::chain(error), "revocations cannot be read; what is known stays in force");
@@ -261,6 +304,13 @@ impl Revocations {
             }
         }
     }
+}
+
+/// What is wrong with a clock that is so far off that operators must look at it.
+#[must_use]
+pub fn unready_clock(clock: &Clock) -> Option<String> {
+    let skew = clock.skew();
+    (skew > READY_SKEW).then(|| format!("this machine's clock is {}s off the database's", skew.as_secs()))
 }
 
 #[cfg(test)]

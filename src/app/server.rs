@@ -34,7 +34,7 @@ use crate::gateway::upstream::look_after;
 use crate::gateway::{ManagementEdge, PublicEdge, Runtime};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
-use crate::revocation::{Freshness, READY_WITHIN, Revocations};
+use crate::revocation::{Freshness, READY_WITHIN, Revocations, unready_clock};
 use crate::store::Db;
 use crate::store::outbox::Channel;
 use crate::transient::Bell;
@@ -260,12 +260,13 @@ async fn claim(settings: &Settings, data: &DataDir) -> Result<(Listeners, Lock),
 
 fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool>, metrics: &Metrics) -> Operations {
     let (revocations, draining) = (Arc::clone(&world.parts.revocations), Arc::clone(draining));
+    let clock = world.parts.clock.clone();
     let metrics = metrics.clone();
     let databases: Vec<Db> =
         std::iter::once(&world.store).chain(&world.counters).map(|store| store.db().clone()).collect();
     let reloader = Arc::clone(reloader);
     Operations {
-        readiness: Box::new(move || readiness(&revocations, draining.load(Ordering::SeqCst))),
+        readiness: Box::new(move || readiness(&revocations, &clock, draining.load(Ordering::SeqCst))),
         metrics: Box::new(move || {
             Db::tell_connections(&databases, &metrics);
             metrics.render()
@@ -277,14 +278,15 @@ fn operations(reloader: &Arc<Reloader>, world: &World, draining: &Arc<AtomicBool
     }
 }
 
-fn readiness(revocations: &Revocations, draining: bool) -> Readiness {
+fn readiness(revocations: &Revocations, clock: &Clock, draining: bool) -> Readiness {
     let database = match revocations.freshness() {
         Freshness::Loading => Err("never read".to_owned()),
         Freshness::Polled(ago) if ago > READY_WITHIN => Err(format!("not read for {}s", ago.as_secs())),
         Freshness::Polled(_) => Ok(()),
     };
     let serving = if draining { Err("stopping".to_owned()) } else { Ok(()) };
-    Readiness(BTreeMap::from([("database", database), ("serving", serving)]))
+    let clock = unready_clock(clock).map_or(Ok(()), Err);
+    Readiness(BTreeMap::from([("clock", clock), ("database", database), ("serving", serving)]))
 }
 
 /// Ends what is open on a session that has ended, as soon as that is known.

@@ -130,7 +130,7 @@ pub enum Schema {
     Expect,
 }
 
-/// Opens the database of these settings, with its schema up to date.
+/// Opens the database of these settings, with its schema up to date, and sets the clock by its clock.
 pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clock: &Clock) -> anyhow::Result<Store> {
     let database = &settings.database;
     let db = open_database(database, data).await?;
@@ -144,7 +144,12 @@ pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clo
     if !status.pending.is_empty() {
         bail!("the database `{}` has an older schema; run `nauth migrate` first", database.place);
     }
-    Ok(Store::new(db))
+    let store = Store::new(db);
+    // From here on time is what it is for every node.
+    let asked = clock.now();
+    let head = store.revocations().head().await.map_err(|error| unusable(database, error))?;
+    clock.follow(head.clock, asked);
+    Ok(store)
 }
 
 /// Opens the database of these settings as it is. A file of something else stays as it is.

@@ -10,6 +10,7 @@ mod health;
 mod import;
 mod keys;
 mod migrate;
+mod restored;
 mod routes;
 mod run;
 mod schema;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Copy everything from one database into another, empty one
     Copy(copy::Arguments),
+    /// Void what an older backup would bring back; run it once after restoring one
+    Restored(restored::Arguments),
     /// Ask the running gateway whether it is ready; exits 1 when it is not
     Health,
     /// List and rotate the keys that sign
@@ -105,6 +108,9 @@ pub fn main() -> ExitCode {
             with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
         }
         Command::Copy(arguments) => copy::run(&path, &environment, &arguments),
+        Command::Restored(arguments) => {
+            with_config(&path, &environment, |loaded| restored::run(&loaded.settings, &arguments))
+        }
         Command::Health => with_config(&path, &environment, |loaded| health::run(&loaded.settings)),
         Command::Keys { command } => with_config(&path, &environment, |loaded| keys::run(&loaded.settings, &command)),
         Command::User { command } => with_config(&path, &environment, |loaded| user::run(&loaded.settings, command)),

@@ -71,6 +71,15 @@ impl<'a> Invitations<'a> {
         Ok(rows == 1)
     }
 
+    /// Voids every open invitation; answers how many.
+    pub async fn void_all(&mut self, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_invitations SET expires_at = ? WHERE expires_at > ?")
+            .bind(now)
+            .bind(now)
+            .execute(&mut self.on)
+            .await
+    }
+
     /// Removes invitations that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         LAPSED.run(&mut self.on, before).await

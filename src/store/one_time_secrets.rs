@@ -138,6 +138,11 @@ impl<'a> OneTimeSecrets<'a> {
         Ok(())
     }
 
+    /// Voids every unused secret; answers how many.
+    pub async fn void_all(&mut self, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_one_time_secrets SET used_at = ? WHERE used_at IS NULL").bind(now).execute(&mut self.on).await
+    }
+
     /// The newest unused secret of this purpose of a user, lapsed or not.
     pub async fn unused_of(&mut self, user: UserId, purpose: Purpose) -> Result<Option<OneTimeSecret>, StoreError> {
         let row =

@@ -6,7 +6,7 @@
 
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
-use crate::store::db::{On, Row, StoreError, sql};
+use crate::store::db::{Dialect, On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
 const LAPSED: Sweep = sweep!("nauth_revocations", "number", "expires_at < ?", "expires_at");
@@ -35,6 +35,19 @@ pub struct NumberedRevocation {
     pub made_at: Time,
     /// No token it speaks of lives longer than this.
     pub expires_at: Time,
+}
+
+/// How far the feed is, and what every node goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The highest number given out: whatever is numbered so or lower can be read.
+    pub counter: i64,
+    /// The installation's epoch.
+    pub global_epoch: i64,
+    /// When the database was last put back to an earlier state; 0 for never.
+    pub restored: i64,
+    /// The database's clock. A file has none of its own.
+    pub clock: Option<Time>,
 }
 
 /// The feed, outside or inside a transaction.
@@ -89,12 +102,28 @@ impl<'a> Revocations<'a> {
         rows.iter().map(read).collect()
     }
 
-    /// The installation's epoch.
-    pub async fn global_epoch(&mut self) -> Result<i64, StoreError> {
-        let row = sql("SELECT value FROM nauth_installation WHERE name = 'global_epoch'")
-            .fetch_optional(&mut self.on)
-            .await?;
-        row.ok_or(StoreError::Corrupt("global_epoch"))?.int("value")
+    /// How far the feed is.
+    pub async fn head(&mut self) -> Result<Head, StoreError> {
+        macro_rules! with_clock {
+            ($clock:literal) => {
+                concat!(
+                    "SELECT c.value AS counter, i.value AS global_epoch, COALESCE((SELECT value FROM nauth_installation \
+                     WHERE name = 'restored'), 0) AS restored, ",
+                    $clock,
+                    " AS clock FROM nauth_revocation_counter c, nauth_installation i \
+                     WHERE c.id = 1 AND i.name = 'global_epoch'"
+                )
+            };
+        }
+        let text = match self.on.dialect() {
+            Dialect::Sqlite => with_clock!("0"),
+            Dialect::Postgres => with_clock!("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
+            Dialect::MariaDb => with_clock!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"),
+        };
+        let row = sql(text).fetch_optional(&mut self.on).await?.ok_or(StoreError::Corrupt("global_epoch"))?;
+        let clock = Some(row.time("clock")?).filter(|time| time.micros() > 0);
+        let (counter, global_epoch) = (row.int("counter")?, row.int("global_epoch")?);
+        Ok(Head { counter, global_epoch, restored: row.int("restored")?, clock })
     }
 
     /// Raises the installation's epoch from `from`, unless somebody did; answers whether it did.
@@ -104,6 +133,26 @@ impl<'a> Revocations<'a> {
             .execute(&mut self.on)
             .await?;
         Ok(rows == 1)
+    }
+
+    /// Notes that the database was put back to an earlier state: whoever follows the feed reads it from the
+    /// beginning, and every access token made until now must be refreshed.
+    ///
+    /// What was given out since that state is not known here, so the epoch goes up to the seconds of the
+    /// clock, which no counting reaches.
+    pub async fn begin_anew(&mut self, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_installation SET value = CASE WHEN value < ? THEN ? ELSE value + 1 END \
+             WHERE name = 'global_epoch'")
+        .bind(now.secs())
+        .bind(now.secs())
+        .execute(&mut self.on)
+        .await?;
+        let noted = sql("UPDATE nauth_installation SET value = ? WHERE name = 'restored'").bind(now);
+        if noted.execute(&mut self.on).await? == 0 {
+            let note = sql("INSERT INTO nauth_installation (name, value) VALUES ('restored', ?)").bind(now);
+            note.execute(&mut self.on).await?;
+        }
+        Ok(())
     }
 
     /// Removes what no token lives to see; answers how many.

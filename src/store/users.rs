@@ -492,6 +492,14 @@ impl<'a> Users<'a> {
         row.map(|row| row.int("claims_version")).transpose()
     }
 
+    /// Raises the epochs of every user: no session and no trusted device counts any more. Answers how many users.
+    pub async fn raise_every_epoch(&mut self, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_users SET auth_epoch = auth_epoch + 1, device_epoch = device_epoch + 1, updated_at = ?")
+            .bind(now)
+            .execute(&mut self.on)
+            .await
+    }
+
     /// Removes accounts that were never finished and are older than `before`; answers how many.
     pub async fn purge_unfinished(&mut self, before: Time) -> Result<u64, StoreError> {
         UNFINISHED.run(&mut self.on, before).await

@@ -99,7 +99,10 @@ impl DatabaseServer {
         let mut command = self.as_nobody(&self.program);
         if self.kind == Kind::Postgres {
             command.arg("-D").arg(home.join("data")).arg("-k").arg(home).args(["-p", &port]);
-            for setting in ["listen_addresses=127.0.0.1", "fsync=off", "log_min_messages=fatal"] {
+            // Whoever needs to know that something is kept has to say so.
+            let settings =
+                ["fsync=off", "synchronous_commit=off", "listen_addresses=127.0.0.1", "log_min_messages=fatal"];
+            for setting in settings {
                 command.args(["-c", setting]);
             }
         } else {

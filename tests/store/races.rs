@@ -299,12 +299,43 @@ on_every_database! {
 
     async fn everybody_is_outdated_once(fresh: &Fresh) {
         let store = fresh.store().await;
-        let epoch = store.revocations().global_epoch().await.unwrap();
+        let epoch = store.revocations().head().await.unwrap().global_epoch;
 
         let done = crowd(&store, |store, _| async move { store.revocations().raise_global_epoch(epoch).await.unwrap() }).await;
 
         assert_eq!(wins(&done), 1);
-        assert_eq!(store.revocations().global_epoch().await.unwrap(), epoch + 1);
+        assert_eq!(store.revocations().head().await.unwrap().global_epoch, epoch + 1);
+    }
+
+    async fn a_restored_database_begins_anew_above_every_epoch_there_was(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let before = store.revocations().head().await.unwrap();
+        let kept = secret(ada(&store).await.id, None);
+        store.one_time_secrets().replace(&kept).await.unwrap();
+
+        for (at, epoch) in [(NOW, NOW.secs()), (NOW, NOW.secs() + 1), (NOW - Duration::from_secs(9), NOW.secs() + 2)] {
+            let mut tx = store.begin().await.unwrap();
+            tx.one_time_secrets().void_all(at).await.unwrap();
+            tx.revocations().begin_anew(at).await.unwrap();
+            tx.commit().await.unwrap();
+            let head = store.revocations().head().await.unwrap();
+            assert_eq!((head.global_epoch, head.restored, head.counter), (epoch, at.micros(), before.counter));
+        }
+
+        assert_eq!(before.restored, 0);
+        assert!(!store.one_time_secrets().consume(kept.id, 1, NOW).await.unwrap());
+    }
+
+    async fn a_server_tells_its_time_and_a_file_has_none(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let clock = nauth::domain::clock::Clock::system();
+
+        let told = store.revocations().head().await.unwrap().clock;
+
+        assert_eq!(told.is_some(), !store.is_of_one_node());
+        if let Some(told) = told {
+            assert!(told.since(clock.now()).max(clock.now().since(told)) < Duration::from_secs(10), "{told}");
+        }
     }
 
     async fn what_is_done_one_at_a_time_sees_what_was_done_before(fresh: &Fresh) {

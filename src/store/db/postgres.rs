@@ -62,9 +62,12 @@ async fn demand_schema(pool: &PgPool, schema: &str) -> Result<(), StoreError> {
 
 /// Whatever the server's own settings say, these hold.
 async fn prepare(connection: &mut PgConnection, limit: &str, schema: Option<&str>) -> Result<(), sqlx::Error> {
+    // A server that acknowledges before it has written loses revocations when it dies.
     sqlx::query(
         "SELECT set_config('statement_timeout', $1, false), set_config('idle_in_transaction_session_timeout', $1, \
-         false), set_config('default_transaction_isolation', 'read committed', false)",
+         false), set_config('default_transaction_isolation', 'read committed', false), \
+         set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' \
+         ELSE current_setting('synchronous_commit') END, false)",
     )
     .bind(limit)
     .execute(&mut *connection)

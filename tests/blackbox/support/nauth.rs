@@ -48,6 +48,17 @@ impl Nauth {
         nauth
     }
 
+    /// Starts it and waits until it answers operators, ready or not.
+    pub(crate) async fn start_unready(config: Config) -> Self {
+        let nauth = Prepared::new(config).spawn();
+        let alive = eventually(START_PATIENCE, async || {
+            assert!(!nauth.output.ended(), "nauth ended instead of starting:\n{}", nauth.output.text());
+            tokio::net::TcpStream::connect(nauth.management).await.ok()
+        });
+        assert!(alive.await.is_some(), "nauth does not answer:\n{}", nauth.output.text());
+        nauth
+    }
+
     /// Starts it where names are looked up in this file of hosts. `None` where the system does not let anybody
     /// have a view of their own on its files.
     pub(crate) async fn start_with_hosts(config: Config, hosts: &Path) -> Option<Self> {
