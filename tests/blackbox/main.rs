@@ -46,6 +46,7 @@ mod messages;
 mod metrics;
 mod monitoring;
 mod nodes;
+mod outages;
 mod paths;
 mod proxies;
 mod proxy_protocol;
