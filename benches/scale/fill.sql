@@ -79,3 +79,22 @@ INSERT INTO nauth_invitations (id, code_hash, uses, max_uses, created_at, expire
 SELECT ('x' || substr(md5('invitation ' || n), 1, 13))::bit(52)::bigint + 1, md5('invitation ' || n), 0, 1, :now,
     :now + (n % 2592000) * 1000000
 FROM generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT)) AS n WHERE n % :tenth = 0;
+
+-- A second factor, backup codes, and something half way set up.
+INSERT INTO nauth_factors (id, user_id, method, name, sealed, counter, preferred, created_at)
+SELECT ('x' || substr(md5('factor ' || n), 1, 13))::bit(52)::bigint + 1,
+    overlay(overlay(md5('user ' || n) PLACING '4' FROM 13) PLACING 'a' FROM 17)::uuid::text,
+    'totp', 'Authenticator App', md5('sealed ' || n), 0, 1, :now
+FROM generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT)) AS n WHERE n % :tenth = 0;
+
+INSERT INTO nauth_backup_codes (id, user_id, code_hash, created_at)
+SELECT ('x' || substr(md5('backup ' || n || ' ' || c), 1, 13))::bit(52)::bigint + 1,
+    overlay(overlay(md5('user ' || n) PLACING '4' FROM 13) PLACING 'a' FROM 17)::uuid::text,
+    md5('code ' || n || ' ' || c), :now
+FROM generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT)) AS n, generate_series(1, 3) AS c WHERE n % :tenth = 0;
+
+INSERT INTO nauth_ceremonies (id, purpose, user_id, bound_to, handle, sealed, expires_at)
+SELECT ('x' || substr(md5('ceremony ' || n), 1, 13))::bit(52)::bigint + 1, 'totp_setup',
+    overlay(overlay(md5('user ' || n) PLACING '4' FROM 13) PLACING 'a' FROM 17)::uuid::text,
+    'session/' || n, md5('handle ' || n), '', :now + (n % 86400) * 1000000
+FROM generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT)) AS n WHERE n % :tenth = 0;

@@ -333,7 +333,7 @@ async fn a_trusted_device_is_known_by_a_token_that_changes_with_every_login() {
 
 #[tokio::test]
 async fn devices_become_strangers_with_a_new_password_and_for_somebody_else() {
-    let mut nauth = nauth(|settings| settings.trust.devices = TrustRule::Always).await;
+    let mut nauth = nauth(|settings| settings.mfa.trust.devices = TrustRule::Always).await;
     nauth.ada().await;
     let first = nauth.login(ADA, PASSWORD).await;
     let device = first.text("deviceToken");
@@ -352,13 +352,13 @@ async fn devices_become_strangers_with_a_new_password_and_for_somebody_else() {
     let after = nauth.login(ADA, NEXT).await.text("accessToken");
     assert!(!is_trusted(&nauth, &after, &device).await);
 
-    nauth.reload(|settings| settings.trust.devices = TrustRule::Never);
+    nauth.reload(|settings| settings.mfa.trust.devices = TrustRule::Never);
     nauth.post_as(&after, "/auth/trust-device", &json!({})).await.refuses(403, "FORBIDDEN");
 }
 
 #[tokio::test]
 async fn a_browser_holds_its_device_token_in_a_cookie_and_gives_it_up_when_told() {
-    let nauth = nauth(|settings| settings.trust.devices = TrustRule::Always).await;
+    let nauth = nauth(|settings| settings.mfa.trust.devices = TrustRule::Always).await;
     nauth.ada().await;
     let own = [("origin", ORIGIN)];
     let login = nauth.send(post("/auth/login", &own, &credentials("identifier"))).await.expect(200);

@@ -114,7 +114,7 @@ pub fn clear_shadows(settings: &Settings, held: &SessionCookies) -> Vec<HeaderVa
 #[must_use]
 pub fn device_cookie(settings: &Settings, token: &str) -> HeaderValue {
     let name = cookie_names(settings).device;
-    set_cookie(&name, token, &settings.delivery.cookie, Reader::Server, settings.trust.ttl)
+    set_cookie(&name, token, &settings.delivery.cookie, Reader::Server, settings.mfa.trust.ttl)
 }
 
 /// The `Set-Cookie` values that take a device's token away again.

@@ -94,7 +94,7 @@ async fn the_addresses_of_one_network_count_as_one_client() {
 
 #[tokio::test]
 async fn guesses_from_everywhere_slow_down_strangers_and_never_the_devices_of_the_account() {
-    let nauth = nauth(|settings| settings.trust.devices = TrustRule::Always).await;
+    let nauth = nauth(|settings| settings.mfa.trust.devices = TrustRule::Always).await;
     let known = nauth.login(ADA, PASSWORD).await.expect(200).text("deviceToken");
     for n in 0..30 {
         fails(nauth.from(&format!("198.51.{n}.1")), ADA, 1).await;
@@ -133,7 +133,7 @@ async fn exempt_addresses_and_a_lockout_that_is_off_count_nothing() {
     exempt.login(ADA, PASSWORD).await.expect(200);
 
     let switches: [fn(&mut Settings); 2] =
-        [|settings| settings.lockout.enabled = false, |settings| settings.lockout.count_passwords = false];
+        [|settings| settings.lockout.enabled = false, |settings| settings.lockout.counts.passwords = false];
     for switch in switches {
         let off = nauth(switch).await;
         fails(&off, ADA, 40).await;

@@ -34,6 +34,7 @@ mod notice_tests;
 pub mod ops;
 #[cfg(test)]
 mod phone_tests;
+mod qr;
 pub mod return_to;
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,7 @@ pub(crate) struct TestNauth {
 
 impl TestNauth {
     pub(crate) async fn start(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
         let db = Db::in_memory().await.unwrap();
         let clock = Clock::manual(Time::from_secs(1_800_000_000));
         migrations::apply(&db, clock.now()).await.unwrap();
@@ -75,7 +76,7 @@ impl TestNauth {
         let sealer = Arc::new(Sealer::new(keys.ring().purpose(Purpose::Outbox)));
         let parts = parts(&settings, keys, Arc::clone(&sealer), store.clone(), &clock);
         let metrics = parts.metrics.clone();
-        let auth = Auth::new(Arc::new(settings), Arc::new(parts));
+        let auth = Auth::new(settings, Arc::new(parts));
         let client_ip = Mutex::new(IpAddr::from([192, 0, 2, 1]));
         Self { api: AuthApi::new(auth.clone()), store, sealer, auth, clock, metrics, client_ip }
     }

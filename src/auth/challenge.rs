@@ -12,7 +12,9 @@ use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error, Limit};
 use crate::domain::event::{Actor, Event};
+use crate::domain::factor::{AskedFactors, usable};
 use crate::domain::id::ChallengeId;
+use crate::domain::mfa::set_up_step;
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
 use crate::domain::user::User;
@@ -25,6 +27,8 @@ impl Answer {
             Self::EmailCode { .. } => StepKind::VerifyEmail,
             Self::Phone(_) | Self::PhoneCode(_) => StepKind::VerifyPhone,
             Self::NewPassword(_) => StepKind::ChangePassword,
+            Self::SetUp(_) => StepKind::SetUpFactor,
+            Self::Factor(_) => StepKind::ProveFactor,
         }
     }
 }
@@ -47,6 +51,8 @@ impl Auth {
             Answer::PhoneCode(code) => self.respond_with_code(&input, code, false, ctx).await,
             Answer::Phone(phone) => self.respond_with_phone(&input, phone, ctx).await,
             Answer::NewPassword(password) => self.respond_with_password(&input, password, ctx).await,
+            Answer::SetUp(answer) => self.respond_with_setup(&input, answer, ctx).await,
+            Answer::Factor(answer) => self.respond_with_factor(&input, answer, ctx).await,
         }
     }
 
@@ -58,8 +64,8 @@ impl Auth {
         self.check_rate(Operation::Challenge, ctx).await?;
         let mut change = self.parts.events.begin().await?;
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
-        let step = asked(&challenge, &user);
-        let Some((purpose, to, rules)) = self.code_of(&step) else {
+        let step = self.asked(&mut change, &challenge, &user).await?;
+        let Some((purpose, to, rules)) = self.code_of(&step, &challenge, &user) else {
             return Err(Error::InvalidInput("This challenge has no code that could be sent".to_owned()));
         };
         if let Some(at) = self.next_send_at(&mut change, &user, purpose, &to, rules).await? {
@@ -76,11 +82,32 @@ impl Auth {
     pub async fn challenge_step(&self, id: ChallengeId) -> Result<Step, Error> {
         let mut change = self.parts.events.begin().await?;
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
-        Ok(asked(&challenge, &user))
+        self.asked(&mut change, &challenge, &user).await
+    }
+
+    /// What a challenge asks of its user as things stand.
+    async fn asked(&self, change: &mut Change, challenge: &Challenge, user: &User) -> Result<Step, Error> {
+        Ok(match challenge.step {
+            StepKind::VerifyEmail => Step::VerifyEmail { email: user.email.clone() },
+            StepKind::VerifyPhone => phone_step(user),
+            StepKind::ChangePassword => Step::ChangePassword,
+            StepKind::SetUpFactor => set_up_step(user, &self.settings.mfa.policy),
+            StepKind::ProveFactor => {
+                let factors = change.factors().of_user(user.id).await?;
+                let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
+                let factors = usable(&factors, &self.settings.mfa.policy.methods);
+                let asked = AskedFactors::of(user, &factors, has_backup_codes).ok_or(Error::ChallengeInvalid)?;
+                Step::ProveFactor(Box::new(asked))
+            }
+        })
     }
 
     /// A challenge that can still be answered, and whose it is.
-    async fn open_challenge(&self, change: &mut Change, id: ChallengeId) -> Result<(Challenge, User), Error> {
+    pub(super) async fn open_challenge(
+        &self,
+        change: &mut Change,
+        id: ChallengeId,
+    ) -> Result<(Challenge, User), Error> {
         let now = self.now();
         let challenge = change.challenges().by_id(id).await?.ok_or(Error::ChallengeInvalid)?;
         let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
@@ -100,7 +127,7 @@ impl Auth {
     }
 
     /// The same, of the kind the answer is for.
-    async fn open_for(&self, change: &mut Change, input: &Respond) -> Result<(Challenge, User), Error> {
+    pub(super) async fn open_for(&self, change: &mut Change, input: &Respond) -> Result<(Challenge, User), Error> {
         let (challenge, user) = self.open_challenge(change, input.challenge).await?;
         if input.answer.step() == challenge.step {
             Ok((challenge, user))
@@ -124,7 +151,7 @@ impl Auth {
         }
         let rules = match challenge.step {
             StepKind::VerifyPhone => &self.settings.signup.phone_verification,
-            StepKind::VerifyEmail | StepKind::ChangePassword => &self.settings.signup.email_verification,
+            _ => &self.settings.signup.email_verification,
         };
         let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
         if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
@@ -153,7 +180,7 @@ impl Auth {
         }
         attempt.succeeded().await;
         challenge.password_proven |= password_shown;
-        self.finish(change, challenge, input, ctx).await
+        self.finish(change, challenge, false, input, ctx).await
     }
 
     /// Compares the password that came beside a link; `false` when none came.
@@ -180,7 +207,7 @@ impl Auth {
         let purpose = match challenge.step {
             StepKind::VerifyEmail => Purpose::VerifyEmail,
             StepKind::VerifyPhone => Purpose::VerifyPhone,
-            StepKind::ChangePassword => return Ok(Err(Error::ChallengeInvalid)),
+            _ => return Ok(Err(Error::ChallengeInvalid)),
         };
         let sent = change.one_time_secrets().unused_for(challenge.id, purpose).await?.filter(|_| !challenge.decoy);
         let used = self.use_code(change, sent.as_ref(), user, code).await?;
@@ -194,7 +221,7 @@ impl Auth {
     }
 
     /// Notes that an address is proven, if it still is the user's.
-    async fn mark_proven(
+    pub(super) async fn mark_proven(
         &self,
         change: &mut Change,
         user: &User,
@@ -261,14 +288,15 @@ impl Auth {
         let (mut challenge, user) = self.open_for(&mut change, input).await?;
         self.replace_password(&mut change, &user, &hash, Actor::Owner, EndReason::PasswordChanged).await?;
         challenge.password_proven = true;
-        self.finish(change, challenge, input, ctx).await
+        self.finish(change, challenge, false, input, ctx).await
     }
 
     /// Closes an answered challenge and goes on to what is left.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         mut change: Change,
         challenge: Challenge,
+        second_factor: bool,
         input: &Respond,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
@@ -279,17 +307,9 @@ impl Auth {
         change.record(Event::ChallengeCompleted { user: challenge.user, challenge: id, step });
         let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
         self.refuse_locked(&user)?;
-        let proof = Proof { password: challenge.password_proven, amr: challenge.amr, renews: None };
+        let Challenge { password_proven: password, amr, entry, renews, .. } = challenge;
+        let proof = Proof { password, amr, second_factor, entry, renews };
         self.admit(change, user, proof, input.client.clone(), ctx).await
-    }
-}
-
-/// What a challenge asks of its user as things stand.
-fn asked(challenge: &Challenge, user: &User) -> Step {
-    match challenge.step {
-        StepKind::VerifyEmail => Step::VerifyEmail { email: user.email.clone() },
-        StepKind::VerifyPhone => phone_step(user),
-        StepKind::ChangePassword => Step::ChangePassword,
     }
 }
 
@@ -303,6 +323,6 @@ pub(super) fn destination_of(step: &Step) -> Option<(Purpose, Destination)> {
     match step {
         Step::VerifyEmail { email } => Some((Purpose::VerifyEmail, Destination::Email(email.clone()))),
         Step::VerifyPhone { phone } => Some((Purpose::VerifyPhone, Destination::Phone(phone.clone()))),
-        Step::CollectPhone | Step::ChangePassword => None,
+        Step::CollectPhone | Step::ChangePassword | Step::SetUpFactor { .. } | Step::ProveFactor(_) => None,
     }
 }

@@ -40,7 +40,7 @@ impl Auth {
     /// # Errors
     /// [`Error::Forbidden`] unless `mfa.trust.devices` leaves it to the user, and without a fresh login.
     pub async fn trust_device(&self, caller: &Caller, ctx: &RequestContext) -> Result<Secret<String>, Error> {
-        if self.settings.trust.devices != TrustRule::UserOptIn {
+        if self.settings.mfa.trust.devices != TrustRule::UserOptIn {
             return Err(Error::Forbidden(Denial::DeviceTrust));
         }
         self.require_fresh(caller)?;
@@ -151,7 +151,7 @@ impl Auth {
             return Ok(Recognised { device, trusted: Some(known.id), token });
         }
         device.id = uuid::Uuid::new_v4().to_string();
-        if self.settings.trust.devices == TrustRule::Always {
+        if self.settings.mfa.trust.devices == TrustRule::Always {
             let (id, value) = self.trust(change, user, device.clone(), ctx).await?;
             let token = Some(DeviceToken { value, trusted: true, renewed: true });
             return Ok(Recognised { device, trusted: Some(id), token });
@@ -165,7 +165,7 @@ impl Auth {
     }
 
     /// The trusted device of this user that the client shows the token of.
-    async fn known_device(
+    pub(super) async fn known_device(
         &self,
         change: &mut Change,
         user: &User,
@@ -190,7 +190,7 @@ impl Auth {
             device_epoch: user.device_epoch,
             device,
             ip: ctx.ip.to_string(),
-            trusted_until: now + self.settings.trust.ttl,
+            trusted_until: now + self.settings.mfa.trust.ttl,
             last_used_at: None,
             created_at: now,
         };

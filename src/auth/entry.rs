@@ -4,14 +4,17 @@ use crate::auth::challenge::destination_of;
 use crate::auth::code::{Destination, NewCode};
 use crate::auth::{Auth, Challenged, Client, Grant, Outcome, TokenPair};
 use crate::config::settings::{OnSessionLimit, Verification};
+use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Facts, Step, next_step};
 use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error};
 use crate::domain::event::Event;
+use crate::domain::factor::Factor;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::mfa::{Entry, Standing, grace};
 use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
 use crate::events::Change;
@@ -28,6 +31,10 @@ pub(super) struct Proof {
     pub(super) password: bool,
     /// How it proved who it is (RFC 8176 values).
     pub(super) amr: Vec<String>,
+    /// Whether a second factor was proven on this way in, or set up.
+    pub(super) second_factor: bool,
+    /// On which way it comes in.
+    pub(super) entry: Entry,
     /// The session it came with, which is renewed instead of another one being opened.
     pub(super) renews: Option<SessionId>,
 }
@@ -35,8 +42,36 @@ pub(super) struct Proof {
 impl Proof {
     /// A password.
     pub(super) fn password() -> Self {
-        Self { password: true, amr: vec!["pwd".to_owned()], renews: None }
+        let amr = vec!["pwd".to_owned()];
+        Self { password: true, amr, second_factor: false, entry: Entry::Login, renews: None }
     }
+}
+
+/// What is known of a user's second factors.
+#[derive(Debug, Default)]
+struct Known {
+    factors: Vec<Factor>,
+    has_backup_codes: bool,
+    trusted_device: bool,
+}
+
+impl Known {
+    fn standing(&self, proof: &Proof, now: Time) -> Standing<'_> {
+        Standing {
+            factors: &self.factors,
+            has_backup_codes: self.has_backup_codes,
+            is_proven: proof.second_factor,
+            trusted_device: self.trusted_device,
+            renews: proof.renews.is_some(),
+            entry: proof.entry,
+            now,
+        }
+    }
+}
+
+/// Whether a step can be done without the code that is sent for it.
+fn has_other_ways(step: &Step) -> bool {
+    matches!(step, Step::ProveFactor(asked) if asked.methods.len() > 1)
 }
 
 impl Auth {
@@ -51,13 +86,34 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
         let user = self.complete_if_proven(&mut change, user, proof.password).await?;
-        if let Some(step) = next_step(&Facts { user: &user }, &self.policy()) {
+        let policy = self.policy();
+        let known = self.known_factors(&mut change, &user, ctx).await?;
+        let facts = Facts { user: &user, standing: known.standing(&proof, self.now()) };
+        if let Some(step) = next_step(&facts, &policy) {
             let challenged = self.challenge(&mut change, &user, step, &proof, ctx).await?;
             self.parts.events.commit(change, ctx).await?;
             return Ok(Outcome::Challenged(Box::new(challenged)));
         }
+        let grace = policy.mfa.and_then(|policy| grace(&user, &facts.standing, policy));
         let (change, user, claims) = self.ask_before_tokens(change, user, &proof, ctx).await?;
-        self.open_session(change, user, proof, claims, client, ctx).await
+        let mut grant = self.open_session(change, user, proof, claims, client, ctx).await?;
+        grant.grace = grace;
+        Ok(Outcome::Authenticated(Box::new(grant)))
+    }
+
+    /// What is known of a user's second factors, and whether the client is one they trust.
+    async fn known_factors(&self, change: &mut Change, user: &User, ctx: &RequestContext) -> Result<Known, Error> {
+        let mfa = &self.settings.mfa;
+        if !mfa.enabled {
+            return Ok(Known::default());
+        }
+        let factors = change.factors().of_user(user.id).await?;
+        if factors.is_empty() {
+            return Ok(Known::default());
+        }
+        let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
+        let trusted_device = mfa.policy.trust_spares && self.known_device(change, user, ctx).await?.is_some();
+        Ok(Known { factors, has_backup_codes, trusted_device })
     }
 
     /// Completes an account whose addresses are proven as demanded.
@@ -78,6 +134,8 @@ impl Auth {
         if !password_shown {
             change.users().strip_unfinished(user.id, self.now()).await?;
             change.trusted_devices().delete_all(user.id).await?;
+            change.factors().delete_all(user.id).await?;
+            change.backup_codes().delete_all(user.id).await?;
         }
         let completed = change.users().complete(user.id, self.now()).await?;
         let user = change.users().by_id(user.id).await?.ok_or(Error::NotFound)?;
@@ -100,6 +158,7 @@ impl Auth {
         let now = self.now();
         let binding = self.client_binding(ctx);
         let open = change.challenges().open_of(user.id, step.kind(), user.auth_epoch, &binding, false, now).await?;
+        let open = open.filter(|open| open.renews == proof.renews);
         let (challenge, is_new) = match open {
             Some(challenge) => (challenge, false),
             None => (self.new_challenge(user, &step, proof, binding, now), true),
@@ -110,7 +169,11 @@ impl Auth {
             change.record(Event::ChallengeCreated { user: user.id, challenge, step });
         }
         change.record(Event::LoginChallenged { user: user.id, step: step.kind() });
-        self.provide_code(change, user, &challenge, &step).await?;
+        match self.provide_code(change, user, &challenge, &step).await {
+            // Who has other ways to prove themselves is not kept from them.
+            Err(Error::RateLimited { .. }) if has_other_ways(&step) => {}
+            other => other?,
+        }
         Ok(Challenged { user: user.id, challenge, step, sms_error: None })
     }
 
@@ -123,7 +186,7 @@ impl Auth {
         challenge: &Challenge,
         step: &Step,
     ) -> Result<(), Error> {
-        let Some((purpose, to, rules)) = self.code_of(step) else { return Ok(()) };
+        let Some((purpose, to, rules)) = self.code_of(step, challenge, user) else { return Ok(()) };
         let too_soon = self.next_send_at(change, user, purpose, &to, rules).await?.is_some();
         if too_soon && self.has_live_code(change, user, challenge, purpose, &to).await? {
             return Ok(());
@@ -132,7 +195,17 @@ impl Auth {
     }
 
     /// What kind of code a step asks for, where it goes, and by which rules.
-    pub(super) fn code_of(&self, step: &Step) -> Option<(Purpose, Destination, &Verification)> {
+    pub(super) fn code_of(
+        &self,
+        step: &Step,
+        challenge: &Challenge,
+        user: &User,
+    ) -> Option<(Purpose, Destination, &Verification)> {
+        if let Step::ProveFactor(_) = step {
+            let (purpose, to) = Self::factor_code(challenge.method?, user)?;
+            let rules = self.factor_code_rules(&to);
+            return Some((purpose, to, rules));
+        }
         let (purpose, to) = destination_of(step)?;
         let rules = match to {
             Destination::Email(_) => &self.settings.signup.email_verification,
@@ -192,6 +265,12 @@ impl Auth {
             max_attempts: i64::from(self.settings.challenge.max_attempts),
             password_proven: proof.password,
             amr: proof.amr.clone(),
+            entry: proof.entry,
+            renews: proof.renews,
+            method: match step {
+                Step::ProveFactor(asked) => asked.sent_at_once(),
+                _ => None,
+            },
             client_binding: binding,
             decoy: false,
             created_at: now,
@@ -209,14 +288,14 @@ impl Auth {
         claims: Option<serde_json::Map<String, serde_json::Value>>,
         client: Client,
         ctx: &RequestContext,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Grant, Error> {
         let now = self.now();
         if !change.users().note_login(user.id, user.auth_epoch, now).await? {
             return Err(Error::InvalidCredentials);
         }
         if let Some(session) = self.renewed(&mut change, &user, &proof, now).await? {
             self.parts.events.commit(change, ctx).await?;
-            return Ok(Outcome::Authenticated(Box::new(self.grant(user, session, now)?)));
+            return self.grant(user, session, now);
         }
         let device = self.recognise_device(&mut change, &user, &client, ctx).await?;
         let mut session = self.new_session(&user, proof, &client, ctx, now);
@@ -232,7 +311,7 @@ impl Auth {
         self.parts.events.commit(change, ctx).await?;
         let mut grant = self.grant(user, session, now)?;
         grant.device_token = device.token;
-        Ok(Outcome::Authenticated(Box::new(grant)))
+        Ok(grant)
     }
 
     /// Whether the user has been here before, and never with this client.
@@ -260,11 +339,15 @@ impl Auth {
             return Ok(None);
         }
         let access_exp = self.access_expiry(&session, now);
-        if !change.sessions().renew_auth(id, &proof.amr, now, access_exp).await? {
+        // A session is raised by a login, never lowered.
+        let mut amr = session.amr.clone();
+        amr.extend(proof.amr.iter().filter(|proof| !session.amr.contains(proof)).cloned());
+        let acr = Aal::of_amr(&amr).as_str().to_owned();
+        if !change.sessions().renew_auth(id, &amr, &acr, now, access_exp).await? {
             return Ok(None);
         }
         change.record(Event::Reauthenticated { user: user.id, session: id });
-        Ok(Some(Session { auth_time: now, amr: proof.amr.clone(), last_activity_at: now, ..session }))
+        Ok(Some(Session { auth_time: now, amr, acr, last_activity_at: now, ..session }))
     }
 
     /// Ends the sessions that stand in the way of a new one.
@@ -331,8 +414,8 @@ impl Auth {
             seen: None,
             auth_epoch: user.auth_epoch,
             latest_exp: now,
+            acr: Aal::of_amr(&proof.amr).as_str().to_owned(),
             amr: proof.amr,
-            acr: "aal1".to_owned(),
             auth_time: now,
             dialect: client.dialect.to_owned(),
             delivery: client.delivery,
@@ -390,7 +473,7 @@ impl Auth {
             refresh,
             refresh_expires_at: session.refresh_expires_at,
         };
-        Ok(Grant { user, session, tokens, access: token, device_token: None })
+        Ok(Grant { user, session, tokens, access: token, device_token: None, grace: None })
     }
 }
 

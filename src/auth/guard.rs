@@ -14,6 +14,7 @@ use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::id::{SessionId, UserId};
+use crate::domain::user::User;
 use crate::metrics::{RateKey, RateScope, Uncounted};
 use crate::transient::{Hit, Penalty, Tally, TransientError};
 
@@ -26,6 +27,8 @@ pub(super) use attempt::Attempt;
 /// Wrong codes on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
 /// How long a reset waits for others from the same address.
+/// How long a second factor waits for others: whoever asks may hold a transaction.
+const FACTOR_PATIENCE: Duration = Duration::ZERO;
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is limited by client.
@@ -131,6 +134,29 @@ impl Auth {
         ];
         // Not to be waited for: whoever asks holds a transaction.
         self.begin_attempt(counters, Duration::ZERO).await?.map_err(|_| Error::CodeExhausted)
+    }
+
+    /// Begins to check a second factor.
+    ///
+    /// The limits are those of codes that prove an address, in counters of their own; a device the user
+    /// trusts has one to itself, so that nobody who guesses elsewhere keeps its owner out.
+    ///
+    /// # Errors
+    /// [`Error::CodeExhausted`] after too many wrong ones of this user, this client, or everybody.
+    pub(super) async fn begin_factor_attempt(&self, user: &User, ctx: &RequestContext) -> Result<Attempt, Error> {
+        let limit = self.settings.signup.email_verification.attempt_limit;
+        let mut counters = vec![site_breaker()];
+        if self.settings.lockout.counts.factors {
+            let whose = match self.device_of(Some(user), ctx).await? {
+                Some(device) => format!("{}/{device}", user.id),
+                None => user.id.to_string(),
+            };
+            counters.extend([
+                wrong_codes(key("factor/user", &[&whose]), RateKey::User, limit.per_user, limit.window),
+                wrong_codes(key("factor/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
+            ]);
+        }
+        self.begin_attempt(counters, FACTOR_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
     }
 
     /// Begins to check a reset code. The account's own limit is that of the code.

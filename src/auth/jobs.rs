@@ -73,6 +73,7 @@ impl Auth {
         rows += store.sessions().purge(now - ENDED).await?;
         rows += store.challenges().purge(now - UNFINISHED).await?;
         rows += store.one_time_secrets().purge(now - UNFINISHED).await?;
+        rows += store.ceremonies().purge(now).await?;
         rows += store.trusted_devices().purge(now).await?;
         rows += store.invitations().purge(now - ENDED).await?;
         rows += store.outbox().purge(now - ENDED).await?;

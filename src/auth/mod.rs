@@ -12,6 +12,7 @@ mod hooks;
 pub mod import;
 mod jobs;
 mod login;
+pub mod mfa;
 mod notices;
 pub mod operator;
 mod password;
@@ -24,10 +25,12 @@ mod signup;
 use std::sync::Arc;
 
 use crate::config::settings::Settings;
-use crate::domain::challenge::{Challenge, Step};
+use crate::domain::challenge::{Challenge, Policy, Step};
 use crate::domain::clock::{Clock, Time};
 use crate::domain::contact::{Email, Identifier, Phone, Username};
+use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::mfa::Grace;
 use crate::domain::secret::Secret;
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::User;
@@ -35,7 +38,9 @@ use crate::events::Events;
 use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
+use crate::sealing::Sealer;
 use crate::store::Store;
+use crate::tokens::keys;
 use crate::tokens::signing::Use;
 use crate::tokens::{
     AccessMinter, AccessToken, AssertionCache, Assertions, KeyRing, Keychain, RefreshTokens, Verifier,
@@ -45,6 +50,7 @@ use crate::webhooks::hooks::Hooks;
 
 pub use guard::Operation;
 pub use jobs::{COUNT_EVERY, PURGE_EVERY};
+pub use mfa::{FactorAnswer, SetupAnswer};
 pub use sight::Sightings;
 
 /// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.
@@ -56,6 +62,8 @@ pub struct Auth {
     minter: Arc<AccessMinter>,
     assertions: Arc<Assertions>,
     keys: Arc<KeyRing>,
+    /// Seals what proves second factors.
+    sealer: Arc<Sealer>,
     hooks: Hooks,
 }
 
@@ -100,6 +108,7 @@ impl Auth {
             verifier: Arc::new(verifier),
             minter: Arc::new(minter),
             assertions: Arc::new(assertions),
+            sealer: Arc::new(Sealer::new(keys.purpose(keys::Purpose::Factor))),
             settings,
             parts,
             keys,
@@ -157,9 +166,10 @@ impl Auth {
         self.parts.clock.now()
     }
 
-    fn policy(&self) -> crate::domain::challenge::Policy {
-        let method = self.settings.signup.verification_method;
-        crate::domain::challenge::Policy { verify_email: method.asks_email(), verify_phone: method.asks_phone() }
+    fn policy(&self) -> Policy<'_> {
+        let (method, mfa) = (self.settings.signup.verification_method, &self.settings.mfa);
+        let mfa = mfa.enabled.then_some(&mfa.policy);
+        Policy { verify_email: method.asks_email(), verify_phone: method.asks_phone(), mfa }
     }
 }
 
@@ -251,6 +261,10 @@ pub enum Answer {
     PhoneCode(Secret<String>),
     /// To [`Step::ChangePassword`].
     NewPassword(Secret<String>),
+    /// To [`Step::SetUpFactor`].
+    SetUp(SetupAnswer),
+    /// To [`Step::ProveFactor`].
+    Factor(FactorAnswer),
 }
 
 /// What a profile is to be changed to; what is absent stays.
@@ -272,6 +286,8 @@ pub struct ProfileUpdate {
     pub timezone: Option<String>,
     /// BCP 47 tag.
     pub locale: Option<String>,
+    /// The second factor that is asked for first.
+    pub preferred_method: Option<Method>,
 }
 
 /// What a forgotten password is asked for with.
@@ -327,6 +343,8 @@ pub struct Grant {
     pub access: Arc<AccessToken>,
     /// The device token the client holds from now on, if any.
     pub device_token: Option<DeviceToken>,
+    /// Until when the user may do without a second factor, where one will be demanded.
+    pub grace: Option<Grace>,
 }
 
 /// The token of a device, on its way to the client or back.

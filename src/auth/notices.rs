@@ -8,6 +8,7 @@ use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::event::{Actor, Event};
+use crate::domain::factor::Factor;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::user::User;
@@ -39,6 +40,7 @@ impl Auth {
         }
         let code = Code { code, link, ttl: new.rules.ttl };
         let content = match new.purpose {
+            Purpose::MfaEmail | Purpose::MfaSms | Purpose::EnrolEmail | Purpose::EnrolSms => Content::MfaCode(code),
             Purpose::PasswordReset => Content::PasswordReset(code),
             Purpose::AdminReset => Content::AdminPasswordReset(code),
             Purpose::VerifyEmail | Purpose::VerifyPhone | Purpose::ChangeEmail | Purpose::ChangePhone => {
@@ -81,6 +83,20 @@ impl Auth {
     /// Tells the user that the account is enabled again.
     pub(super) fn tell_enabled(&self, change: &mut Change, user: &User) {
         self.tell(change, user, Content::AccountEnabled { at: self.now() });
+    }
+
+    /// Tells the user that there is another second factor.
+    pub(super) fn tell_factor_added(&self, change: &mut Change, user: &User, factor: &Factor, is_first: bool) {
+        let (method, at) = (factor.name.clone(), self.now());
+        let content =
+            if is_first { Content::MfaEnabled { method, at } } else { Content::MfaMethodAdded { method, at } };
+        self.tell(change, user, content);
+    }
+
+    /// Tells the user that a second factor is gone.
+    pub(super) fn tell_factor_removed(&self, change: &mut Change, user: &User, factor: &Factor, remaining: u64) {
+        let device = factor.name.clone();
+        self.tell(change, user, Content::MfaDeviceRemoved { device, remaining, at: self.now() });
     }
 
     /// Tells the user of a login from a device not seen before.

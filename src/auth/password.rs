@@ -178,6 +178,8 @@ impl Auth {
         if user.completed_at.is_none() {
             change.users().strip_unfinished(user.id, now).await?;
             change.trusted_devices().delete_all(user.id).await?;
+            change.factors().delete_all(user.id).await?;
+            change.backup_codes().delete_all(user.id).await?;
         }
         match user.phone.as_ref().filter(|phone| phone.as_str() == destination) {
             Some(phone) => {

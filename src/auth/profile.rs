@@ -10,6 +10,7 @@ use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error, FieldError, Limit};
 use crate::domain::event::Event;
+use crate::domain::factor::Method;
 use crate::domain::secret::Secret;
 use crate::domain::template::Source;
 use crate::domain::user::User;
@@ -55,6 +56,9 @@ impl Auth {
         }
         if let Some(phone) = &phone {
             self.change_phone(&mut change, &user, phone).await?;
+        }
+        if let Some(method) = update.preferred_method {
+            self.prefer_method(&mut change, &user, method).await?;
         }
         if !fields.is_empty() {
             change.record(Event::ProfileUpdated { user: user.id, fields });
@@ -134,10 +138,13 @@ impl Auth {
         self.confirm_password(&caller.user, password, ctx).await?;
         let now = self.now();
         let (user, session) = (caller.user.clone(), caller.session.clone());
-        let amr = vec!["pwd".to_owned()];
+        let mut amr = session.amr.clone();
+        if !amr.iter().any(|proof| proof == "pwd") {
+            amr.push("pwd".to_owned());
+        }
         let access_exp = self.access_expiry(&session, now);
         let mut change = self.parts.events.begin().await?;
-        if !change.sessions().renew_auth(session.id, &amr, now, access_exp).await? {
+        if !change.sessions().renew_auth(session.id, &amr, &session.acr, now, access_exp).await? {
             return Err(Error::SessionNotFound("Session has been revoked"));
         }
         change.record(Event::Reauthenticated { user: user.id, session: session.id });
@@ -335,6 +342,7 @@ impl Auth {
             StoreError::Taken(_) => Error::EmailTaken,
             other => other.into(),
         })?;
+        self.forget_factors_of(change, user, Method::Email).await?;
         self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::EmailChanged { user: user.id, old: user.email.clone(), new: email.clone() });
         self.tell_email_changed(change, user, email);
@@ -355,6 +363,7 @@ impl Auth {
             StoreError::Taken(_) => Error::PhoneTaken,
             other => other.into(),
         })?;
+        self.forget_factors_of(change, user, Method::Sms).await?;
         self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::PhoneChanged { user: user.id });
         self.tell_phone_changed(change, user);

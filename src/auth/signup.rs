@@ -11,6 +11,7 @@ use crate::domain::error::{Error, FieldError};
 use crate::domain::event::{Actor, Event};
 use crate::domain::hex::hex;
 use crate::domain::id::UserId;
+use crate::domain::mfa::Entry;
 use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
@@ -90,7 +91,8 @@ impl Auth {
             change.record(Event::AccountCompleted { user: user.id });
             self.welcome(&mut change, &user);
         }
-        self.admit(change, user, Proof::password(), input.client, ctx).await
+        let proof = Proof { entry: Entry::Signup, ..Proof::password() };
+        self.admit(change, user, proof, input.client, ctx).await
     }
 
     /// Refuses what complete accounts hold, before anything is hashed or anybody asked. It is looked

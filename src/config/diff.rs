@@ -51,7 +51,7 @@ fn sections(old: &Settings, new: &Settings) -> Vec<(&'static str, bool)> {
         ("login", old.login != new.login),
         ("password", old.password != new.password),
         ("challenge", old.challenge != new.challenge),
-        ("mfa", old.trust != new.trust),
+        ("mfa", old.mfa != new.mfa),
         ("email", shown(&old.email) != shown(&new.email) || email_secret(old) != email_secret(new)),
         ("notifications", old.notifications != new.notifications),
         ("sms", shown(&old.sms) != shown(&new.sms) || sms_secret(old) != sms_secret(new)),

@@ -185,7 +185,7 @@ fn contradictions_are_refused() {
         ("[login]\nlogin_url = \"/login\"\n", "lies behind route `/`"),
         ("[password]\nmin_length = 20\nmax_length = 10\n", "is above `password.max_length`"),
         ("[security]\nreturn_to_origins = [\"*\"]\n", "would let every site in"),
-        ("[mfa]\nenabled = true\n", "unknown key `enabled` in `[mfa]`"),
+        ("[mfa]\nenforced = true\n", "unknown key `enforced` in `[mfa]`"),
         ("[[routes]]\npath = \"/auth/x\"\nupstream = \"app\"\n", "which nauth answers itself"),
         ("[[routes]]\nname = \"second\"\npath = \"/\"\nupstream = \"app\"\n", "takes the same requests"),
         ("[[routes]]\npath = \"/admin\"\nupstream = \"app\"\nroles = [\"admn\"]\n", "did you mean `admin`?"),

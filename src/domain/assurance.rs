@@ -28,6 +28,17 @@ impl Aal {
     }
 }
 
+/// What says in an `amr` that a second factor was proven (RFC 8176).
+pub const MFA: &str = "mfa";
+
+impl Aal {
+    /// The level reached by these proofs (RFC 8176 values).
+    #[must_use]
+    pub fn of_amr(amr: &[String]) -> Self {
+        if amr.iter().any(|proof| proof == MFA) { Self::Two } else { Self::One }
+    }
+}
+
 /// What a login must bring before something may be done (RFC 9470). At least one of the two is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepUp {

@@ -6,7 +6,9 @@
 
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone};
-use crate::domain::id::{ChallengeId, UserId};
+use crate::domain::factor::{AskedFactors, Method};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::mfa::{Entry, MfaPolicy, Standing, second_factor};
 use crate::domain::user::User;
 
 /// One thing the user must do before tokens are issued. What a step needs lives in the step.
@@ -26,6 +28,15 @@ pub enum Step {
         /// Where the code goes.
         phone: Phone,
     },
+    /// Set up a factor beside the password.
+    SetUpFactor {
+        /// What may be set up.
+        methods: Vec<Method>,
+        /// Whether a number has to be given for text messages.
+        needs_phone: bool,
+    },
+    /// Prove a factor beside the password.
+    ProveFactor(Box<AskedFactors>),
 }
 
 impl Step {
@@ -36,6 +47,8 @@ impl Step {
             Self::ChangePassword => StepKind::ChangePassword,
             Self::VerifyEmail { .. } => StepKind::VerifyEmail,
             Self::CollectPhone | Self::VerifyPhone { .. } => StepKind::VerifyPhone,
+            Self::SetUpFactor { .. } => StepKind::SetUpFactor,
+            Self::ProveFactor(_) => StepKind::ProveFactor,
         }
     }
 }
@@ -49,11 +62,16 @@ pub enum StepKind {
     VerifyEmail,
     /// `VERIFY_PHONE`: the number is asked for first where there is none.
     VerifyPhone,
+    /// `MFA_SETUP_REQUIRED`.
+    SetUpFactor,
+    /// `MFA_REQUIRED`.
+    ProveFactor,
 }
 
 impl StepKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::ChangePassword, Self::VerifyEmail, Self::VerifyPhone];
+    pub const ALL: [Self; 5] =
+        [Self::ChangePassword, Self::VerifyEmail, Self::VerifyPhone, Self::SetUpFactor, Self::ProveFactor];
 
     /// The stored name.
     #[must_use]
@@ -62,6 +80,8 @@ impl StepKind {
             Self::ChangePassword => "FORCE_CHANGE_PASSWORD",
             Self::VerifyEmail => "VERIFY_EMAIL",
             Self::VerifyPhone => "VERIFY_PHONE",
+            Self::SetUpFactor => "MFA_SETUP_REQUIRED",
+            Self::ProveFactor => "MFA_REQUIRED",
         }
     }
 
@@ -77,22 +97,26 @@ impl StepKind {
 pub struct Facts<'a> {
     /// The user as stored.
     pub user: &'a User,
+    /// Their factors, and how they come in.
+    pub standing: Standing<'a>,
 }
 
 /// What the operator demands of every user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct Policy<'a> {
     /// `signup.verification_method` includes e-mail.
     pub verify_email: bool,
     /// `signup.verification_method` includes the phone.
     pub verify_phone: bool,
+    /// `[mfa]`; `None` while it is not enabled.
+    pub mfa: Option<&'a MfaPolicy>,
 }
 
 /// The next thing this user must do, or `None` when tokens may be issued.
 ///
 /// Another factor is asked for last, when the account as such is in order.
 #[must_use]
-pub fn next_step(facts: &Facts<'_>, policy: &Policy) -> Option<Step> {
+pub fn next_step(facts: &Facts<'_>, policy: &Policy<'_>) -> Option<Step> {
     let user = facts.user;
     if user.must_change_password {
         return Some(Step::ChangePassword);
@@ -103,7 +127,7 @@ pub fn next_step(facts: &Facts<'_>, policy: &Policy) -> Option<Step> {
     if policy.verify_phone && !user.phone_verified {
         return Some(phone_step(user));
     }
-    None
+    second_factor(user, &facts.standing, policy.mfa?)
 }
 
 /// What a `VERIFY_PHONE` challenge asks this user.
@@ -134,6 +158,12 @@ pub struct Challenge {
     pub password_proven: bool,
     /// How the user has proven who they are so far (RFC 8176 values).
     pub amr: Vec<String>,
+    /// On which way in it stands.
+    pub entry: Entry,
+    /// The session that is raised when everything is proven, instead of another one being opened.
+    pub renews: Option<SessionId>,
+    /// The method whose code was sent last.
+    pub method: Option<Method>,
     /// Recognises the client that began it; only that client gets the same challenge again.
     pub client_binding: String,
     /// Put to somebody who signed up with an address that has an account: nothing answers it, and
@@ -150,15 +180,44 @@ pub struct Challenge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::factor::Factor;
+    use crate::domain::factor::tests_support::factor;
+    use crate::domain::mfa::Enforcement;
     use crate::domain::user::tests_support::ada;
+
+    fn facts<'a>(user: &'a User, factors: &'a [Factor], is_proven: bool) -> Facts<'a> {
+        let standing = Standing {
+            factors,
+            has_backup_codes: false,
+            is_proven,
+            trusted_device: false,
+            renews: false,
+            entry: Entry::Login,
+            now: Time::from_secs(100),
+        };
+        Facts { user, standing }
+    }
+
+    fn required() -> MfaPolicy {
+        MfaPolicy {
+            enforcement: Enforcement::Required,
+            methods: vec![Method::Totp],
+            grace: std::time::Duration::ZERO,
+            grace_skip_signup: false,
+            trust_spares: false,
+            roles: std::collections::BTreeSet::new(),
+        }
+    }
 
     /// Every combination of what can be open, and the one step that comes first.
     #[test]
     fn steps_come_in_one_order_and_only_where_the_policy_asks() {
         let phone: Phone = "+41791234567".parse().unwrap();
-        for bits in 0..64_u8 {
-            let bit = |n: u8| bits & (1 << n) != 0;
-            let policy = Policy { verify_email: bit(0), verify_phone: bit(1) };
+        let required = required();
+        for bits in 0..256_u16 {
+            let bit = |n: u16| bits & (1 << n) != 0;
+            let mfa = bit(6).then_some(&required);
+            let policy = Policy { verify_email: bit(0), verify_phone: bit(1), mfa };
             let user = User {
                 must_change_password: bit(2),
                 email_verified: bit(3),
@@ -174,16 +233,26 @@ mod tests {
                 Some(Step::CollectPhone)
             } else if policy.verify_phone && !user.phone_verified {
                 Some(Step::VerifyPhone { phone: phone.clone() })
+            } else if bit(6) && !bit(7) {
+                Some(Step::SetUpFactor { methods: vec![Method::Totp], needs_phone: false })
             } else {
                 None
             };
-            assert_eq!(next_step(&Facts { user: &user }, &policy), expected, "{bits:06b}");
+            assert_eq!(next_step(&facts(&user, &[], bit(7)), &policy), expected, "{bits:08b}");
         }
     }
 
     /// Does what a step asks.
-    fn done(step: &Step, user: &mut User) {
+    fn done(step: &Step, user: &mut User, factors: &mut Vec<Factor>, is_proven: &mut bool) {
         match step {
+            Step::SetUpFactor { methods, .. } => {
+                factors.push(factor(user.id, 7, methods[0]));
+                *is_proven = true;
+            }
+            Step::ProveFactor(asked) => {
+                assert_eq!(asked.methods, [Method::Totp]);
+                *is_proven = true;
+            }
             Step::ChangePassword => user.must_change_password = false,
             Step::VerifyEmail { email } => {
                 assert_eq!(*email, user.email);
@@ -200,20 +269,23 @@ mod tests {
     proptest::proptest! {
         /// Whoever does what is asked gets in, and nothing is asked twice.
         #[test]
-        fn every_chain_ends(facts: [bool; 4], verify_email: bool, verify_phone: bool) {
-            let [must_change_password, email_verified, has_phone, phone_verified] = facts;
+        fn every_chain_ends(known: [bool; 4], verify_email: bool, verify_phone: bool, mfa: bool, enrolled: bool) {
+            let [must_change_password, email_verified, has_phone, phone_verified] = known;
             let phone = has_phone.then(|| "+41790000000".parse().unwrap());
             let phone_verified = has_phone && phone_verified;
             let mut user = User { email_verified, phone, phone_verified, must_change_password, ..ada() };
-            let policy = Policy { verify_email, verify_phone };
+            let required = required();
+            let policy = Policy { verify_email, verify_phone, mfa: mfa.then_some(&required) };
+            let mut factors: Vec<Factor> = enrolled.then(|| factor(user.id, 1, Method::Totp)).into_iter().collect();
+            let mut is_proven = false;
             let mut asked = Vec::new();
-            while let Some(step) = next_step(&Facts { user: &user }, &policy) {
+            while let Some(step) = next_step(&facts(&user, &factors, is_proven), &policy) {
                 let name = format!("{step:?}");
                 proptest::prop_assert!(!asked.contains(&name), "{name} twice");
                 asked.push(name);
-                done(&step, &mut user);
+                done(&step, &mut user, &mut factors, &mut is_proven);
             }
-            proptest::prop_assert!(asked.len() <= 4, "{asked:?}");
+            proptest::prop_assert!(asked.len() <= 5, "{asked:?}");
         }
     }
 
@@ -222,6 +294,6 @@ mod tests {
         for kind in StepKind::ALL {
             assert_eq!(StepKind::from_name(kind.as_str()), Some(kind));
         }
-        assert_eq!(StepKind::from_name("MFA_REQUIRED"), None);
+        assert_eq!(StepKind::from_name("mfa_required"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::domain::challenge::StepKind;
 use crate::domain::contact::{Email, Phone};
+use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::session::EndReason;
 use crate::domain::user::Role;
@@ -240,6 +241,13 @@ pub enum Event {
         /// In which session.
         session: SessionId,
     },
+    /// Something about a user's second factors.
+    Factor {
+        /// Whose.
+        user: UserId,
+        /// What.
+        happened: FactorEvent,
+    },
     /// A device is trusted from now on.
     DeviceTrusted {
         /// Whose.
@@ -287,6 +295,57 @@ pub enum Event {
         role: Role,
         /// By whom.
         by: Actor,
+    },
+}
+
+/// What can happen to second factors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FactorEvent {
+    /// One was proven.
+    Proven {
+        /// By which method.
+        method: Method,
+        /// For which challenge; `None` = in a session that is raised.
+        challenge: Option<ChallengeId>,
+    },
+    /// One was not proven.
+    Failed {
+        /// By which method.
+        method: Method,
+        /// For which challenge; `None` = in a session.
+        challenge: Option<ChallengeId>,
+    },
+    /// One was set up.
+    Added {
+        /// Its number.
+        factor: i64,
+        /// What it is.
+        method: Method,
+        /// Whether it is the only one.
+        is_first: bool,
+    },
+    /// One is gone.
+    Removed {
+        /// Its number.
+        factor: i64,
+        /// What it was.
+        method: Method,
+        /// Whether it was the last one.
+        was_last: bool,
+        /// By whom.
+        by: Actor,
+    },
+    /// Another one is asked for first.
+    Preferred {
+        /// Its number.
+        factor: i64,
+        /// What it is.
+        method: Method,
+    },
+    /// There are new backup codes.
+    BackupCodesGenerated {
+        /// How many.
+        count: usize,
     },
 }
 

@@ -13,6 +13,7 @@ pub const MAX_METADATA_ADMIN: usize = 4 * 1024;
 
 /// One user as stored.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "what is stored of an account, each of its own")]
 pub struct User {
     /// The `sub` of tokens.
     pub id: UserId,
@@ -44,6 +45,10 @@ pub struct User {
     pub must_change_password: bool,
     /// Set while an operator has disabled the account.
     pub lock: Option<Lock>,
+    /// Whether a factor beside the password is set up.
+    pub mfa_enabled: bool,
+    /// Set while an operator has freed the account from second factors.
+    pub mfa_exempt: Option<Exemption>,
     /// Rises with everything that must end all sessions; tokens and sessions of an older one are void.
     pub auth_epoch: i64,
     /// Rises with everything that must make every device a stranger again.
@@ -90,6 +95,8 @@ impl User {
             password_changed_at: None,
             must_change_password: false,
             lock: None,
+            mfa_enabled: false,
+            mfa_exempt: None,
             auth_epoch: 1,
             device_epoch: 1,
             claims_version: 1,
@@ -120,6 +127,15 @@ pub struct Lock {
     pub reason: String,
     /// When it ends by itself; `None` = an operator ends it.
     pub until: Option<Time>,
+}
+
+/// Why and since when nobody asks an account for a second factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exemption {
+    /// Since when.
+    pub at: Time,
+    /// In the operator's words.
+    pub reason: Option<String>,
 }
 
 /// A role's name: 1 to 64 of `A-Z a-z 0-9 . _ : -`.

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::{Actor, Event};
+use crate::domain::event::{Actor, Event, FactorEvent};
+use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::store::audit::{AuditRow, Origin};
 use crate::store::{StoreError, Tx};
@@ -95,6 +96,7 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::Reauthenticated { user, session } => {
             entry("LOGIN_SUCCESS", INFO).of(*user).session(*session).because("reauthenticated")
         }
+        Event::Factor { user, happened } => of_factor(happened).of(*user),
         Event::DeviceTrusted { user, device } => {
             entry("DEVICE_TRUSTED", INFO).of(*user).with(&json!({ "deviceId": device }))
         }
@@ -115,6 +117,35 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
     Some(entry)
 }
 
+/// The entry for what happened to a second factor.
+fn of_factor(happened: &FactorEvent) -> AuditRow {
+    match happened {
+        FactorEvent::Proven { method: Method::Backup, challenge } => {
+            entry("MFA_BACKUP_CODE_USED", SUCCESS).maybe_challenge(*challenge)
+        }
+        FactorEvent::Proven { method, challenge } => {
+            entry("MFA_VERIFICATION_SUCCESS", SUCCESS).maybe_challenge(*challenge).because(method.as_str())
+        }
+        FactorEvent::Failed { method, challenge } => {
+            entry("MFA_VERIFICATION_FAILED", FAILURE).maybe_challenge(*challenge).because(method.as_str())
+        }
+        FactorEvent::Added { factor, method, is_first } => {
+            let name = if *is_first { "MFA_ENABLED" } else { "MFA_DEVICE_ADDED" };
+            entry(name, SUCCESS).because(method.as_str()).with(&json!({ "deviceId": factor }))
+        }
+        FactorEvent::Removed { factor, method, was_last, by } => {
+            let name = if *was_last { "MFA_DISABLED" } else { "MFA_DEVICE_REMOVED" };
+            entry(name, INFO).by(*by).because(method.as_str()).with(&json!({ "deviceId": factor }))
+        }
+        FactorEvent::Preferred { factor, method } => {
+            entry("MFA_PREFERRED_METHOD_UPDATED", SUCCESS).because(method.as_str()).with(&json!({ "deviceId": factor }))
+        }
+        FactorEvent::BackupCodesGenerated { count } => {
+            entry("MFA_BACKUP_CODES_GENERATED", SUCCESS).with(&json!({ "count": count }))
+        }
+    }
+}
+
 impl AuditRow {
     fn of(self, user: impl Into<Option<UserId>>) -> Self {
         Self { user: user.into(), ..self }
@@ -126,6 +157,10 @@ impl AuditRow {
 
     fn challenge(self, challenge: ChallengeId) -> Self {
         Self { challenge: Some(challenge), ..self }
+    }
+
+    fn maybe_challenge(self, challenge: Option<ChallengeId>) -> Self {
+        Self { challenge, ..self }
     }
 
     fn by(self, actor: Actor) -> Self {

@@ -2,8 +2,10 @@
 
 use tracing::{info, warn};
 
-use crate::domain::event::Event;
 use crate::domain::event::LoginFailure;
+use crate::domain::event::{Event, FactorEvent};
+use crate::domain::factor::Method;
+use crate::domain::id::UserId;
 use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult, Metrics};
 
 /// Counts and, for what an operator wants to see, logs.
@@ -85,6 +87,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         }
         Event::EmailChanged { user, .. } => info!(user.id = %user, "e-mail address changed"),
         Event::PhoneChanged { user } => info!(user.id = %user, "phone number changed"),
+        Event::Factor { user, happened } => factor(*user, happened, metrics),
         Event::DeviceTrusted { user, .. } => info!(user.id = %user, "device trusted"),
         Event::DevicesUntrusted { user, count } => info!(user.id = %user, count, "devices no longer trusted"),
         Event::PasswordChangeForced { user, by } => {
@@ -110,5 +113,35 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         | Event::ContactChangeRequested { .. }
         | Event::Reauthenticated { .. }
         | Event::SessionRefreshed { .. } => {}
+    }
+}
+
+fn factor(user: UserId, happened: &FactorEvent, metrics: &Metrics) {
+    match happened {
+        FactorEvent::Proven { method, .. } => {
+            metrics.auth_event(AuthEvent::Mfa, of(*method), AuthResult::Success, AuthError::None);
+            info!(user.id = %user, method = method.as_str(), "second factor proven");
+        }
+        FactorEvent::Failed { method, .. } => {
+            metrics.auth_event(AuthEvent::Mfa, of(*method), AuthResult::Failure, AuthError::Code);
+            info!(user.id = %user, method = method.as_str(), "second factor refused");
+        }
+        FactorEvent::Added { method, .. } => info!(user.id = %user, method = method.as_str(), "second factor set up"),
+        FactorEvent::Removed { method, by, .. } => {
+            info!(user.id = %user, method = method.as_str(), by = by.as_str(), "second factor removed");
+        }
+        FactorEvent::BackupCodesGenerated { count } => info!(user.id = %user, count, "backup codes made"),
+        FactorEvent::Preferred { .. } => {}
+    }
+}
+
+/// A method as it is counted.
+fn of(method: Method) -> AuthMethod {
+    match method {
+        Method::Totp => AuthMethod::Totp,
+        Method::Passkey => AuthMethod::Passkey,
+        Method::Email => AuthMethod::EmailCode,
+        Method::Sms => AuthMethod::SmsCode,
+        Method::Backup => AuthMethod::BackupCode,
     }
 }

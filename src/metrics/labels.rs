@@ -358,6 +358,8 @@ label! {
         EmailVerify => "email_verify",
         /// Setting a password with a code.
         PasswordReset => "password_reset",
+        /// Proving a second factor.
+        Mfa => "mfa_verify",
     }
 }
 
@@ -370,6 +372,14 @@ label! {
         EmailCode => "email_code",
         /// A session.
         Session => "session",
+        /// A code of an app.
+        Totp => "totp",
+        /// A passkey.
+        Passkey => "passkey",
+        /// A code from a text message.
+        SmsCode => "sms_code",
+        /// A backup code.
+        BackupCode => "backup_code",
     }
 }
 

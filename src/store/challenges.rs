@@ -2,7 +2,9 @@
 
 use crate::domain::challenge::{Challenge, StepKind};
 use crate::domain::clock::Time;
-use crate::domain::id::{ChallengeId, UserId};
+use crate::domain::factor::Method;
+use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::mfa::Entry;
 use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
@@ -18,7 +20,7 @@ macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, amr, client_binding, \
-             decoy, created_at, expires_at, completed_at FROM nauth_challenges ",
+             decoy, entry, renews, method, created_at, expires_at, completed_at FROM nauth_challenges ",
             $tail
         )
     };
@@ -63,7 +65,8 @@ impl<'a> Challenges<'a> {
     /// Stores a new challenge.
     pub async fn insert(&mut self, challenge: &Challenge) -> Result<(), StoreError> {
         sql("INSERT INTO nauth_challenges (id, user_id, step, auth_epoch, attempts, max_attempts, password_proven, \
-             amr, client_binding, decoy, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             amr, client_binding, decoy, entry, renews, method, created_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(challenge.id)
         .bind(challenge.user)
         .bind(challenge.step.as_str())
@@ -74,6 +77,9 @@ impl<'a> Challenges<'a> {
         .bind(challenge.amr.join(" "))
         .bind(challenge.client_binding.as_str())
         .bind(challenge.decoy)
+        .bind(challenge.entry.as_str())
+        .bind(challenge.renews.map(SessionId::number))
+        .bind(challenge.method.map(Method::as_str))
         .bind(challenge.created_at)
         .bind(challenge.expires_at)
         .execute(&mut self.on)
@@ -108,6 +114,16 @@ impl<'a> Challenges<'a> {
         Ok(())
     }
 
+    /// Notes the method whose code was sent last.
+    pub async fn set_method(&mut self, id: ChallengeId, method: Method) -> Result<(), StoreError> {
+        sql("UPDATE nauth_challenges SET method = ? WHERE id = ?")
+            .bind(method.as_str())
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
+        Ok(())
+    }
+
     /// Removes challenges that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         LAPSED.run(&mut self.on, before).await
@@ -115,6 +131,8 @@ impl<'a> Challenges<'a> {
 }
 
 fn read(row: &Row) -> Result<Challenge, StoreError> {
+    let renews = row.opt_int("renews")?;
+    let renews = renews.map(|number| SessionId::from_number(number).map_err(|_| StoreError::Corrupt("renews")));
     Ok(Challenge {
         id: row.parsed("id")?,
         user: row.parsed("user_id")?,
@@ -125,6 +143,9 @@ fn read(row: &Row) -> Result<Challenge, StoreError> {
         password_proven: row.bool("password_proven")?,
         amr: row.text("amr")?.split_whitespace().map(str::to_owned).collect(),
         client_binding: row.text("client_binding")?,
+        entry: Entry::from_name(&row.text("entry")?).ok_or(StoreError::Corrupt("entry"))?,
+        renews: renews.transpose()?,
+        method: row.opt_text("method")?.as_deref().and_then(Method::from_name),
         decoy: row.bool("decoy")?,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,

@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     step!(CHECKSUMS, "checksums", "0004_checksums.sql"),
     step!(5, "transient", "0005_transient.sql"),
     step!(6, "indexes", "0006_indexes.sql"),
+    step!(7, "factors", "0007_factors.sql"),
 ];
 
 /// From this step on it is known what each of them said.

@@ -4,9 +4,12 @@
 //! `tx.users()` reads and writes in the transaction.
 
 pub mod audit;
+pub mod backup_codes;
+pub mod ceremonies;
 pub mod challenges;
 pub mod copy;
 pub mod db;
+pub mod factors;
 pub mod invitations;
 pub mod jobs;
 pub mod keys;
@@ -112,6 +115,12 @@ tables! {
     keys: keys::Keys;
     /// Trusted devices.
     trusted_devices: trusted_devices::TrustedDevices;
+    /// Factors beside the password.
+    factors: factors::Factors;
+    /// Codes for the day factors are lost.
+    backup_codes: backup_codes::BackupCodes;
+    /// What is half way set up or asked.
+    ceremonies: ceremonies::Ceremonies;
     /// Hashes of earlier passwords.
     password_history: password_history::PasswordHistory;
     /// Codes that open signup.

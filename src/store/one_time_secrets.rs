@@ -25,6 +25,14 @@ pub enum Purpose {
     ChangeEmail,
     /// Proves a number that is to replace another one.
     ChangePhone,
+    /// Proves a second factor by mail.
+    MfaEmail,
+    /// Proves a second factor by text message.
+    MfaSms,
+    /// Proves an address that is to become a second factor.
+    EnrolEmail,
+    /// Proves a number that is to become a second factor.
+    EnrolSms,
 }
 
 impl Purpose {
@@ -38,6 +46,10 @@ impl Purpose {
             Self::AdminReset => "admin_reset",
             Self::ChangeEmail => "change_email",
             Self::ChangePhone => "change_phone",
+            Self::MfaEmail => "mfa_email",
+            Self::MfaSms => "mfa_sms",
+            Self::EnrolEmail => "enrol_email",
+            Self::EnrolSms => "enrol_sms",
         }
     }
 }

@@ -206,14 +206,16 @@ impl<'a> Sessions<'a> {
         &mut self,
         id: SessionId,
         amr: &[String],
+        acr: &str,
         at: Time,
         access_exp: Time,
     ) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_sessions SET auth_time = ?, amr = ?, last_activity_at = ?, \
+        let rows = sql("UPDATE nauth_sessions SET auth_time = ?, amr = ?, acr = ?, last_activity_at = ?, \
              latest_exp = CASE WHEN latest_exp > ? THEN latest_exp ELSE ? END \
              WHERE id = ? AND revoked_at IS NULL AND expires_at > ?")
         .bind(at)
         .bind(amr.join(" "))
+        .bind(acr)
         .bind(at)
         .bind(access_exp)
         .bind(access_exp)
@@ -221,6 +223,17 @@ impl<'a> Sessions<'a> {
         .bind(at)
         .execute(&mut self.on)
         .await?;
+        Ok(rows == 1)
+    }
+
+    /// Notes what its user has proven beside the login, if the session still lives.
+    pub async fn raise(&mut self, id: SessionId, amr: &[String], acr: &str) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET amr = ?, acr = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(amr.join(" "))
+            .bind(acr)
+            .bind(id)
+            .execute(&mut self.on)
+            .await?;
         Ok(rows == 1)
     }
 

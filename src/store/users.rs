@@ -4,7 +4,7 @@ use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
-use crate::domain::user::{Lock, Role, User};
+use crate::domain::user::{Exemption, Lock, Role, User};
 use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
@@ -21,7 +21,8 @@ macro_rules! select {
         concat!(
             "SELECT id, number, email, email_verified, pending_email, username, phone, phone_verified, pending_phone, \
              first_name, last_name, password_hash, password_changed_at, must_change_password, locked_at, lock_reason, \
-             locked_until, auth_epoch, device_epoch, claims_version, completed_at, timezone, locale, metadata, \
+             locked_until, mfa_exempt_at, mfa_exempt_reason, \
+             (SELECT COUNT(*) FROM nauth_factors WHERE nauth_factors.user_id = nauth_users.id) AS factors, auth_epoch, device_epoch, claims_version, completed_at, timezone, locale, metadata, \
              metadata_admin, created_at, updated_at FROM nauth_users ",
             $tail
         )
@@ -530,6 +531,8 @@ fn read(row: &Row) -> Result<User, StoreError> {
         }
         None => None,
     };
+    let reason = row.opt_text("mfa_exempt_reason")?;
+    let mfa_exempt = row.opt_time("mfa_exempt_at")?.map(|at| Exemption { at, reason });
     Ok(User {
         id: row.parsed("id")?,
         number: row.int("number")?,
@@ -546,6 +549,8 @@ fn read(row: &Row) -> Result<User, StoreError> {
         password_changed_at: row.opt_time("password_changed_at")?,
         must_change_password: row.bool("must_change_password")?,
         lock,
+        mfa_enabled: row.int("factors")? > 0,
+        mfa_exempt,
         auth_epoch: row.int("auth_epoch")?,
         device_epoch: row.int("device_epoch")?,
         claims_version: row.int("claims_version")?,

@@ -32,11 +32,13 @@ pub enum Purpose {
     Code,
     /// Seals message bodies in the outbox.
     Outbox,
+    /// Seals what proves second factors.
+    Factor,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::Refresh, Self::Csrf, Self::Code, Self::Outbox];
+    pub const ALL: [Self; 5] = [Self::Refresh, Self::Csrf, Self::Code, Self::Outbox, Self::Factor];
 
     /// The stored name, also part of the derivation.
     #[must_use]
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Csrf => "csrf",
             Self::Code => "code",
             Self::Outbox => "outbox",
+            Self::Factor => "factor",
         }
     }
 }

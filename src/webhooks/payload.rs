@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, FactorEvent};
+use crate::domain::factor::Method;
 use crate::domain::id::UserId;
 use crate::domain::user::{Role, User};
 
 /// The names of events webhooks can ask for.
-pub const EVENTS: [&str; 9] = [
+pub const EVENTS: [&str; 12] = [
     "user.created",
     "user.onboarded",
     "user.updated",
@@ -23,6 +24,9 @@ pub const EVENTS: [&str; 9] = [
     "email.changed",
     "phone.changed",
     "sessions.revoked",
+    "mfa.enabled",
+    "mfa.method_added",
+    "mfa.device_removed",
 ];
 
 /// What one event is for webhooks: its name, whose it is, and what else there is to say.
@@ -49,6 +53,10 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
             user,
             json!({ "revoked_count": 1, "session_id": session.to_string(), "reason": reason.as_str() }),
         ),
+        Event::Factor { user, happened } => {
+            let (name, method) = of_factor(happened)?;
+            (name, user, json!({ "method": method.as_str() }))
+        }
         Event::SignupReplaced { .. }
         | Event::LoginSucceeded { .. }
         | Event::LoginFailed { .. }
@@ -80,6 +88,19 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
     };
     let Value::Object(data) = data else { unreachable!("written as one above") };
     Some((name, *user, data))
+}
+
+/// What happened to a second factor, if anybody asks for it.
+fn of_factor(happened: &FactorEvent) -> Option<(&'static str, Method)> {
+    match happened {
+        FactorEvent::Added { method, is_first: true, .. } => Some(("mfa.enabled", *method)),
+        FactorEvent::Added { method, is_first: false, .. } => Some(("mfa.method_added", *method)),
+        FactorEvent::Removed { method, .. } => Some(("mfa.device_removed", *method)),
+        FactorEvent::Proven { .. }
+        | FactorEvent::Failed { .. }
+        | FactorEvent::Preferred { .. }
+        | FactorEvent::BackupCodesGenerated { .. } => None,
+    }
 }
 
 /// The body of a delivery: the envelope of DECISIONS' contract, version 1.

@@ -44,6 +44,7 @@ mod listeners;
 mod management;
 mod messages;
 mod metrics;
+mod mfa;
 mod monitoring;
 mod nodes;
 mod outages;

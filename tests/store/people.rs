@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nauth::domain::challenge::{Challenge, StepKind};
 use nauth::domain::id::{ChallengeId, SessionId, UserId, random_number};
+use nauth::domain::mfa::Entry;
 use nauth::domain::session::{Delivery, Device, Session};
 use nauth::domain::user::User;
 use nauth::store::Store;
@@ -56,6 +57,9 @@ pub(crate) fn challenge(user: UserId) -> Challenge {
         password_proven: true,
         amr: vec!["pwd".to_owned()],
         client_binding: "somebody".to_owned(),
+        entry: Entry::Login,
+        renews: None,
+        method: None,
         decoy: false,
         created_at: NOW,
         expires_at: NOW + Duration::from_mins(15),

@@ -9,8 +9,7 @@ use crate::api::answer::{self, Refusal};
 use crate::api::context::Asked;
 use crate::api::dialect::Dialect;
 use crate::api::nauth::Nauth;
-use crate::api::nauth::wire::{request, response};
-use crate::domain::error::Error;
+use crate::api::nauth::wire::{factor, request, response};
 
 /// Answers a challenge with tokens or the next challenge.
 pub(super) async fn respond(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
@@ -28,18 +27,16 @@ pub(super) async fn resend(State(api): State<Api>, asked: Asked) -> Result<Respo
     Ok(answer::json(StatusCode::OK, &body, vec![]))
 }
 
-/// What a client needs to set a factor up. No challenge that is put today asks for one.
+/// What a client needs to set up the factor that is demanded.
 pub(super) async fn setup_data(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
-    data(&api, &asked, "setup data", "MFA_SETUP_REQUIRED").await
+    let (challenge, wish) = factor::demanded_wish(&asked.json()?)?;
+    let data = api.auth.begin_demanded_factor(challenge, &wish, &asked.ctx).await?;
+    Ok(answer::json(StatusCode::OK, &factor::setup_data(&data), vec![]))
 }
 
-/// What a client needs to use a factor. No challenge that is put today asks for one.
+/// What a client needs to prove a factor.
 pub(super) async fn challenge_data(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
-    data(&api, &asked, "challenge data", "MFA_REQUIRED").await
-}
-
-async fn data(api: &Api, asked: &Asked, what: &str, expected: &str) -> Result<Response, Refusal> {
-    let step = api.auth.challenge_step(request::challenge(&asked.json()?)?).await?;
-    let found = step.kind().as_str();
-    Err(Error::InvalidInput(format!("Cannot get {what}: expected {expected} challenge, got {found}")).into())
+    let (challenge, method) = factor::proof_wish(&asked.json()?)?;
+    let data = api.auth.begin_proof(challenge, method, &asked.ctx).await?;
+    Ok(answer::json(StatusCode::OK, &factor::challenge_data(&data), vec![]))
 }

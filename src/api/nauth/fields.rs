@@ -60,6 +60,22 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number, when there is one.
+    pub(crate) fn optional_integer(&mut self, name: &str) -> Option<i64> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => None,
+            Some(value) => match value.as_i64() {
+                Some(number) => Some(number),
+                None => self.note(name, Err(vec!["must be an integer number".to_owned()])),
+            },
+        }
+    }
+
+    /// Notes the problems of a value within this one.
+    pub(crate) fn adopt(&mut self, inner: Fields<'_>) {
+        self.problems.extend(inner.problems);
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn are_good(&self) -> bool {
         self.problems.is_empty()

@@ -6,6 +6,7 @@ mod challenge;
 mod device;
 mod fields;
 mod login;
+mod mfa;
 mod password;
 mod profile;
 mod session;
@@ -35,7 +36,7 @@ type Route = (&'static str, ApiGroup, &'static str, MethodRouter<Api>);
 
 /// Every route of this wire.
 fn all_routes() -> Vec<Route> {
-    use ApiGroup::{Core, Device, Profile};
+    use ApiGroup::{Core, Device, Mfa, Profile};
     vec![
         ("signup", Core, "/signup", post(signup::signup)),
         ("login", Core, "/login", post(login::login)),
@@ -56,6 +57,14 @@ fn all_routes() -> Vec<Route> {
         ("verifyContact", Profile, "/profile/contact/verify", post(profile::verify_contact)),
         ("resendContact", Profile, "/profile/contact/resend", post(profile::resend_contact)),
         ("changePassword", Profile, "/change-password", post(password::change)),
+        ("mfaStatus", Mfa, "/mfa/status", get(mfa::status)),
+        ("mfaAvailableMethods", Mfa, "/mfa/available-methods", get(mfa::available_methods)),
+        ("mfaSetupData", Mfa, "/mfa/setup-data", post(mfa::setup_data)),
+        ("mfaVerifySetup", Mfa, "/mfa/verify-setup", post(mfa::verify_setup)),
+        ("mfaBackupCodes", Mfa, "/mfa/backup-codes/generate", post(mfa::backup_codes)),
+        ("mfaDevices", Mfa, "/mfa/devices", get(mfa::devices)),
+        ("mfaPreferred", Mfa, "/mfa/devices/{id}/preferred", post(mfa::prefer)),
+        ("mfaRemoveDevice", Mfa, "/mfa/devices/{id}", delete(mfa::remove)),
         ("sessions", Device, "/sessions", get(session::list)),
         ("logoutSession", Device, "/sessions/{id}", delete(session::end_one)),
         ("trustDevice", Device, "/trust-device", post(device::trust)),
@@ -71,7 +80,10 @@ impl Dialect for Nauth {
 
     fn routes(settings: &Settings) -> Router<Api> {
         let is_mounted = |key: &str, group: ApiGroup| {
-            settings.api.groups.contains(&group) && !settings.api.exclude.iter().any(|excluded| excluded == key)
+            let is_built = group != ApiGroup::Mfa || settings.mfa.enabled;
+            is_built
+                && settings.api.groups.contains(&group)
+                && !settings.api.exclude.iter().any(|excluded| excluded == key)
         };
         let mounted = all_routes().into_iter().filter(|(key, group, ..)| is_mounted(key, *group));
         mounted.fold(Router::new(), |router, (_, _, path, handlers)| router.route(path, handlers))

@@ -9,6 +9,7 @@ use crate::api::Api;
 use crate::api::answer::{self, Refusal};
 use crate::api::caller::CsrfRule;
 use crate::api::context::Asked;
+use crate::api::nauth::wire::request::Confirmation;
 use crate::api::nauth::wire::{request, response};
 use crate::domain::session::Delivery;
 
@@ -46,8 +47,10 @@ pub(super) async fn change(State(api): State<Api>, asked: Asked) -> Result<Respo
 /// Confirms who the caller is. Answers tokens that say so, the way the credential came.
 pub(super) async fn reauthenticate(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let caller = api.caller(&asked, CsrfRule::Token).await?;
-    let password = request::reauthenticate(&asked.json()?)?;
-    let grant = api.auth.reauthenticate(&caller, password, &asked.ctx).await?;
+    let grant = match request::reauthenticate(&asked.json()?)? {
+        Confirmation::Password(password) => api.auth.reauthenticate(&caller, password, &asked.ctx).await?,
+        Confirmation::Factor(proof) => api.auth.reauthenticate_with_factor(&caller, &proof, &asked.ctx).await?,
+    };
     Ok(match api.delivery_of(&asked)? {
         Delivery::Json => answer::json(StatusCode::OK, &response::Tokens::of(&grant), vec![]),
         Delivery::Cookies => {

@@ -21,6 +21,13 @@ impl Fields {
         Self(HashMap::from([(name.to_owned(), value)]))
     }
 
+    /// The same with other values for some.
+    pub(super) fn with<const N: usize>(&self, others: [(&str, String); N]) -> Self {
+        let mut fields = self.0.clone();
+        fields.extend(others.map(|(name, value)| (name.to_owned(), value)));
+        Self(fields)
+    }
+
     /// A field's value; empty when it is not there.
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)

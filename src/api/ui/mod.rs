@@ -4,6 +4,7 @@
 //! word of it the form is refused. What the pages hand out are cookies, never anything a script or
 //! another site could read.
 
+mod factor;
 mod form;
 mod page;
 mod refused;
@@ -35,7 +36,7 @@ use crate::domain::contact::{Identifier, Phone};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::id::ChallengeId;
 use crate::domain::secret::Secret;
-use crate::domain::session::{Delivery, Session};
+use crate::domain::session::Delivery;
 
 /// Where the pages live, below the prefix of the API.
 pub const PATH: &str = "/ui";
@@ -54,6 +55,8 @@ pub fn routes() -> Router<Api> {
         .route("/signup", get(show_signup).post(signup))
         .route("/code", get(show_code).post(code))
         .route("/resend", post(resend))
+        .route("/send", post(factor::send))
+        .route("/setup", post(factor::set_up))
         .route("/logout", post(logout))
         .route("/style.css", get(style))
 }
@@ -84,7 +87,7 @@ async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
     let Some(caller) = desk.caller().await else {
         return desk.show(StatusCode::OK, Page::Login, &Fields::default(), None);
     };
-    let page = desk.page_for(&caller.session);
+    let page = desk.page_for(&caller);
     desk.show(StatusCode::OK, page, &Fields::of("identifier", caller.user.email.to_string()), None)
 }
 
@@ -95,7 +98,9 @@ async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
 async fn show_code(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
     match desk.challenged().await {
-        Some((_, step)) => desk.show(StatusCode::OK, page_of(&step), &Fields::default(), None),
+        Some((_, step)) => {
+            desk.show(StatusCode::OK, page_of(&step), &factor::asked_for(&Fields::default(), &step), None)
+        }
         None => desk.go_to("login", None),
     }
 }
@@ -106,6 +111,8 @@ fn page_of(step: &Step) -> Page {
         Step::VerifyEmail { .. } | Step::VerifyPhone { .. } => Page::Code,
         Step::CollectPhone => Page::Phone,
         Step::ChangePassword => Page::NewPassword,
+        Step::SetUpFactor { .. } => Page::SetUpFactor,
+        Step::ProveFactor(_) => Page::Factor,
     }
 }
 
@@ -182,14 +189,8 @@ async fn code(State(api): State<Api>, asked: Asked) -> Response {
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
-    let page = page_of(&step);
-    let answer = match read_answer(&step, &fields) {
-        Ok(answer) => answer,
-        Err(error) => return desk.show(StatusCode::BAD_REQUEST, page, &fields, Some(&error)),
-    };
-    let outcome = desk.api.auth.respond(Respond { challenge, answer, client: CLIENT }, &desk.asked.ctx).await;
-    desk.settle(page, &fields, outcome)
+    let Some((_, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    desk.respond(&step, &fields).await
 }
 
 fn read_answer(step: &Step, fields: &Fields) -> Result<Answer, Error> {
@@ -198,6 +199,8 @@ fn read_answer(step: &Step, fields: &Fields) -> Result<Answer, Error> {
         Step::VerifyPhone { .. } => Answer::PhoneCode(read_code(fields)?),
         Step::CollectPhone => Answer::Phone(read_phone(fields.get("phone"))?),
         Step::ChangePassword => Answer::NewPassword(Secret::new(fields.get("password").to_owned())),
+        Step::SetUpFactor { .. } => factor::read_setup(fields)?,
+        Step::ProveFactor(_) => factor::read_proof(fields)?,
     })
 }
 
@@ -279,18 +282,33 @@ impl Desk {
 
     /// What somebody who is logged in gets to see: whether that is enough for what they asked, the
     /// gateway says in the words of OpenID Connect.
-    fn page_for(&self, session: &Session) -> Page {
+    fn page_for(&self, caller: &Caller) -> Page {
+        let session = &caller.session;
         let query = Fields::read(self.asked.query().as_bytes());
         let wanted = query.get("acr_values").split(' ').filter_map(Aal::from_acr).min();
         let max_age = query.get("max_age").parse().ok().map(Duration::from_secs);
         let age = self.api.auth.clock().now().since(session.auth_time);
         if wanted > Some(Aal::One) && Aal::from_acr(&session.acr) < wanted {
-            Page::TooWeak
+            if caller.user.mfa_enabled && self.api.settings.mfa.enabled { Page::StepUp } else { Page::TooWeak }
         } else if max_age.is_some_and(|max| age > max) {
             Page::Confirm
         } else {
             Page::SignedIn
         }
+    }
+
+    /// Answers the challenge the browser is at.
+    async fn respond(&self, step: &Step, fields: &Fields) -> Response {
+        let Some(challenge) = self.challenge() else { return self.go_to("login", None) };
+        let is_begun = matches!(step, Step::SetUpFactor { .. }) && !fields.get("method").is_empty();
+        let page = if is_begun { Page::FinishFactor } else { page_of(step) };
+        let fields = factor::asked_for(fields, step);
+        let answer = match read_answer(step, &fields) {
+            Ok(answer) => answer,
+            Err(error) => return self.show(StatusCode::BAD_REQUEST, page, &fields, Some(&error)),
+        };
+        let outcome = self.api.auth.respond(Respond { challenge, answer, client: CLIENT }, &self.asked.ctx).await;
+        self.settle(page, &fields, outcome)
     }
 
     fn settle(&self, page: Page, fields: &Fields, outcome: Result<Outcome, Error>) -> Response {

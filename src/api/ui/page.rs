@@ -6,7 +6,7 @@ use http::StatusCode;
 use minijinja::{AutoEscape, Environment, context};
 
 use crate::api::ui::form::Fields;
-use crate::api::ui::refused;
+use crate::api::ui::{factor, refused};
 use crate::config::settings::{Settings, UsernameRule};
 use crate::domain::error::{Error, Limit};
 
@@ -29,8 +29,18 @@ pub(super) enum Page {
     SignedIn,
     /// Log in once more: the last time is too long ago for what was asked.
     Confirm,
-    /// What was asked needs a surer login than there is.
+    /// What was asked needs a surer login than there is, and there is nothing to make it surer with.
     TooWeak,
+    /// What was asked needs the second factor of somebody who is logged in.
+    StepUp,
+    /// Prove a second factor.
+    Factor,
+    /// The same, just after its code went out.
+    FactorSent,
+    /// Choose a second factor to set up.
+    SetUpFactor,
+    /// Set it up.
+    FinishFactor,
 }
 
 impl Page {
@@ -44,6 +54,10 @@ impl Page {
             Self::SignedIn => "signed_in.html",
             Self::Confirm => "confirm.html",
             Self::TooWeak => "too_weak.html",
+            Self::StepUp => "step_up.html",
+            Self::Factor | Self::FactorSent => "factor.html",
+            Self::SetUpFactor => "set_up_factor.html",
+            Self::FinishFactor => "finish_factor.html",
         }
     }
 }
@@ -75,6 +89,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("signed_in.html", include_str!("templates/signed_in.html.j2")),
         ("confirm.html", include_str!("templates/confirm.html.j2")),
         ("too_weak.html", include_str!("templates/too_weak.html.j2")),
+        ("step_up.html", include_str!("templates/step_up.html.j2")),
+        ("factor.html", include_str!("templates/factor.html.j2")),
+        ("set_up_factor.html", include_str!("templates/set_up_factor.html.j2")),
+        ("finish_factor.html", include_str!("templates/finish_factor.html.j2")),
         ("refused.html", include_str!("templates/refused.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
@@ -99,8 +117,9 @@ impl View<'_> {
             invite_code => self.fields.get("invite_code"),
             can_sign_up => self.settings.signup.enabled,
             min_length => self.settings.password.policy.min_length,
-            sent => self.page == Page::CodeSent,
+            sent => matches!(self.page, Page::CodeSent | Page::FactorSent),
             errors => self.error.map(sentences).unwrap_or_default(),
+            ..factor::values(self.fields)
         };
         let template = TEMPLATES.get_template(self.page.template()).expect("every page has a template");
         template.render(values).expect("built-in templates render with their values")
@@ -181,6 +200,11 @@ mod tests {
             Page::SignedIn,
             Page::Confirm,
             Page::TooWeak,
+            Page::StepUp,
+            Page::Factor,
+            Page::FactorSent,
+            Page::SetUpFactor,
+            Page::FinishFactor,
         ];
         for page in pages {
             let html = html(page, b"", Some(&Error::CodeInvalid));

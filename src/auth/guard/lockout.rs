@@ -47,7 +47,7 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Vec<Held> {
         let rules = &self.settings.lockout;
-        if !rules.enabled || !rules.count_passwords {
+        if !rules.enabled || !rules.counts.passwords {
             return Vec::new();
         }
         // An account is one whichever of its identifiers is tried.

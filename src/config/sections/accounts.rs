@@ -41,6 +41,14 @@ const ROUTE_KEYS: &[&str] = &[
     "trustedDevices",
     "revokeAllTrustedDevices",
     "revokeTrustedDevice",
+    "mfaStatus",
+    "mfaAvailableMethods",
+    "mfaSetupData",
+    "mfaVerifySetup",
+    "mfaBackupCodes",
+    "mfaDevices",
+    "mfaPreferred",
+    "mfaRemoveDevice",
 ];
 
 pub(super) fn signup(root: &mut Section<'_>, known_roles: &BTreeSet<Role>) -> Signup {
@@ -234,14 +242,20 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
             && !path.contains("..");
         if good { Ok(path.to_owned()) } else { Err(format!("`{text}` is not a path such as /auth")) }
     });
-    let names = [("core", ApiGroup::Core), ("profile", ApiGroup::Profile), ("device", ApiGroup::Device)];
+    let names = [
+        ("core", ApiGroup::Core),
+        ("profile", ApiGroup::Profile),
+        ("mfa", ApiGroup::Mfa),
+        ("device", ApiGroup::Device),
+    ];
     let doc = "Which groups of routes are mounted.";
-    let groups = s.choices("groups", "[\"core\", \"profile\", \"device\"]", &names, doc);
+    let groups = s.choices("groups", "[\"core\", \"profile\", \"mfa\", \"device\"]", &names, doc);
     let doc = "Single routes that are not mounted, by key: signup, login, refresh, logout, logoutAll, \
                respondChallenge, resendCode, getSetupData, getChallengeData, forgotPassword, confirmForgotPassword, \
                confirmAdminResetPassword, reauthenticate, profile, updateProfile, changePassword, verifyContact, \
                resendContact, sessions, logoutSession, trustDevice, isTrustedDevice, trustedDevices, \
-               revokeAllTrustedDevices, revokeTrustedDevice.";
+               revokeAllTrustedDevices, revokeTrustedDevice, mfaStatus, mfaAvailableMethods, mfaSetupData, \
+               mfaVerifySetup, mfaBackupCodes, mfaDevices, mfaPreferred, mfaRemoveDevice.";
     let exclude = s.list("exclude", "[]", doc, |text| {
         if ROUTE_KEYS.contains(&text) {
             return Ok(text.to_owned());
@@ -252,7 +266,7 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
     s.finish();
     Api {
         prefix,
-        groups: groups.unwrap_or_else(|| vec![ApiGroup::Core, ApiGroup::Profile, ApiGroup::Device]),
+        groups: groups.unwrap_or_else(|| vec![ApiGroup::Core, ApiGroup::Profile, ApiGroup::Mfa, ApiGroup::Device]),
         exclude: exclude.unwrap_or_default(),
     }
 }

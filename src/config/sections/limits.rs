@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::config::reader::Section;
 use crate::config::sections::server::{network, number};
-use crate::config::settings::{DelayRule, LockRule, Lockout, RateLimits, Window};
+use crate::config::settings::{Counted, DelayRule, LockRule, Lockout, RateLimits, Window};
 
 pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
     let mut s = root.section("lockout");
     let lockout = Lockout {
         enabled: s.boolean("enabled", true, "Whether failed logins cause anything."),
-        count_passwords: counted(&mut s),
+        counts: counted(&mut s),
         ip: lock(&mut s, "ip", 20),
         account_ip: lock(&mut s, "account_ip", 5),
         account: delay(&mut s),
@@ -34,11 +34,13 @@ pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
     lockout
 }
 
-fn counted(s: &mut Section<'_>) -> bool {
-    let kinds = [("password", true), ("mfa", false)];
-    let doc = "What counts when it is wrong: `password`, `mfa` (second factors).";
+fn counted(s: &mut Section<'_>) -> Counted {
+    let kinds = [("password", "password"), ("mfa", "mfa")];
+    let doc = "What counts when it is wrong: `password`, `mfa` (second factors, by user and by client as \
+               `attempt_limit` of `[signup.email_verification]` says; without it each challenge counts alone).";
     let counted = s.choices("count", "[\"password\", \"mfa\"]", &kinds, doc);
-    counted.is_none_or(|kinds| kinds.contains(&true))
+    let counts = |kind: &str| counted.as_ref().is_none_or(|kinds| kinds.contains(&kind));
+    Counted { passwords: counts("password"), factors: counts("mfa") }
 }
 
 fn lock(parent: &mut Section<'_>, key: &'static str, max: i64) -> LockRule {

@@ -3,13 +3,13 @@
 mod accounts;
 mod assertion;
 mod database;
-mod devices;
 mod forward_auth;
 mod gateway;
 mod identity;
 mod limits;
 mod listeners;
 mod messages;
+mod mfa;
 mod passwords;
 mod private_key;
 mod recovery;
@@ -56,6 +56,8 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let database = database::database(&mut root, &server);
     let redis = transient::redis(&mut root);
     let transient = transient::transient(&mut root, redis.as_ref(), server.instances, &database.place);
+    let signup = accounts::signup(&mut root, &roles);
+    let mfa = mfa::mfa(&mut root, &email.vars.app_name, &roles, &signup);
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),
@@ -65,11 +67,11 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         transient,
         session: tokens::session(&mut root),
         security: tokens::security(&mut root, &server, &delivery),
-        signup: accounts::signup(&mut root, &roles),
+        signup,
         login: accounts::login(&mut root, &api),
         password: passwords::password(&mut root),
         challenge: accounts::challenge(&mut root),
-        trust: devices::trust(&mut root),
+        mfa,
         notifications: messages::notifications(&mut root),
         sms: messages::sms(&mut root, &server.public_url, &email.vars.app_name),
         email,

@@ -185,6 +185,8 @@ pub enum ApiGroup {
     Core,
     /// The user's profile.
     Profile,
+    /// The user's second factors.
+    Mfa,
     /// The user's sessions.
     Device,
 }

@@ -11,8 +11,8 @@ use crate::config::settings::Window;
 pub struct Lockout {
     /// Whether they cause anything.
     pub enabled: bool,
-    /// Whether wrong passwords count.
-    pub count_passwords: bool,
+    /// What counts when it is wrong.
+    pub counts: Counted,
     /// Failures of one client address.
     pub ip: LockRule,
     /// Failures of one client address with one account.
@@ -25,6 +25,15 @@ pub struct Lockout {
     pub ipv6_prefix: u8,
     /// Clients whose address is not counted.
     pub allow_ips: Vec<IpNet>,
+}
+
+/// `lockout.count`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Passwords.
+    pub passwords: bool,
+    /// Second factors.
+    pub factors: bool,
 }
 
 /// So many failures in so long lock for so long.

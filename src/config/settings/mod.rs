@@ -6,13 +6,13 @@
 mod accounts;
 mod assertion;
 mod database;
-mod devices;
 mod forward_auth;
 mod gateway;
 mod identity;
 mod limits;
 mod listeners;
 mod messages;
+mod mfa;
 mod passwords;
 mod routes;
 mod rule_tests;
@@ -32,13 +32,13 @@ use std::time::Duration;
 pub use accounts::*;
 pub use assertion::*;
 pub use database::*;
-pub use devices::*;
 pub use forward_auth::*;
 pub use gateway::*;
 pub use identity::*;
 pub use limits::*;
 pub use listeners::*;
 pub use messages::*;
+pub use mfa::*;
 pub use passwords::*;
 pub use routes::*;
 pub use rule_tests::*;
@@ -87,8 +87,8 @@ pub struct Settings {
     pub password: Password,
     /// `[challenge]`
     pub challenge: Challenge,
-    /// `[mfa.trust]`
-    pub trust: DeviceTrust,
+    /// `[mfa]`
+    pub mfa: Mfa,
     /// `[email]`
     pub email: Email,
     /// `[notifications]`

@@ -156,7 +156,7 @@ impl Form {
     }
 
     fn read(attributes: &str, content: &str) -> Self {
-        let inputs = Regex::new(r"(?is)<(?:input|button)\b([^>]*)>").unwrap();
+        let inputs = Regex::new(r"(?is)<(?:input|button|select)\b([^>]*)>").unwrap();
         let fields = inputs
             .captures_iter(content)
             .filter_map(|input| {

@@ -1,6 +1,7 @@
 //! What the suites stand on.
 
 mod account;
+mod app;
 mod browser;
 mod config;
 mod database;
@@ -17,6 +18,7 @@ mod tls;
 mod wire;
 
 pub(crate) use account::{Account, PASSWORD, claims_of};
+pub(crate) use app::{App, challenged};
 pub(crate) use browser::{Browser, Form};
 pub(crate) use config::Config;
 pub(crate) use database::{Database, on_every_server};

@@ -6,8 +6,9 @@ use uuid::{Uuid, Variant};
 
 use crate::api::json::Object;
 use crate::api::nauth::fields::{Fields, Problems};
+use crate::api::nauth::wire::factor;
 use crate::auth;
-use crate::auth::{Answer, Client};
+use crate::auth::{Answer, Client, FactorAnswer};
 use crate::domain::challenge::StepKind;
 use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::error::Error;
@@ -81,6 +82,8 @@ pub fn respond(body: &Object, client: Client) -> Result<auth::Respond, Error> {
         }
         StepKind::VerifyPhone => phone_answer(&mut fields),
         StepKind::ChangePassword => fields.required("newPassword", password).map(Answer::NewPassword),
+        StepKind::SetUpFactor => factor::demanded_setup(&mut fields).map(Answer::SetUp),
+        StepKind::ProveFactor => factor::proof(&mut fields).map(Answer::Factor),
     });
     let client = with_device(&mut fields, client);
     let (Some(challenge), Some(answer), true) = (challenge, answer, fields.are_good()) else {
@@ -132,10 +135,26 @@ pub fn change_password(body: &Object) -> Result<(Secret<String>, Secret<String>)
     Ok((old, new))
 }
 
-/// Reads `POST /reauthenticate`.
-pub fn reauthenticate(body: &Object) -> Result<Secret<String>, Error> {
+/// What somebody confirms who they are with.
+pub enum Confirmation {
+    /// The password.
+    Password(Secret<String>),
+    /// A second factor.
+    Factor(FactorAnswer),
+}
+
+/// Reads `POST /reauthenticate`: a password, or a second factor by `method` and `code`.
+pub fn reauthenticate(body: &Object) -> Result<Confirmation, Error> {
     let mut fields = Fields::of(body);
-    fields.required("password", password).ok_or_else(|| fields.into_error())
+    let confirmation = if body.contains_key("method") {
+        factor::proof(&mut fields).map(Confirmation::Factor)
+    } else {
+        fields.required("password", password).map(Confirmation::Password)
+    };
+    match confirmation {
+        Some(confirmation) if fields.are_good() => Ok(confirmation),
+        _ => Err(fields.into_error()),
+    }
 }
 
 /// Reads `PUT /profile`.
@@ -150,6 +169,7 @@ pub fn profile(body: &Object) -> Result<auth::ProfileUpdate, Error> {
         metadata: fields.optional_object("metadata"),
         timezone: fields.optional("timezone", timezone),
         locale: fields.optional("locale", locale),
+        preferred_method: fields.optional("preferredMfaMethod", factor::factor_method),
     };
     if fields.are_good() { Ok(update) } else { Err(fields.into_error()) }
 }
@@ -221,7 +241,7 @@ fn identifier(text: &str) -> Result<Identifier, Problems> {
     within(text.trim(), MAX_IDENTIFIER).map(Identifier::read)
 }
 
-fn phone(text: &str) -> Result<Phone, Problems> {
+pub(super) fn phone(text: &str) -> Result<Phone, Problems> {
     let wrong = || vec!["must be a phone number in E.164 format, such as +41791234567".to_owned()];
     if text.chars().count() > MAX_PHONE {
         return Err(wrong());
@@ -241,7 +261,7 @@ fn invite_code(text: &str) -> Result<Secret<String>, Problems> {
     within(text.trim(), MAX_NAME).map(|text| Secret::new(text.to_owned()))
 }
 
-fn name(text: &str) -> Result<String, Problems> {
+pub(super) fn name(text: &str) -> Result<String, Problems> {
     let text = within(text.trim(), MAX_NAME)?;
     if text.chars().any(char::is_control) {
         return Err(vec!["must not contain control characters".to_owned()]);
@@ -268,7 +288,7 @@ fn locale(text: &str) -> Result<String, Problems> {
 }
 
 /// UUID version 4, the only one this wire hands out.
-fn challenge_id(text: &str) -> Result<ChallengeId, Problems> {
+pub(super) fn challenge_id(text: &str) -> Result<ChallengeId, Problems> {
     let wrong = || vec!["must be a UUID".to_owned()];
     let text = text.trim().to_ascii_lowercase();
     let uuid = Uuid::try_parse(&text).map_err(|_| wrong())?;
@@ -285,7 +305,7 @@ fn step_kind(text: &str) -> Result<StepKind, Problems> {
     StepKind::from_name(text).ok_or_else(|| vec![format!("must be one of the following values: {}", known())])
 }
 
-fn code(text: &str) -> Result<Secret<String>, Problems> {
+pub(super) fn code(text: &str) -> Result<Secret<String>, Problems> {
     let text = text.trim();
     let mut problems = Problems::new();
     let length = text.chars().count();
@@ -424,7 +444,7 @@ mod tests {
             let body = json!({"session": SESSION, "type": "VERIFY_EMAIL", "code": code});
             assert_eq!(complaints(respond(&object(&body), CLIENT)).len(), expected, "{code}");
         }
-        for kind in ["MFA_REQUIRED", "verify_email", ""] {
+        for kind in ["mfa_required", "verify_email", ""] {
             let body = json!({"session": SESSION, "type": kind, "code": "123456"});
             assert_eq!(complaints(respond(&object(&body), CLIENT)), ["type"], "{kind}");
         }

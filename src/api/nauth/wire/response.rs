@@ -2,10 +2,13 @@
 
 use serde::Serialize;
 
+use crate::api::nauth::wire::factor;
 use crate::auth::{Challenged, ForgottenPassword, Grant, ListedSession, Outcome};
 use crate::config::settings::Settings;
 use crate::domain::challenge::Step;
 use crate::domain::device;
+use crate::domain::factor::{AskedFactors, Method};
+use crate::domain::mfa::Grace;
 use crate::domain::session::Delivery;
 use crate::domain::user::User;
 
@@ -32,6 +35,33 @@ pub(crate) struct Authenticated {
     device_token: Option<String>,
     user: AuthUser,
     sub: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mfa_grace_period: Option<GracePeriod>,
+}
+
+/// Until when the user may do without a second factor.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GracePeriod {
+    active: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends_at: Option<String>,
+    days_remaining: i64,
+    enforcement: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required_at_next_login: Option<bool>,
+}
+
+impl GracePeriod {
+    fn of(grace: &Grace) -> Self {
+        Self {
+            active: true,
+            ends_at: grace.ends_at.map(|at| at.to_string()),
+            days_remaining: grace.days_remaining,
+            enforcement: grace.enforcement.as_str(),
+            required_at_next_login: grace.ends_at.is_none().then_some(true),
+        }
+    }
 }
 
 /// The tokens of a session; all there is to say after a refresh.
@@ -100,6 +130,34 @@ enum ChallengeParameters {
     Instructions {
         instructions: &'static str,
     },
+    #[serde(rename_all = "camelCase")]
+    SetUpFactor {
+        allowed_methods: Vec<&'static str>,
+        instructions: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requires_phone_collection: Option<&'static str>,
+    },
+    #[serde(rename_all = "camelCase")]
+    ProveFactor {
+        available_methods: Vec<&'static str>,
+        preferred_method: &'static str,
+        masked_email: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        masked_phone: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        devices: Vec<ChosenFactor>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        preferred_device_id: Option<i64>,
+    },
+}
+
+/// A factor a client lets its user choose.
+#[derive(Debug, Serialize)]
+struct ChosenFactor {
+    id: i64,
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
 }
 
 /// Where a resent code went.
@@ -267,6 +325,7 @@ impl Authenticated {
                 .map(|device| device.value.expose().clone()),
             user: AuthUser::of(&grant.user),
             sub: grant.user.id.to_string(),
+            mfa_grace_period: grant.grace.as_ref().map(GracePeriod::of),
         }
     }
 }
@@ -320,6 +379,12 @@ impl ChallengeResponse {
             Step::ChangePassword => {
                 ChallengeParameters::Instructions { instructions: "You must change your password before continuing" }
             }
+            Step::SetUpFactor { methods, needs_phone } => ChallengeParameters::SetUpFactor {
+                allowed_methods: factor::names(methods),
+                instructions: "Set up a second factor to continue",
+                requires_phone_collection: needs_phone.then_some("true"),
+            },
+            Step::ProveFactor(asked) => prove_factor(asked, mask),
         };
         Self {
             challenge_name: challenged.step.kind().as_str(),
@@ -327,6 +392,23 @@ impl ChallengeResponse {
             challenge_parameters,
             sub: challenged.user.to_string(),
         }
+    }
+}
+
+fn prove_factor(asked: &AskedFactors, mask: bool) -> ChallengeParameters {
+    let devices: Vec<_> = asked
+        .devices
+        .iter()
+        .map(|(id, name, method)| ChosenFactor { id: *id, name: name.clone(), kind: method.as_str() })
+        .collect();
+    let phone = asked.phone.as_ref().filter(|_| asked.methods.contains(&Method::Sms));
+    ChallengeParameters::ProveFactor {
+        available_methods: factor::names(&asked.methods),
+        preferred_method: asked.preferred.as_str(),
+        masked_email: if mask { asked.email.masked() } else { asked.email.to_string() },
+        masked_phone: phone.map(|phone| if mask { phone.masked() } else { phone.to_string() }),
+        preferred_device_id: devices.iter().any(|device| device.id == asked.preferred_id).then_some(asked.preferred_id),
+        devices,
     }
 }
 
@@ -350,8 +432,8 @@ impl Profile {
             // A disabled account is shown as locked; the wire's "inactive" is never used.
             is_active: true,
             is_locked: !user.is_active(),
-            mfa_enabled: false,
-            mfa_exempt: false,
+            mfa_enabled: user.mfa_enabled,
+            mfa_exempt: user.mfa_exempt.is_some(),
             social_providers: None,
             has_password_hash: user.password_hash.is_some(),
             created_at: user.created_at.to_string(),

@@ -1,0 +1,117 @@
+//! What every method works at, and what it has to know.
+
+use crate::auth::Auth;
+use crate::auth::mfa::{FactorAnswer, MAX_FACTORS, ProofData, SetupAnswer, SetupData, SetupWish};
+use crate::domain::error::Error;
+use crate::domain::event::{Event, FactorEvent};
+use crate::domain::factor::{Factor, Method};
+use crate::domain::id::{ChallengeId, SessionId, random_number};
+use crate::domain::user::User;
+use crate::events::Change;
+use crate::store::StoreError;
+use crate::store::factors::Proof;
+
+/// Where somebody stands who sets a factor up or proves one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// On the way in.
+    Challenge(ChallengeId),
+    /// In a session.
+    Session(SessionId),
+}
+
+impl At {
+    pub(super) fn challenge(self) -> Option<ChallengeId> {
+        match self {
+            Self::Challenge(id) => Some(id),
+            Self::Session(_) => None,
+        }
+    }
+
+    /// What ceremonies are bound to.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Challenge(id) => format!("challenge/{id}"),
+            Self::Session(id) => format!("session/{id}"),
+        }
+    }
+}
+
+/// One visit: whose, where, and in which change.
+#[derive(Debug)]
+pub(super) struct Desk<'a> {
+    pub(super) auth: &'a Auth,
+    pub(super) change: &'a mut Change,
+    pub(super) user: User,
+    pub(super) at: At,
+}
+
+/// A factor about to be stored.
+#[derive(Debug)]
+pub(super) struct NewFactor {
+    pub(super) id: i64,
+    pub(super) method: Method,
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) proof: Proof,
+    /// Whether it was proven just now, and not some time before.
+    pub(super) is_proven: bool,
+}
+
+impl NewFactor {
+    pub(super) fn new(method: Method) -> Self {
+        Self { id: random_number(), method, name: None, address: None, proof: Proof::default(), is_proven: true }
+    }
+}
+
+/// A method. Wrong answers come as the inner error: what they cost is committed all the same.
+pub(super) trait Kind {
+    /// Begins to set a factor up.
+    async fn begin_setup(&self, desk: &mut Desk<'_>, wish: &SetupWish) -> Result<SetupData, Error>;
+
+    /// Checks the answer; the factor comes back to be stored.
+    async fn finish_setup(&self, desk: &mut Desk<'_>, answer: &SetupAnswer) -> Result<Result<NewFactor, Error>, Error>;
+
+    /// Gets ready to be proven.
+    async fn begin_proof(&self, desk: &mut Desk<'_>) -> Result<ProofData, Error>;
+
+    /// Checks a proof; answers which factor was proven, if it was one.
+    async fn prove(&self, desk: &mut Desk<'_>, answer: &FactorAnswer) -> Result<Result<Option<i64>, Error>, Error>;
+}
+
+impl Desk<'_> {
+    /// The user's factors of one method, or the one that is meant.
+    pub(super) async fn factors(&mut self, method: Method, meant: Option<i64>) -> Result<Vec<Factor>, Error> {
+        let mut factors = self.change.factors().of_user(self.user.id).await?;
+        factors.retain(|factor| factor.method == method && meant.is_none_or(|id| id == factor.id));
+        Ok(factors)
+    }
+
+    /// Stores a factor that is set up, and tells everybody.
+    pub(super) async fn store(&mut self, new: NewFactor) -> Result<i64, Error> {
+        let present = self.change.factors().of_user(self.user.id).await?;
+        if present.len() >= MAX_FACTORS {
+            return Err(Error::InvalidInput(format!("No more than {MAX_FACTORS} factors; remove one first")));
+        }
+        let is_first = present.is_empty();
+        let factor = Factor {
+            id: new.id,
+            user: self.user.id,
+            method: new.method,
+            name: new.name.unwrap_or_else(|| new.method.default_name().to_owned()),
+            address: new.address,
+            preferred: is_first,
+            created_at: self.auth.now(),
+            last_used_at: None,
+        };
+        self.change.factors().insert(&factor, &new.proof).await.map_err(|error| match error {
+            StoreError::Taken(_) => Error::InvalidInput("This factor is registered already".to_owned()),
+            other => other.into(),
+        })?;
+        let (user, method) = (self.user.id, factor.method);
+        self.change
+            .record(Event::Factor { user, happened: FactorEvent::Added { factor: factor.id, method, is_first } });
+        self.auth.tell_factor_added(self.change, &self.user, &factor, is_first);
+        Ok(factor.id)
+    }
+}

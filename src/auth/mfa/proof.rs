@@ -1,0 +1,171 @@
+//! Proving a factor: on the way in, or to raise a session that lives.
+
+use crate::auth::code::Destination;
+use crate::auth::mfa::setup::{expect, prove_by};
+use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, not_registered, of_method, sms};
+use crate::auth::{Auth, Caller, Grant, Operation, Outcome, Respond};
+use crate::domain::assurance::Aal;
+use crate::domain::challenge::{Challenge, StepKind};
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::{Event, FactorEvent};
+use crate::domain::factor::{Factor, Method};
+use crate::domain::id::{ChallengeId, UserId};
+use crate::domain::session::Session;
+use crate::domain::user::User;
+use crate::events::Change;
+use crate::store::one_time_secrets::Purpose;
+
+impl Auth {
+    /// Gets one of a user's factors ready to be proven: sends its code.
+    pub async fn begin_proof(&self, id: ChallengeId, method: Method, ctx: &RequestContext) -> Result<ProofData, Error> {
+        self.check_rate(Operation::Challenge, ctx).await?;
+        let mut change = self.parts.events.begin().await?;
+        let (challenge, user) = self.open_challenge(&mut change, id).await?;
+        expect("challenge data", StepKind::ProveFactor, challenge.step)?;
+        let mut desk = Desk { auth: self, change: &mut change, user, at: At::Challenge(id) };
+        let data = of_method!(method, kind => kind.begin_proof(&mut desk).await)?;
+        self.parts.events.commit(change, ctx).await?;
+        Ok(data)
+    }
+
+    /// Checks a factor on the way in.
+    pub(in crate::auth) async fn respond_with_factor(
+        &self,
+        input: &Respond,
+        answer: &FactorAnswer,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
+        let mut change = self.parts.events.begin().await?;
+        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        let attempt = self.begin_factor_attempt(&user, ctx).await?;
+        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+            attempt.undecided().await;
+            return Err(Error::ChallengeExhausted);
+        }
+        let (user_id, at) = (user.id, At::Challenge(challenge.id));
+        let proven = self.check_factor(&mut change, user, at, answer).await;
+        match proven {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => {
+                self.refuse_factor(change, &challenge, user_id, answer.method, ctx).await?;
+                attempt.failed(Some(user_id), ctx).await;
+                return Err(wrong);
+            }
+            Err(error) => {
+                attempt.undecided().await;
+                return Err(error);
+            }
+        }
+        attempt.succeeded().await;
+        prove_by(&mut challenge.amr, answer.method);
+        self.finish(change, challenge, true, input, ctx).await
+    }
+
+    /// Proves a factor in a session, which is as fresh and as sure from then on as a login with it.
+    ///
+    /// # Errors
+    /// [`Error::CodeInvalid`], [`Error::CodeExhausted`].
+    pub async fn reauthenticate_with_factor(
+        &self,
+        caller: &Caller,
+        answer: &FactorAnswer,
+        ctx: &RequestContext,
+    ) -> Result<Grant, Error> {
+        let (user, session, now) = (caller.user.clone(), caller.session.clone(), self.now());
+        let attempt = self.begin_factor_attempt(&user, ctx).await?;
+        let mut change = self.parts.events.begin().await?;
+        match self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => {
+                change.record(Event::Factor {
+                    user: user.id,
+                    happened: FactorEvent::Failed { method: answer.method, challenge: None },
+                });
+                self.parts.events.commit(change, ctx).await?;
+                attempt.failed(Some(user.id), ctx).await;
+                return Err(wrong);
+            }
+            Err(error) => {
+                attempt.undecided().await;
+                return Err(error);
+            }
+        }
+        let mut amr = session.amr.clone();
+        prove_by(&mut amr, answer.method);
+        let acr = Aal::Two.as_str();
+        let access_exp = self.access_expiry(&session, now);
+        if !change.sessions().renew_auth(session.id, &amr, acr, now, access_exp).await? {
+            attempt.undecided().await;
+            return Err(Error::SessionNotFound("Session has been revoked"));
+        }
+        change.record(Event::Reauthenticated { user: user.id, session: session.id });
+        self.parts.events.commit(change, ctx).await?;
+        attempt.succeeded().await;
+        let session = Session { auth_time: now, amr, acr: acr.to_owned(), last_activity_at: now, ..session };
+        self.grant(user, session, now)
+    }
+
+    /// Checks a proof and notes it.
+    async fn check_factor(
+        &self,
+        change: &mut Change,
+        user: User,
+        at: At,
+        answer: &FactorAnswer,
+    ) -> Result<Result<(), Error>, Error> {
+        let user_id = user.id;
+        let mut desk = Desk { auth: self, change, user, at };
+        let proven = of_method!(answer.method, kind => kind.prove(&mut desk, answer).await)?;
+        let factor = match proven {
+            Ok(factor) => factor,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        if let Some(id) = factor {
+            change.factors().used(id, self.now()).await?;
+        }
+        change.record(Event::Factor {
+            user: user_id,
+            happened: FactorEvent::Proven { method: answer.method, challenge: at.challenge() },
+        });
+        Ok(Ok(()))
+    }
+
+    /// Notes that a factor was not proven: the attempt counts, whatever comes of it.
+    pub(super) async fn refuse_factor(
+        &self,
+        mut change: Change,
+        challenge: &Challenge,
+        user: UserId,
+        method: Method,
+        ctx: &RequestContext,
+    ) -> Result<(), Error> {
+        change.record(Event::ChallengeFailed { user, challenge: challenge.id, step: challenge.step });
+        change.record(Event::Factor { user, happened: FactorEvent::Failed { method, challenge: Some(challenge.id) } });
+        self.parts.events.commit(change, ctx).await
+    }
+
+    /// What kind of code a factor's challenge has sent, and where to.
+    pub(in crate::auth) fn factor_code(method: Method, user: &User) -> Option<(Purpose, Destination)> {
+        let purpose = match method {
+            Method::Email => Purpose::MfaEmail,
+            Method::Sms => Purpose::MfaSms,
+            Method::Totp | Method::Passkey | Method::Backup => return None,
+        };
+        Some((purpose, Self::factor_destination(method, user)?))
+    }
+
+    /// Forgets the factors whose codes go to an address that is not the user's any more, and tells them.
+    pub(in crate::auth) async fn forget_factors_of(
+        &self,
+        change: &mut Change,
+        user: &User,
+        method: Method,
+    ) -> Result<(), Error> {
+        let factors: Vec<Factor> = change.factors().of_user(user.id).await?;
+        for factor in factors.iter().filter(|factor| factor.method == method) {
+            self.remove_factor_in(change, user, factor, crate::domain::event::Actor::System).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! What codes by mail and by text message have in common.
+//!
+//! The codes are those of [`code`](crate::auth::code), under purposes of their own. An address that was
+//! proven before needs no code to become a factor; one that is not is proven on the way.
+
+use crate::auth::Auth;
+use crate::auth::code::{Destination, NewCode, Wrong};
+use crate::auth::mfa::desk::{At, Desk, NewFactor};
+use crate::auth::mfa::{FactorAnswer, ProofData, SetupData};
+use crate::config::settings::Verification;
+use crate::domain::error::{Error, Limit};
+use crate::domain::factor::Method;
+use crate::domain::secret::Secret;
+use crate::domain::user::User;
+use crate::events::Change;
+use crate::store::one_time_secrets::{OneTimeSecret, Purpose};
+
+/// A kind of code that is sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) method: Method,
+    /// Proves a factor.
+    pub(super) proves: Purpose,
+    /// Makes an address a factor.
+    pub(super) enrols: Purpose,
+}
+
+impl Auth {
+    /// The rules of codes that go there.
+    pub(in crate::auth) fn factor_code_rules(&self, to: &Destination) -> &Verification {
+        match to {
+            Destination::Email(_) => &self.settings.mfa.email_codes,
+            Destination::Phone(_) => &self.settings.mfa.sms_codes,
+        }
+    }
+
+    /// Where the codes of a user's factor go.
+    pub(in crate::auth) fn factor_destination(method: Method, user: &User) -> Option<Destination> {
+        match method {
+            Method::Email => Some(Destination::Email(user.email.clone())),
+            Method::Sms => user.phone.clone().map(Destination::Phone),
+            Method::Totp | Method::Passkey | Method::Backup => None,
+        }
+    }
+
+    /// Notes that an address was proven on the way to becoming a factor.
+    async fn mark_verified(&self, change: &mut Change, user: &User, to: &Destination) -> Result<(), Error> {
+        let purpose = match to {
+            Destination::Email(_) => Purpose::VerifyEmail,
+            Destination::Phone(_) => Purpose::VerifyPhone,
+        };
+        let marked = self.mark_proven(change, user, to.as_str(), purpose).await?;
+        if marked { Ok(()) } else { Err(Error::CodeInvalid) }
+    }
+
+    fn shown(&self, to: &Destination) -> String {
+        if self.settings.security.mask_sensitive { to.masked() } else { to.as_str().to_owned() }
+    }
+}
+
+impl Desk<'_> {
+    /// Begins to make an address a factor: at once where it was proven, by a code where it was not.
+    pub(super) async fn enrol(&mut self, sent: Sent, to: Destination, verified: bool) -> Result<SetupData, Error> {
+        if verified {
+            return Ok(SetupData::Done { factor: self.factor_for(sent, &to).await? });
+        }
+        let destination = self.auth.shown(&to);
+        self.send(sent.enrols, to).await?;
+        Ok(SetupData::CodeSent { method: sent.method, destination })
+    }
+
+    /// Checks the code of an address that is to become a factor.
+    pub(super) async fn enrolled(
+        &mut self,
+        sent: Sent,
+        to: Destination,
+        verified: bool,
+        code: &Secret<String>,
+    ) -> Result<Result<NewFactor, Error>, Error> {
+        let mut factor = NewFactor::new(sent.method);
+        factor.address = Some(to.as_str().to_owned());
+        let stored = self.unused(sent.enrols).await?.filter(|stored| stored.destination == to.as_str());
+        if verified && stored.is_none() {
+            factor.is_proven = false;
+            return Ok(Ok(factor));
+        }
+        if let Err(wrong) = self.auth.use_code(self.change, stored.as_ref(), &self.user, code).await? {
+            return Ok(Err(wrong.of_verification()));
+        }
+        self.auth.mark_verified(self.change, &self.user, &to).await?;
+        Ok(Ok(factor))
+    }
+
+    /// Sends the code that proves a factor.
+    pub(super) async fn begin_sent(&mut self, sent: Sent) -> Result<ProofData, Error> {
+        let At::Challenge(challenge) = self.at else {
+            return Err(Error::InvalidInput("Codes are sent on the way in only".to_owned()));
+        };
+        if self.factors(sent.method, None).await?.is_empty() {
+            return Err(Error::NotFound);
+        }
+        let to = Auth::factor_destination(sent.method, &self.user).ok_or(Error::NotFound)?;
+        self.change.challenges().set_method(challenge, sent.method).await?;
+        let destination = self.auth.shown(&to);
+        if !self.has_live(sent.proves, &to).await? {
+            self.send(sent.proves, to).await?;
+        }
+        Ok(ProofData::CodeSent { destination })
+    }
+
+    /// Checks the code that proves a factor.
+    pub(super) async fn prove_sent(
+        &mut self,
+        sent: Sent,
+        answer: &FactorAnswer,
+    ) -> Result<Result<Option<i64>, Error>, Error> {
+        let factor = self.factors(sent.method, answer.factor).await?.into_iter().next();
+        let (Some(factor), At::Challenge(_)) = (factor, self.at) else { return Ok(Err(Error::CodeInvalid)) };
+        // A code that went to an address is a proof of the factor with that address.
+        let stored = self.unused(sent.proves).await?;
+        let stored = stored.filter(|stored| factor.address.as_ref() == Some(&stored.destination));
+        let used = self.auth.use_code(self.change, stored.as_ref(), &self.user, &answer.code).await?;
+        Ok(used.map(|_| Some(factor.id)).map_err(Wrong::of_verification))
+    }
+
+    /// The factor with this address: the one there is, or a new one.
+    async fn factor_for(&mut self, sent: Sent, to: &Destination) -> Result<i64, Error> {
+        let present = self.factors(sent.method, None).await?;
+        if let Some(factor) = present.iter().find(|factor| factor.address.as_deref() == Some(to.as_str())) {
+            return Ok(factor.id);
+        }
+        let mut factor = NewFactor::new(sent.method);
+        factor.address = Some(to.as_str().to_owned());
+        self.store(factor).await
+    }
+
+    async fn unused(&mut self, purpose: Purpose) -> Result<Option<OneTimeSecret>, Error> {
+        let mut secrets = self.change.one_time_secrets();
+        Ok(match self.at {
+            At::Challenge(challenge) => secrets.unused_for(challenge, purpose).await?,
+            At::Session(_) => secrets.unused_of(self.user.id, purpose).await?,
+        })
+    }
+
+    async fn has_live(&mut self, purpose: Purpose, to: &Destination) -> Result<bool, Error> {
+        let stored = self.unused(purpose).await?;
+        Ok(stored.is_some_and(|code| {
+            let is_left = code.attempts < code.max_attempts && code.expires_at > self.auth.now();
+            is_left && code.destination == to.as_str()
+        }))
+    }
+
+    /// Sends a code, within its limits.
+    async fn send(&mut self, purpose: Purpose, to: Destination) -> Result<(), Error> {
+        let rules = self.auth.factor_code_rules(&to);
+        if let Some(at) = self.auth.next_send_at(self.change, &self.user, purpose, &to, rules).await? {
+            let limit = Limit::Resend { delay: rules.resend_delay };
+            return Err(Error::RateLimited { limit, retry_after: at.since(self.auth.now()) });
+        }
+        self.auth.count_message(&to, rules).await?;
+        let new = NewCode { purpose, challenge: self.at.challenge(), to, rules: rules.into() };
+        self.auth.send_code(self.change, &self.user, new).await
+    }
+}

@@ -1,0 +1,258 @@
+//! Whether a user is asked for a second factor: one pure rule, part of [`next_step`](super::challenge::next_step).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::domain::challenge::Step;
+use crate::domain::clock::Time;
+use crate::domain::factor::{AskedFactors, Factor, Method, usable};
+use crate::domain::user::{Role, User};
+
+/// `mfa.enforcement`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Whoever has set a factor up is asked for it.
+    Optional,
+    /// Everybody has to set one up, and is asked for it.
+    Required,
+}
+
+impl Enforcement {
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "OPTIONAL",
+            Self::Required => "REQUIRED",
+        }
+    }
+}
+
+/// What the operator demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MfaPolicy {
+    /// Whom a factor is demanded of.
+    pub enforcement: Enforcement,
+    /// What may be set up.
+    pub methods: Vec<Method>,
+    /// How long a new account may do without.
+    pub grace: Duration,
+    /// Whether nobody is made to set one up while signing up.
+    pub grace_skip_signup: bool,
+    /// Whether a trusted device spares its user the question.
+    pub trust_spares: bool,
+    /// Who has any of these roles always passes a second factor.
+    pub roles: BTreeSet<Role>,
+}
+
+/// On which way somebody comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// With a password that was there before.
+    Login,
+    /// With a new account.
+    Signup,
+}
+
+impl Entry {
+    /// The stored name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Signup => "signup",
+        }
+    }
+
+    /// Reads a stored name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Login, Self::Signup].into_iter().find(|entry| entry.as_str() == name)
+    }
+}
+
+/// What is known of the user's factors and of this way in.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of its own, for a pure rule")]
+pub struct Standing<'a> {
+    /// Everything the user has set up, in that order.
+    pub factors: &'a [Factor],
+    /// Whether a backup code is left.
+    pub has_backup_codes: bool,
+    /// Whether a second factor was proven on this way in, or just set up.
+    pub is_proven: bool,
+    /// Whether the client shows the token of a device the user trusts.
+    pub trusted_device: bool,
+    /// Whether a living session is to be raised: then trust spares nothing.
+    pub renews: bool,
+    /// On which way.
+    pub entry: Entry,
+    /// Now.
+    pub now: Time,
+}
+
+/// Until when a user may do without a factor that will be demanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace {
+    /// When it ends; `None` when it ends with this way in.
+    pub ends_at: Option<Time>,
+    /// Whole days left, begun ones counted.
+    pub days_remaining: i64,
+    /// Why one will be demanded.
+    pub enforcement: Enforcement,
+}
+
+/// The step a second factor asks of this user, if any.
+#[must_use]
+pub fn second_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> Option<Step> {
+    let demanded_by_role = has_demanding_role(user, policy);
+    if standing.is_proven || (user.mfa_exempt.is_some() && !demanded_by_role) {
+        return None;
+    }
+    let factors = usable(standing.factors, &policy.methods);
+    if let Some(asked) = AskedFactors::of(user, &factors, standing.has_backup_codes) {
+        let is_spared = policy.trust_spares && standing.trusted_device && !standing.renews && !demanded_by_role;
+        return (!is_spared).then(|| Step::ProveFactor(Box::new(asked)));
+    }
+    let is_due = policy.enforcement == Enforcement::Required && grace(user, standing, policy).is_none();
+    (demanded_by_role || is_due).then(|| set_up_step(user, policy))
+}
+
+/// What a `MFA_SETUP_REQUIRED` challenge asks this user.
+#[must_use]
+pub fn set_up_step(user: &User, policy: &MfaPolicy) -> Step {
+    Step::SetUpFactor {
+        methods: policy.methods.clone(),
+        needs_phone: policy.methods.contains(&Method::Sms) && user.phone.is_none(),
+    }
+}
+
+/// How long this user may still do without a factor that is demanded of everybody.
+#[must_use]
+pub fn grace(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> Option<Grace> {
+    let is_asked = policy.enforcement == Enforcement::Required
+        && standing.factors.is_empty()
+        && user.mfa_exempt.is_none()
+        && !has_demanding_role(user, policy);
+    if !is_asked {
+        return None;
+    }
+    let ends_at = user.created_at + policy.grace;
+    if ends_at > standing.now {
+        let left = ends_at.since(standing.now).as_secs();
+        let days_remaining = i64::try_from(left.div_ceil(24 * 60 * 60)).unwrap_or(i64::MAX);
+        return Some(Grace { ends_at: Some(ends_at), days_remaining, enforcement: policy.enforcement });
+    }
+    let is_signup = standing.entry == Entry::Signup && policy.grace_skip_signup;
+    is_signup.then_some(Grace { ends_at: None, days_remaining: 0, enforcement: policy.enforcement })
+}
+
+fn has_demanding_role(user: &User, policy: &MfaPolicy) -> bool {
+    user.roles.iter().any(|role| policy.roles.contains(role))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::factor::tests_support::factor;
+    use crate::domain::user::Exemption;
+    use crate::domain::user::tests_support::ada;
+
+    fn policy(enforcement: Enforcement) -> MfaPolicy {
+        MfaPolicy {
+            enforcement,
+            methods: vec![Method::Totp],
+            grace: Duration::ZERO,
+            grace_skip_signup: false,
+            trust_spares: false,
+            roles: BTreeSet::new(),
+        }
+    }
+
+    fn standing(factors: &[Factor]) -> Standing<'_> {
+        Standing {
+            factors,
+            has_backup_codes: false,
+            is_proven: false,
+            trusted_device: false,
+            renews: false,
+            entry: Entry::Login,
+            now: Time::from_secs(100_000),
+        }
+    }
+
+    /// In one word.
+    fn asked(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> &'static str {
+        match second_factor(user, standing, policy) {
+            None => "nothing",
+            Some(Step::SetUpFactor { .. }) => "set up",
+            Some(Step::ProveFactor(_)) => "prove",
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// Every combination of what counts, against the rule told the other way round.
+    #[test]
+    fn who_is_asked_for_what() {
+        for bits in 0..512_u16 {
+            let bit = |n: u16| bits & (1 << n) != 0;
+            let (required, enrolled, proven, exempt, role) = (bit(0), bit(1), bit(2), bit(3), bit(4));
+            let (trusted, spares, renews, in_grace) = (bit(5), bit(6), bit(7), bit(8));
+            let mut user = ada();
+            user.mfa_exempt = exempt.then(|| Exemption { at: Time::from_secs(1), reason: None });
+            let mut policy = policy(if required { Enforcement::Required } else { Enforcement::Optional });
+            policy.trust_spares = spares;
+            if role {
+                policy.roles.insert("user".parse().unwrap());
+            }
+            if in_grace {
+                policy.grace = Duration::from_secs(1_000_000);
+            }
+            let factors: Vec<_> = enrolled.then(|| factor(user.id, 1, Method::Totp)).into_iter().collect();
+            let standing = Standing { is_proven: proven, trusted_device: trusted, renews, ..standing(&factors) };
+
+            let expected = if proven {
+                "nothing"
+            } else if role {
+                if enrolled { "prove" } else { "set up" }
+            } else if exempt {
+                "nothing"
+            } else if enrolled {
+                if trusted && spares && !renews { "nothing" } else { "prove" }
+            } else if required && !in_grace {
+                "set up"
+            } else {
+                "nothing"
+            };
+            assert_eq!(asked(&user, &standing, &policy), expected, "{bits:09b}");
+        }
+    }
+
+    #[test]
+    fn grace_is_told_in_whole_days_and_signup_may_be_spared() {
+        let user = User { created_at: Time::from_secs(100_000), ..ada() };
+        let week = MfaPolicy { grace: Duration::from_hours(7 * 24), ..policy(Enforcement::Required) };
+        let told = grace(&user, &standing(&[]), &week).unwrap();
+        assert_eq!((told.days_remaining, told.ends_at), (7, Some(user.created_at + week.grace)));
+        let later = Standing { now: Time::from_secs(100_001), ..standing(&[]) };
+        assert_eq!(grace(&user, &later, &week).unwrap().days_remaining, 7);
+        let over = Standing { now: user.created_at + week.grace, ..standing(&[]) };
+        assert_eq!(grace(&user, &over, &week), None);
+
+        let spared = MfaPolicy { grace_skip_signup: true, ..policy(Enforcement::Required) };
+        let signup = Standing { entry: Entry::Signup, ..standing(&[]) };
+        assert_eq!(grace(&user, &signup, &spared).unwrap().ends_at, None);
+        assert_eq!(asked(&user, &signup, &spared), "nothing");
+        assert_eq!(asked(&user, &standing(&[]), &spared), "set up");
+    }
+
+    #[test]
+    fn text_messages_need_a_number() {
+        let sms = MfaPolicy { methods: vec![Method::Totp, Method::Sms], ..policy(Enforcement::Required) };
+        for (phone, expected) in [(None, true), (Some("+41791234567".parse().unwrap()), false)] {
+            let user = User { phone, ..ada() };
+            let step = second_factor(&user, &standing(&[]), &sms);
+            assert_eq!(step, Some(Step::SetUpFactor { methods: sms.methods.clone(), needs_phone: expected }));
+        }
+    }
+}
