@@ -156,7 +156,7 @@ fn config(database: &DatabaseServer, redis: Option<&RedisServer>, mailbox: &Mail
         .set("password.reset.send_limit", json!({ "max": 100, "window": "1h" }));
     match redis {
         Some(redis) => config.set("redis.url", redis.url()).set("redis.timeout", "300ms"),
-        None => config,
+        None => config.set("transient.backend", "database"),
     }
 }
 

@@ -18,12 +18,10 @@ async fn two_nodes(database: &Database, echo: &Echo) -> (Nauth, Nauth) {
 
 /// A nauth whose way to its database can be disturbed.
 async fn over_a_line(database: &Database, echo: &Echo) -> (Nauth, Line) {
-    let (before, rest) = database.url().split_once('@').unwrap();
-    let (server, name) = rest.split_once('/').unwrap();
-    let line = Line::to(server.parse().unwrap()).await;
+    let (line, url) = database.over_a_line().await;
     let config = Config::in_front_of(echo)
         .without_verification()
-        .set("database.url", format!("{before}@{}/{name}", line.address()))
+        .set("database.url", url)
         .set("database.acquire_timeout", "1s")
         .set("database.statement_timeout", "1s");
     (Nauth::start(database.of(config)).await, line)

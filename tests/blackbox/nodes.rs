@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
 use crate::support::{
-    Account, Condition, Config, Database, Echo, Line, Mailbox, Nauth, PASSWORD, Request, claims_of, eventually, millis,
+    Account, Condition, Config, Database, Echo, Mailbox, Nauth, PASSWORD, Request, claims_of, eventually, millis,
     on_every_server, secs,
 };
 
@@ -36,15 +36,6 @@ async fn ends_at_once(nauth: &Nauth, account: &Account, since: Instant) {
     let within = AT_ONCE.saturating_sub(since.elapsed());
     let ended = eventually(within, async || (!is_let_in(nauth, account).await).then_some(())).await;
     assert!(ended.is_some(), "still let in after {:?}:\n{}", since.elapsed(), nauth.output());
-}
-
-/// A node's own way to the database.
-async fn line_to(database: &Database) -> (Line, String) {
-    let (before, rest) = database.url().split_once('@').unwrap();
-    let (server, name) = rest.split_once('/').unwrap();
-    let line = Line::to(server.parse().unwrap()).await;
-    let url = format!("{before}@{}/{name}", line.address());
-    (line, url)
 }
 
 on_every_server! {
@@ -136,7 +127,7 @@ on_every_server! {
 
     async fn a_node_that_starts_after_an_outage_knows_what_it_missed(database: &Database) {
         let echo = Echo::start().await;
-        let (line, url) = line_to(database).await;
+        let (line, url) = database.over_a_line().await;
         let near = config(database, &echo);
         let far = near.clone().set("database.url", url).set("database.acquire_timeout", "1s");
         let (one, mut other) = tokio::join!(Nauth::start(near), Nauth::start(far));
@@ -158,7 +149,7 @@ on_every_server! {
 
     async fn a_node_that_was_cut_off_catches_up_within_a_second(database: &Database) {
         let echo = Echo::start().await;
-        let (line, url) = line_to(database).await;
+        let (line, url) = database.over_a_line().await;
         let near = config(database, &echo);
         let far = near.clone().set("database.url", url).set("database.acquire_timeout", "1s");
         let (one, other) = tokio::join!(Nauth::start(near), Nauth::start(far));

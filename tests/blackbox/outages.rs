@@ -31,11 +31,8 @@ fn costs_nothing(answer: &Answer) {
 
 /// A nauth that gives up on its database after a second, and its way there.
 async fn over_a_line(database: &Database, echo: &Echo) -> (Nauth, Line) {
-    let (before, rest) = database.url().split_once('@').unwrap();
-    let (server, name) = rest.split_once('/').unwrap();
-    let line = Line::to(server.parse().unwrap()).await;
-    let config = impatient(echo).set("database.url", format!("{before}@{}/{name}", line.address()));
-    (Nauth::start(database.of(config)).await, line)
+    let (line, url) = database.over_a_line().await;
+    (Nauth::start(database.of(impatient(echo).set("database.url", url))).await, line)
 }
 
 fn impatient(echo: &Echo) -> Config {
@@ -76,6 +73,29 @@ on_every_server! {
         line.becomes(Condition::Good);
         works_again(&nauth).await;
         nauth.send(&Request::get("/page").cookies(&ada.refresh_cookie())).await.expect(200);
+    }
+
+    async fn what_takes_a_role_is_shut_when_nobody_knows_for_long_who_still_has_it(database: &Database) {
+        let echo = Echo::start().await;
+        let (line, url) = database.over_a_line().await;
+        let config = impatient(&echo)
+            .set("database.url", url)
+            .set("session.revocation_max_stale", "2s")
+            .route("path = \"/admin\"\naccess = \"required\"\nroles = [\"user\"]")
+            .route("path = \"/\"\naccess = \"required\"");
+        let nauth = Nauth::start(database.of(config)).await;
+        let ada = nauth.signup("ada@example.com").await;
+        let admin = Request::get("/admin").bearer(&ada.access_token);
+        nauth.send(&admin).await.expect(200);
+
+        line.becomes(Condition::Cut);
+        let shut = eventually(secs(10), async || Some(nauth.send(&admin).await).filter(|answer| answer.status != 200));
+        costs_nothing(&shut.await.expect("it is shut"));
+        assert!(is_let_in(&nauth, &ada).await, "what takes none is open");
+
+        line.becomes(Condition::Good);
+        let open = eventually(secs(10), async || (nauth.send(&admin).await.status == 200).then_some(())).await;
+        assert!(open.is_some(), "{}", nauth.output());
     }
 
     async fn who_waits_for_a_slow_database_does_not_pile_up(database: &Database) {

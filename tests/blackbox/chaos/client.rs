@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use nauth::domain::id::random_number;
 use serde_json::{Value, json};
 
@@ -15,6 +16,8 @@ use crate::support::{Mailbox, millis, secs};
 const ACTS: usize = 14;
 /// Mail that was on its way when a node died comes when its lease has ended, which nobody here waits for.
 const MAIL_PATIENCE: std::time::Duration = secs(4);
+/// What a page is made of.
+const PARTS: usize = 6;
 /// Former passwords of an account that are tried at the end.
 const TRIED: usize = 3;
 
@@ -57,6 +60,17 @@ enum Fate {
 struct Answer {
     status: u16,
     body: Value,
+    /// Name and value.
+    cookies: Vec<(String, String)>,
+}
+
+/// What a request shows of who sends it.
+#[derive(Clone, Copy)]
+enum Shown<'a> {
+    Nothing,
+    Bearer(&'a str),
+    /// The refresh cookie: the access cookie has lapsed.
+    RefreshCookie(&'a str),
 }
 
 impl Answer {
@@ -67,6 +81,14 @@ impl Answer {
     fn session(&self) -> Option<Session> {
         let text = |name: &str| self.body[name].as_str().map(str::to_owned);
         Some(Session { access: text("accessToken")?, refresh: text("refreshToken")?, fate: Fate::Live })
+    }
+
+    /// The same, of an answer to a browser.
+    fn session_in_cookies(&self) -> Option<Session> {
+        let cookie =
+            |wanted: &str| self.cookies.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let (access, refresh) = (cookie("nauth_access_token")?, cookie("nauth_refresh_token")?);
+        Some(Session { access, refresh, fate: Fate::Live })
     }
 }
 
@@ -92,13 +114,14 @@ impl Client {
     }
 
     async fn acts(&self, account: &mut Account) {
-        match dice(10) {
+        match dice(12) {
             0 | 1 => self.logs_in(account).await,
             2..=4 => self.refreshes(account).await,
-            5 => self.logs_out(account).await,
-            6 => self.logs_out_everywhere(account).await,
-            7 => self.changes_password(account).await,
-            8 => self.resets_password(account).await,
+            5 | 6 => self.opens_a_page(account).await,
+            7 => self.logs_out(account).await,
+            8 => self.logs_out_everywhere(account).await,
+            9 => self.changes_password(account).await,
+            10 => self.resets_password(account).await,
             _ => self.tries_what_has_ended(account).await,
         }
     }
@@ -152,14 +175,28 @@ impl Client {
         let Some(session) = account.a_session() else { return };
         let body = json!({ "refreshToken": session.refresh });
         let answers = self.posts_to_both("/auth/refresh", &body, &body).await;
+        self.goes_on_with(session, answers.into_iter().flatten().map(|answer| (answer.session(), answer)).collect());
+    }
+
+    /// A page of several parts, when the access cookie has lapsed: every part comes with the old cookies.
+    async fn opens_a_page(&self, account: &mut Account) {
+        let Some(session) = account.a_session() else { return };
+        let shown = Shown::RefreshCookie(&session.refresh);
+        let parts = join_all((0..PARTS).map(|part| self.asks(part % 2, "/page", shown, None))).await;
+        let answers = parts.into_iter().flatten().map(|answer| (answer.session_in_cookies(), answer)).collect();
+        self.goes_on_with(session, answers);
+    }
+
+    /// Takes over the tokens that several answers to one refresh brought; they must agree.
+    fn goes_on_with(&self, session: &mut Session, answers: Vec<(Option<Session>, Answer)>) {
         let mut tokens = Vec::new();
-        for answer in answers.into_iter().flatten() {
-            if let Some(new) = answer.session() {
+        for (new, answer) in answers {
+            if let Some(new) = new {
                 self.ledger.issued(&new.refresh);
                 tokens.push(new);
             } else if answer.code() == "AUTH_TOKEN_REUSE_DETECTED" {
                 self.ledger.wrong("somebody honest was taken for a thief".to_owned());
-            } else if session.fate == Fate::Unknown {
+            } else if session.fate != Fate::Live && answer.status == 401 {
                 session.fate = Fate::Ended(Instant::now());
             } else {
                 self.ledger.wrong(format!("a refresh answered {}: {}", answer.status, answer.body));
@@ -168,7 +205,7 @@ impl Client {
         if let [first, rest @ ..] = tokens.as_slice() {
             self.ledger.done("refresh");
             if matches!(session.fate, Fate::Ended(_)) || rest.iter().any(|other| other.refresh != first.refresh) {
-                self.ledger.wrong("two answers to one refresh do not agree".to_owned());
+                self.ledger.wrong("the answers to one refresh do not agree".to_owned());
             }
             (session.access, session.refresh) = (first.access.clone(), first.refresh.clone());
         }
@@ -255,7 +292,7 @@ impl Client {
                 self.ledger.wrong(format!("what has ended was refreshed: {}", account.email));
             }
             for node in 0..self.nodes.len() {
-                let let_in = self.asks(node, "/", Some(&session.access), None).await;
+                let let_in = self.asks(node, "/", Shown::Bearer(&session.access), None).await;
                 match let_in.map(|answer| answer.status) {
                     Some(200) if is_due && self.ledger.is_due(at) => {
                         self.ledger.wrong(format!("what has ended was let in: {}", account.email));
@@ -297,7 +334,8 @@ impl Client {
                 self.ledger.wrong(format!("what has ended was refreshed at the end, {refresh}: {email}"));
             }
             for node in 0..self.nodes.len() {
-                let status = self.asks(node, "/", Some(&session.access), None).await.map(|answer| answer.status);
+                let status =
+                    self.asks(node, "/", Shown::Bearer(&session.access), None).await.map(|answer| answer.status);
                 if status != Some(401) {
                     self.ledger.wrong(format!("what has ended was let in at the end, {status:?}: {email}"));
                 }
@@ -330,51 +368,51 @@ impl Client {
     }
 
     async fn posts(&self, path: &str, bearer: Option<&str>, body: &Value) -> Option<Answer> {
-        self.asks(dice(2), path, bearer, Some(body)).await
+        self.asks(dice(2), path, bearer.map_or(Shown::Nothing, Shown::Bearer), Some(body)).await
     }
 
     /// Both at once; the answers in the order of the nodes.
     async fn posts_to_both(&self, path: &str, first: &Value, second: &Value) -> [Option<Answer>; 2] {
-        let (one, other) = tokio::join!(self.asks(0, path, None, Some(first)), self.asks(1, path, None, Some(second)));
+        let (one, other) = tokio::join!(
+            self.asks(0, path, Shown::Nothing, Some(first)),
+            self.asks(1, path, Shown::Nothing, Some(second))
+        );
         [one, other]
     }
 
     /// `None` when nobody was told what came of it: the node was gone, or could not serve. What a
     /// node that died had sent to its database may still arrive, so nothing is said for a moment.
-    async fn asks(&self, node: usize, path: &str, bearer: Option<&str>, body: Option<&Value>) -> Option<Answer> {
-        let answer = self.tries_to_ask(node, path, bearer, body).await;
+    async fn asks(&self, node: usize, path: &str, shown: Shown<'_>, body: Option<&Value>) -> Option<Answer> {
+        let answer = self.tries_to_ask(node, path, shown, body).await;
         if answer.is_none() {
             tokio::time::sleep(millis(200)).await;
         }
         answer
     }
 
-    async fn tries_to_ask(
-        &self,
-        node: usize,
-        path: &str,
-        bearer: Option<&str>,
-        body: Option<&Value>,
-    ) -> Option<Answer> {
+    async fn tries_to_ask(&self, node: usize, path: &str, shown: Shown<'_>, body: Option<&Value>) -> Option<Answer> {
         let url = format!("http://{}{path}", self.nodes[node]);
         let mut request = match body {
             Some(body) => self.http.post(url).header("content-type", "application/json").body(body.to_string()),
             None => self.http.get(url),
         };
-        if let Some(token) = bearer {
-            request = request.bearer_auth(token);
-        }
+        request = match shown {
+            Shown::Nothing => request,
+            Shown::Bearer(token) => request.bearer_auth(token),
+            Shown::RefreshCookie(token) => request.header("cookie", format!("nauth_refresh_token={token}")),
+        };
         let answer = request.send().await.inspect_err(|error| self.minds_waiting(path, error)).ok()?;
         let status = answer.status().as_u16();
         let has_advice = answer.headers().contains_key("retry-after");
+        let cookies: Vec<_> = answer.headers().get_all("set-cookie").iter().filter_map(name_and_value).collect();
         let text = answer.text().await.inspect_err(|error| self.minds_waiting(path, error)).ok()?;
         match status {
-            503 if has_advice => None,
+            503 if has_advice && cookies.is_empty() => None,
             500.. => {
                 self.ledger.wrong(format!("{path} answered {status}: {text}"));
                 None
             }
-            _ => Some(Answer { status, body: serde_json::from_str(&text).unwrap_or_default() }),
+            _ => Some(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), cookies }),
         }
     }
 
@@ -407,6 +445,11 @@ impl Account {
         self.passwords = vec![password];
         self.all_are(Fate::Ended(Instant::now()));
     }
+}
+
+fn name_and_value(line: &reqwest::header::HeaderValue) -> Option<(String, String)> {
+    let (name, value) = line.to_str().ok()?.split(';').next()?.split_once('=')?;
+    Some((name.to_owned(), value.to_owned()))
 }
 
 fn new_password() -> String {

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Executor as _, MySqlConnection, PgConnection, Row as
 
 use crate::servers::{Kind, Room, environment};
 
-use super::Config;
+use super::{Config, Line};
 
 /// A database of one nauth or of several that share it; gone when it is dropped.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ impl Database {
         let mut beside = Beside::Postgres(PgConnection::connect(&room.url).await.unwrap());
         beside.run(&format!("SET search_path TO {}", room.schema.as_ref().expect("it is one of several"))).await;
         beside
+    }
+
+    /// A way to it that can be disturbed, and `database.url` along it.
+    pub(crate) async fn over_a_line(&self) -> (Line, String) {
+        let (before, rest) = self.url().split_once('@').unwrap();
+        let (server, name) = rest.split_once('/').unwrap();
+        let line = Line::to(server.parse().unwrap()).await;
+        let url = format!("{before}@{}/{name}", line.address());
+        (line, url)
     }
 
     /// `database.url`
