@@ -343,14 +343,21 @@ async fn purge(public: Arc<PublicEdge>, stop: CancellationToken) {
 /// Counts what only the database knows, for the metrics.
 async fn count(public: Arc<PublicEdge>, stop: CancellationToken) {
     loop {
+        let begun = std::time::Instant::now();
         if let Err(error) = public.gateway().runtime().auth.count().await {
             warn!(error = %crate::logging::chain(&error), "sessions and waiting events cannot be counted");
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(COUNT_EVERY) => {}
+            () = tokio::time::sleep(next_count(begun.elapsed())) => {}
         }
     }
+}
+
+/// When to count again. Millions of sessions take seconds, and a metric is not worth more than a hundredth
+/// of the database.
+fn next_count(took: Duration) -> Duration {
+    COUNT_EVERY.max(took.saturating_mul(100))
 }
 
 /// Reloads when the files change or SIGHUP comes.
@@ -371,5 +378,16 @@ async fn follow_files(reloader: Arc<Reloader>, mut hang_up: Signal, watch: bool,
             watcher.watch(current.settings.files.clone(), current.fingerprint.clone());
             debounce = current.settings.reload.debounce;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_to_count_is_counted_seldom() {
+        assert_eq!(next_count(Duration::from_millis(600)), COUNT_EVERY);
+        assert_eq!(next_count(Duration::from_secs(3)), Duration::from_mins(5));
     }
 }

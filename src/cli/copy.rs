@@ -2,12 +2,17 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use crate::app::{DataDir, open_database, unusable};
 use crate::config::settings::Settings;
 use crate::config::{Environment, load};
 use crate::domain::clock::Clock;
-use crate::store::{copy, migrations};
+use crate::store::copy::{self, Progress};
+use crate::store::migrations;
+
+/// How often it is told how far a large table is.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -38,12 +43,27 @@ async fn copy_all(from: &Settings, to: &Settings) -> anyhow::Result<()> {
     let source = open_database(from, &data).await?;
     let target = open_database(to, &data).await?;
     migrations::apply(&target, Clock::system().now()).await.map_err(|error| unusable(to, error))?;
-    let tell = |table: &str, rows| eprintln!("{table}: {rows}");
-    copy::copy(&source, &target, tell).await.map_err(|error| {
+    copy::copy(&source, &target, teller()).await.map_err(|error| {
         anyhow::Error::new(error).context(format!("`{}` is not copied, and `{}` is as it was", from.place, to.place))
     })?;
     source.close().await;
     target.close().await;
     println!("`{}` holds what `{}` does; set `database.url`, and keep the master key", to.place, from.place);
     Ok(())
+}
+
+/// Tells of each table when it is done, and of one that takes long how far it is.
+fn teller() -> impl FnMut(Progress) {
+    let mut told = Instant::now();
+    move |progress| {
+        let Progress { table, rows, of } = progress;
+        if progress.is_done() {
+            eprintln!("{table}: {rows}");
+        } else if told.elapsed() >= TOLD_EVERY {
+            eprintln!("{table}: {rows} of {of}");
+        } else {
+            return;
+        }
+        told = Instant::now();
+    }
 }

@@ -3,11 +3,13 @@
 //! What is read is one moment of the source, what is written is one transaction of the target: it ends
 //! with everything, counted, or as empty as it was.
 
-use crate::store::db::{Db, Dialect, On, Row, StoreError, Tx, Value, sql};
+use crate::store::db::{Db, Dialect, On, Row, Statement, StoreError, Tx, Value, sql};
 use crate::store::migrations;
 
 /// Rows read at once.
 const BATCH: i64 = 500;
+/// Rows written by one statement: a server is waited for once for all of them. The texts below say it too.
+const TOGETHER: usize = 50;
 
 /// One table as it is copied.
 struct Table {
@@ -16,6 +18,8 @@ struct Table {
     /// `?` for each column of the key, twice where there are two, then how many.
     page: &'static str,
     insert: &'static str,
+    /// The same of [`TOGETHER`] rows.
+    insert_many: &'static str,
     count: &'static str,
     clear: &'static str,
     key: Key,
@@ -48,12 +52,20 @@ macro_rules! table {
             insert: concat!(
                 "INSERT INTO ", $name, " (", $first $(, ", ", $columns)*, ") VALUES (?" $(, table!(@mark $columns))*, ")"
             ),
+            insert_many: concat!(
+                "INSERT INTO ", $name, " (", $first $(, ", ", $columns)*, ") VALUES ",
+                table!(@five table!(@ten "(?" $(, table!(@mark $columns))*, ")"))
+            ),
             count: concat!("SELECT COUNT(*) AS number FROM ", $name),
             clear: concat!("DELETE FROM ", $name),
             key: $key,
         }
     };
     (@mark $column:literal) => { ", ?" };
+    (@five $($row:tt)*) => { concat!($($row)*, ", ", $($row)*, ", ", $($row)*, ", ", $($row)*, ", ", $($row)*) };
+    (@ten $($row:tt)*) => {
+        table!(@five concat!($($row)*, ", ", $($row)*))
+    };
 }
 
 /// Every table but the one that tells the schema and the one of counters, which stands for no more than
@@ -130,11 +142,30 @@ pub fn columns() -> Vec<String> {
     TABLES.iter().flat_map(of).collect()
 }
 
-/// Copies everything, and tells of each table when it is done and how many rows it had.
+/// How far a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The table, without the prefix.
+    pub table: &'static str,
+    /// Rows copied.
+    pub rows: u64,
+    /// Rows there are.
+    pub of: u64,
+}
+
+impl Progress {
+    /// Whether nothing is left to copy.
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        self.rows == self.of
+    }
+}
+
+/// Copies everything, and tells of each table how far it is, and once that it is done.
 ///
 /// # Errors
 /// [`StoreError::Schema`] when the source is not up to date, or the target is not empty.
-pub async fn copy(from: &Db, to: &Db, mut tell: impl FnMut(&str, u64)) -> Result<(), StoreError> {
+pub async fn copy(from: &Db, to: &Db, mut tell: impl FnMut(Progress)) -> Result<(), StoreError> {
     if !migrations::status(from).await?.pending.is_empty() {
         return Err(StoreError::Schema("the source has an older schema; run `nauth migrate` on it first".to_owned()));
     }
@@ -143,15 +174,24 @@ pub async fn copy(from: &Db, to: &Db, mut tell: impl FnMut(&str, u64)) -> Result
     let mut target = to.begin().await?;
     refuse_filled(&mut target).await?;
     for table in TABLES {
-        let rows = table.copy(&mut source, &mut target).await?;
-        let (read, written) = (table.count(&mut source).await?, table.count(&mut target).await?);
+        let read = table.count(&mut source).await?;
+        let mut progress = Progress { table: table.name.trim_start_matches("nauth_"), rows: 0, of: read };
+        let rows = table
+            .copy(&mut source, &mut target, |rows| {
+                progress.rows = rows;
+                if !progress.is_done() {
+                    tell(progress);
+                }
+            })
+            .await?;
+        let written = table.count(&mut target).await?;
         if read != rows || written != rows {
             return Err(StoreError::Schema(format!(
                 "`{}` has {read} rows, {rows} were read and {written} written: is something else at work in it?",
                 table.name
             )));
         }
-        tell(table.name.trim_start_matches("nauth_"), rows);
+        tell(Progress { rows, ..progress });
     }
     target.commit().await
 }
@@ -188,23 +228,35 @@ async fn refuse_filled(target: &mut Tx) -> Result<(), StoreError> {
 }
 
 impl Table {
-    async fn copy(&self, source: &mut Tx, target: &mut Tx) -> Result<u64, StoreError> {
+    /// Tells after each page how many rows there are by then.
+    async fn copy(&self, source: &mut Tx, target: &mut Tx, mut tell: impl FnMut(u64)) -> Result<u64, StoreError> {
         let mut copied = 0;
         let mut after = self.key.beginning();
         loop {
-            let page = after.into_iter().fold(sql(self.page), crate::store::db::Statement::bind).bind(BATCH);
+            let page = after.into_iter().fold(sql(self.page), Statement::bind).bind(BATCH);
             let rows = page.fetch_all(&mut On::Tx(source)).await?;
             let Some(last) = rows.last() else { return Ok(copied) };
             after = self.key.of(last)?;
-            for row in &rows {
-                let mut insert = sql(self.insert);
-                for column in self.columns {
-                    insert = insert.bind(column.of(row)?);
-                }
-                insert.execute(&mut On::Tx(target)).await?;
-                copied += 1;
+            let (many, rest) = rows.as_chunks::<TOGETHER>();
+            for together in many {
+                copied += self.insert(self.insert_many, together, target).await?;
+            }
+            for row in rest {
+                copied += self.insert(self.insert, std::slice::from_ref(row), target).await?;
+            }
+            tell(copied);
+        }
+    }
+
+    /// Inserts as many rows as the text has places for; answers how many.
+    async fn insert(&self, text: &'static str, rows: &[Row], target: &mut Tx) -> Result<u64, StoreError> {
+        let mut insert = sql(text);
+        for row in rows {
+            for column in self.columns {
+                insert = insert.bind(column.of(row)?);
             }
         }
+        insert.execute(&mut On::Tx(target)).await
     }
 
     async fn count(&self, tx: &mut Tx) -> Result<u64, StoreError> {
@@ -247,5 +299,19 @@ impl Key {
                 vec![Value::from(row.text(first)?), Value::from(row.text(first)?), Value::from(row.text(second)?)]
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_rows_are_as_many_times_one() {
+        for table in TABLES {
+            let one = table.insert.matches('?').count();
+            assert_eq!(one, table.columns.len(), "{}", table.name);
+            assert_eq!(table.insert_many.matches('?').count(), TOGETHER * one, "{}", table.name);
+        }
     }
 }
