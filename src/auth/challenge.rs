@@ -42,17 +42,25 @@ impl Auth {
     /// challenge is final for it.
     pub async fn respond(&self, input: Respond, ctx: &RequestContext) -> Result<Outcome, Error> {
         self.check_rate(Operation::Challenge, ctx).await?;
+        let outcome = self.check_answer(&input, ctx).await?;
+        if let Outcome::Authenticated(grant) = &outcome {
+            self.forgive(&grant.user, ctx).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn check_answer(&self, input: &Respond, ctx: &RequestContext) -> Result<Outcome, Error> {
         match &input.answer {
             Answer::EmailCode { code, password } => {
                 // Comparing a password takes its time, so it comes before anything is held.
-                let proven = self.prove_password(&input, password.as_ref(), ctx).await?;
-                self.respond_with_code(&input, code, proven, ctx).await
+                let proven = self.prove_password(input, password.as_ref(), ctx).await?;
+                self.respond_with_code(input, code, proven, ctx).await
             }
-            Answer::PhoneCode(code) => self.respond_with_code(&input, code, false, ctx).await,
-            Answer::Phone(phone) => self.respond_with_phone(&input, phone, ctx).await,
-            Answer::NewPassword(password) => self.respond_with_password(&input, password, ctx).await,
-            Answer::SetUp(answer) => self.respond_with_setup(&input, answer, ctx).await,
-            Answer::Factor(answer) => self.respond_with_factor(&input, answer, ctx).await,
+            Answer::PhoneCode(code) => self.respond_with_code(input, code, false, ctx).await,
+            Answer::Phone(phone) => self.respond_with_phone(input, phone, ctx).await,
+            Answer::NewPassword(password) => self.respond_with_password(input, password, ctx).await,
+            Answer::SetUp(answer) => self.respond_with_setup(input, answer, ctx).await,
+            Answer::Factor(answer) => self.respond_with_factor(input, answer, ctx).await,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::config::settings::{
     Access, DatabasePlace, Destination, HookEvent, Instances, PathRule, Route, SameSite, Scheme, Serves, Settings,
     SmsProvider, Target, UsernameRule,
 };
+use crate::domain::factor::Method;
 use crate::domain::template::Source;
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
@@ -58,7 +59,14 @@ fn nodes_have_what_they_share(root: &Section<'_>, settings: &Settings) {
 /// The console is for whoever sits in front of it.
 fn text_messages_leave_the_house(root: &Section<'_>, settings: &Settings) {
     let is_console = matches!(settings.sms.provider, SmsProvider::Console);
-    if is_console && settings.signup.verification_method.asks_phone() && !settings.server.public_url.is_loopback() {
+    if !is_console || settings.server.public_url.is_loopback() {
+        return;
+    }
+    if settings.mfa.allows(Method::Sms) {
+        let message = "`mfa.methods` has `sms`, and there is no service for text messages";
+        root.error("sms.provider", message, "set `sms.provider` to \"twilio\" or \"webhook\"");
+    }
+    if settings.signup.verification_method.asks_phone() {
         let message = "`signup.verification_method` asks for phone numbers, and there is no service for text messages";
         root.error("sms.provider", message, "set `sms.provider` to \"twilio\" or \"webhook\"");
     }

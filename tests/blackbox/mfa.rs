@@ -402,3 +402,18 @@ async fn without_factors_there_are_no_routes_for_them() {
     let ada = nauth.signup("ada@example.com").await;
     nauth.get_as(&ada, "/auth/mfa/status").await.expect_error(404, "RESOURCE_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn who_comes_in_by_a_factor_is_forgiven_the_wrong_passwords_before() {
+    let nauth = Nauth::start(config()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let app = nauth.set_up_app(&ada, STEP).await;
+    for _ in 0..3 {
+        for _ in 0..3 {
+            nauth.try_login("ada@example.com", "not the password").await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+        }
+        let session = ask(&nauth, "ada@example.com").await;
+        app.next_step().await;
+        nauth.prove(&session, "totp", &app.code()).await.expect(200);
+    }
+}

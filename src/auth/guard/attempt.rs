@@ -38,15 +38,22 @@ pub(super) struct Held {
     pub(super) scope: Option<LockoutScope>,
 }
 
+impl Held {
+    /// Whether it speaks of one account.
+    pub(super) fn is_of_account(&self) -> bool {
+        matches!(self.scope, Some(LockoutScope::Account | LockoutScope::AccountAndClient))
+    }
+}
+
 impl Attempt {
     /// It was right: clears what was counted for the account, never what was for the client.
     pub(in crate::auth) async fn succeeded(self) {
         let clears = self.auth.settings.lockout.reset_on_success;
-        for Held { key, scope, .. } in &self.held {
-            let transient = &self.auth.parts.transient;
-            let is_of_account = matches!(scope, Some(LockoutScope::Account | LockoutScope::AccountAndClient));
+        for held in &self.held {
+            let (transient, key) = (&self.auth.parts.transient, &held.key);
             // What cannot be taken back ends by itself.
-            let _ = if is_of_account && clears { transient.delete(key).await } else { transient.refund(key).await };
+            let _ =
+                if held.is_of_account() && clears { transient.delete(key).await } else { transient.refund(key).await };
         }
     }
 

@@ -39,6 +39,21 @@ impl Auth {
         begun.map_err(|retry_after| Error::RateLimited { limit: Limit::Login, retry_after })
     }
 
+    /// Clears what wrong passwords have counted for an account, whose user has come in after all.
+    pub(in crate::auth) async fn forgive(&self, user: &User, ctx: &RequestContext) -> Result<(), Error> {
+        if !self.settings.lockout.reset_on_success {
+            return Ok(());
+        }
+        let device = self.device_of(Some(user), ctx).await?;
+        for held in self.login_counters(user.email.as_str(), Some(user), device, ctx) {
+            if held.is_of_account() {
+                // What cannot be cleared ends by itself.
+                let _ = self.parts.transient.delete(&held.key).await;
+            }
+        }
+        Ok(())
+    }
+
     fn login_counters(
         &self,
         identifier: &str,
