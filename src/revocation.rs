@@ -42,6 +42,9 @@ pub struct Revocations {
     users: HashMap<UserId, Mark>,
     global_epoch: AtomicI64,
     cursor: AtomicI64,
+    /// What stands at the cursor: when it was made and until when it is kept; 0 when nothing does.
+    read_made_at: AtomicI64,
+    read_kept_until: AtomicI64,
     /// As of the last poll: when the database was last put back to an earlier state.
     restored: AtomicI64,
     /// When the clock had run for so long, in microseconds.
@@ -95,6 +98,8 @@ impl Revocations {
             users: HashMap::new(),
             global_epoch: AtomicI64::new(0),
             cursor: AtomicI64::new(0),
+            read_made_at: AtomicI64::new(0),
+            read_kept_until: AtomicI64::new(0),
             restored: AtomicI64::new(0),
             polled_at: AtomicI64::new(NEVER),
             changed: watch::Sender::new(0),
@@ -193,38 +198,58 @@ impl Revocations {
     /// Reads everything after the cursor, and sets the clock by the database's.
     pub async fn poll(&self, store: &Store) -> Result<(), StoreError> {
         let asked = self.clock.now();
-        let head = store.revocations().head().await?;
+        let head = store.revocations().head(self.cursor.load(Ordering::Relaxed)).await?;
         self.clock.follow(head.clock, asked);
         self.global_epoch.fetch_max(head.global_epoch, Ordering::Relaxed);
-        self.begin_again_if_restored(&head);
+        self.begin_again_if_rewritten(&head);
         let mut cursor = self.cursor.load(Ordering::Relaxed);
         while cursor < head.counter {
             let entries = store.revocations().after(cursor, BATCH).await?;
+            self.apply(&entries);
             // Numbers whose entries are gone are read, too.
             cursor = entries.last().map_or(head.counter, |last| last.number);
-            self.apply(&entries);
-            self.cursor.store(cursor, Ordering::Relaxed);
+            self.has_read(cursor, entries.last());
         }
         let polled_at = i64::try_from(self.clock.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.polled_at.store(polled_at, Ordering::Relaxed);
         Ok(())
     }
 
-    /// A database that was put back to an earlier state gives out its numbers once more. What was
-    /// revoked before that stays in force here.
-    fn begin_again_if_restored(&self, head: &Head) {
+    fn has_read(&self, cursor: i64, last: Option<&NumberedRevocation>) {
+        let micros = |time: Option<Time>| time.map_or(0, Time::micros);
+        self.cursor.store(cursor, Ordering::Relaxed);
+        self.read_made_at.store(micros(last.map(|entry| entry.made_at)), Ordering::Relaxed);
+        self.read_kept_until.store(micros(last.map(|entry| entry.expires_at)), Ordering::Relaxed);
+    }
+
+    /// A database that was put back to an earlier state gives out its numbers once more, and so does one
+    /// that died with commits which it had shown already but not written. Then everything is read anew;
+    /// what was revoked before stays in force here.
+    fn begin_again_if_rewritten(&self, head: &Head) {
         let before = self.restored.swap(head.restored, Ordering::Relaxed);
         if self.freshness() == Freshness::Loading {
             return;
         }
-        if head.counter < self.cursor.load(Ordering::Relaxed) {
-            tracing::error!("the database is in an earlier state than before; run `nauth restored`");
-        } else if head.restored == before {
-            return;
+        let is_shorter = head.counter < self.cursor.load(Ordering::Relaxed);
+        if is_shorter {
+            tracing::error!(
+                "the database is in an earlier state than before; if a backup was restored, run `nauth restored`"
+            );
         }
-        self.cursor.store(0, Ordering::Relaxed);
-        // Whoever looks at the set for open streams looks again.
-        self.changed.send_modify(|version| *version += 1);
+        if is_shorter || self.reads_otherwise(head) || head.restored != before {
+            self.has_read(0, None);
+            // Whoever looks at the set for open streams looks again.
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Whether another entry has the number of the one read last, or none has although it is kept for longer.
+    fn reads_otherwise(&self, head: &Head) -> bool {
+        match (self.read_made_at.load(Ordering::Relaxed), head.read_made_at) {
+            (0, _) => false,
+            (read, Some(there)) => read != there.micros(),
+            (_, None) => self.clock.now().micros() < self.read_kept_until.load(Ordering::Relaxed),
+        }
     }
 
     /// Drops entries that no token lives to see.

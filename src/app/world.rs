@@ -147,7 +147,7 @@ pub async fn open_store(settings: &Settings, data: &DataDir, schema: Schema, clo
     let store = Store::new(db);
     // From here on time is what it is for every node.
     let asked = clock.now();
-    let head = store.revocations().head().await.map_err(|error| unusable(database, error))?;
+    let head = store.revocations().head(0).await.map_err(|error| unusable(database, error))?;
     clock.follow(head.clock, asked);
     Ok(store)
 }

@@ -48,6 +48,8 @@ pub struct Head {
     pub restored: i64,
     /// The database's clock. A file has none of its own.
     pub clock: Option<Time>,
+    /// When the entry was made that the reader has read last, if there still is one of that number.
+    pub read_made_at: Option<Time>,
 }
 
 /// The feed, outside or inside a transaction.
@@ -102,13 +104,14 @@ impl<'a> Revocations<'a> {
         rows.iter().map(read).collect()
     }
 
-    /// How far the feed is.
-    pub async fn head(&mut self) -> Result<Head, StoreError> {
+    /// How far the feed is, for whoever has read up to `cursor`.
+    pub async fn head(&mut self, cursor: i64) -> Result<Head, StoreError> {
         macro_rules! with_clock {
             ($clock:literal) => {
                 concat!(
                     "SELECT c.value AS counter, i.value AS global_epoch, COALESCE((SELECT value FROM nauth_installation \
-                     WHERE name = 'restored'), 0) AS restored, ",
+                     WHERE name = 'restored'), 0) AS restored, COALESCE((SELECT made_at FROM nauth_revocations \
+                     WHERE number = ?), 0) AS read_made_at, ",
                     $clock,
                     " AS clock FROM nauth_revocation_counter c, nauth_installation i \
                      WHERE c.id = 1 AND i.name = 'global_epoch'"
@@ -120,10 +123,16 @@ impl<'a> Revocations<'a> {
             Dialect::Postgres => with_clock!("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"),
             Dialect::MariaDb => with_clock!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"),
         };
-        let row = sql(text).fetch_optional(&mut self.on).await?.ok_or(StoreError::Corrupt("global_epoch"))?;
-        let clock = Some(row.time("clock")?).filter(|time| time.micros() > 0);
-        let (counter, global_epoch) = (row.int("counter")?, row.int("global_epoch")?);
-        Ok(Head { counter, global_epoch, restored: row.int("restored")?, clock })
+        let row = sql(text).bind(cursor).fetch_optional(&mut self.on).await?;
+        let row = row.ok_or(StoreError::Corrupt("global_epoch"))?;
+        let time = |name| row.time(name).map(|time| Some(time).filter(|time| time.micros() > 0));
+        Ok(Head {
+            counter: row.int("counter")?,
+            global_epoch: row.int("global_epoch")?,
+            restored: row.int("restored")?,
+            clock: time("clock")?,
+            read_made_at: time("read_made_at")?,
+        })
     }
 
     /// Raises the installation's epoch from `from`, unless somebody did; answers whether it did.

@@ -1,4 +1,5 @@
 //! Nodes, the database and Redis are killed while clients work; what clients were told stays true.
+//! A node that has a file to itself is killed alone.
 //!
 //! Clients note every answer as it comes (`ledger`), and do what users do on whichever node they
 //! happen to reach (`client`). At the end, when everything is up again, every promise is put to the test:
@@ -20,9 +21,9 @@ use serde_json::json;
 use crate::database_server::DatabaseServer;
 use crate::redis_server::RedisServer;
 use crate::servers::{Kind, environment};
-use crate::support::{Config, Echo, Mailbox, Nauth, millis, secs};
+use crate::support::{Config, Echo, Mailbox, Nauth, eventually, millis, secs};
 use client::Client;
-use ledger::Ledger;
+use ledger::{CATCHES_UP_WITHIN, Ledger};
 
 /// Users at work at any time.
 const CLIENTS: usize = 8;
@@ -31,8 +32,9 @@ const SECONDS: u64 = 15;
 
 /// What can be killed.
 struct Installation {
-    nodes: [Nauth; 2],
-    database: DatabaseServer,
+    /// Two, or the one that has a file to itself.
+    nodes: Vec<Nauth>,
+    database: Option<DatabaseServer>,
     redis: Option<RedisServer>,
     ledger: Arc<Ledger>,
 }
@@ -49,8 +51,12 @@ enum Disturbance {
 }
 
 impl Disturbance {
-    fn random() -> Self {
-        let node = dice(2);
+    /// Of what there is.
+    fn of(installation: &Installation) -> Self {
+        let node = dice(installation.nodes.len());
+        if installation.database.is_none() {
+            return Self::Node(node);
+        }
         match dice(6) {
             0 | 1 => Self::Node(node),
             2 => Self::Database,
@@ -64,12 +70,22 @@ impl Disturbance {
 impl Installation {
     /// `None` where a server is not installed.
     async fn start(kind: Kind, with_redis: bool, mailbox: &Mailbox, echo: &Echo) -> Option<Self> {
-        let database = DatabaseServer::start(kind).await?;
+        let (database, count) = match kind {
+            Kind::Sqlite => (None, 1),
+            server => (Some(DatabaseServer::start(server).await?), 2),
+        };
         let redis = if with_redis { Some(RedisServer::start()?) } else { None };
-        let config = || config(&database, redis.as_ref(), mailbox, echo);
-        let (one, other) = tokio::join!(Nauth::start(config()), Nauth::start(config()));
-        let ledger = Arc::new(Ledger::default());
-        Some(Self { nodes: [one, other], database, redis, ledger })
+        let config = config(database.as_ref(), redis.as_ref(), mailbox, echo);
+        let nodes = join_all((0..count).map(|_| Nauth::start(config.clone()))).await;
+        let seconds = environment("NAUTH_TEST_CHAOS_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
+        Some(Self { nodes, database, redis, ledger: Arc::new(Ledger::new(secs(seconds))) })
+    }
+
+    /// Lets clients get somewhere before the next disturbance.
+    async fn is_used_for_a_while(&self) {
+        let before = self.ledger.acknowledged();
+        tokio::time::sleep(millis(500) + moment()).await;
+        eventually(secs(5), async || (self.ledger.acknowledged() > before + CLIENTS).then_some(())).await;
     }
 
     /// Kills something, and brings it back after a moment.
@@ -110,19 +126,22 @@ impl Installation {
                 }
                 self.nodes[1].kill();
                 self.start_database().await;
-                let [one, other] = &mut self.nodes;
-                tokio::join!(one.start_again(), other.start_again());
+                join_all(self.nodes.iter_mut().map(Nauth::start_again)).await;
             }
         }
     }
 
+    fn server(&mut self) -> &mut DatabaseServer {
+        self.database.as_mut().expect("only a server is disturbed")
+    }
+
     fn kill_database(&mut self) {
         self.ledger.database_is(None);
-        self.database.kill();
+        self.server().kill();
     }
 
     async fn start_database(&mut self) {
-        self.database.start_again().await;
+        self.server().start_again().await;
         self.ledger.database_is(Some(Instant::now()));
     }
 }
@@ -138,7 +157,7 @@ fn moment() -> Duration {
 }
 
 /// Nothing is refused for coming too often: every refusal must have another reason.
-fn config(database: &DatabaseServer, redis: Option<&RedisServer>, mailbox: &Mailbox, echo: &Echo) -> Config {
+fn config(database: Option<&DatabaseServer>, redis: Option<&RedisServer>, mailbox: &Mailbox, echo: &Echo) -> Config {
     let unlimited = json!({ "max": 0, "window": "1m" });
     let config = ["login", "signup", "forgot_password", "challenge", "default", "refresh"]
         .iter()
@@ -148,15 +167,19 @@ fn config(database: &DatabaseServer, redis: Option<&RedisServer>, mailbox: &Mail
     let config = config
         .set("server.public_url", "http://localhost")
         .set("secrets.master_key", STANDARD.encode([7; 32]))
-        .set("database.url", database.url())
         .set("database.acquire_timeout", "2s")
         .set("database.statement_timeout", "2s")
         .set("security.password_hash.memory", "8MiB")
         .set("lockout.enabled", false)
         .set("password.reset.send_limit", json!({ "max": 100, "window": "1h" }));
-    match redis {
-        Some(redis) => config.set("redis.url", redis.url()).set("redis.timeout", "300ms"),
-        None => config.set("transient.backend", "database"),
+    let config = match database {
+        Some(database) => config.set("database.url", database.url()),
+        None => config.on_a_file(),
+    };
+    match (redis, database) {
+        (Some(redis), _) => config.set("redis.url", redis.url()).set("redis.timeout", "300ms"),
+        (None, Some(_)) => config.set("transient.backend", "database"),
+        (None, None) => config,
     }
 }
 
@@ -165,24 +188,27 @@ async fn promises_hold(kind: Kind, with_redis: bool) {
     let (mailbox, echo) = (Arc::new(Mailbox::start().await), Echo::start().await);
     let Some(mut installation) = Installation::start(kind, with_redis, &mailbox, &echo).await else { return };
     let ledger = Arc::clone(&installation.ledger);
-    ledger.database_is(Some(Instant::now()));
-    let seconds = environment("NAUTH_TEST_CHAOS_SECONDS").map_or(SECONDS, |text| text.parse().unwrap());
-    let until = Instant::now() + secs(seconds);
-
-    let nodes = [installation.nodes[0].public(), installation.nodes[1].public()];
-    let work = (0..CLIENTS).map(|_| Client::new(nodes, Arc::clone(&mailbox), Arc::clone(&ledger)).works_until(until));
+    let nodes = [&installation.nodes[0], installation.nodes.last().unwrap()].map(Nauth::public);
+    let work = (0..CLIENTS).map(|_| Client::new(nodes, Arc::clone(&mailbox), Arc::clone(&ledger)).works());
     let disturb = async {
-        while Instant::now() < until {
-            tokio::time::sleep(millis(500) + moment()).await;
-            installation.suffer(Disturbance::random()).await;
+        while !ledger.is_full() {
+            installation.is_used_for_a_while().await;
+            installation.suffer(Disturbance::of(&installation)).await;
         }
     };
     let (clients, ()) = tokio::join!(join_all(work), disturb);
 
+    // What was revoked last of all is due as well.
+    tokio::time::sleep(CATCHES_UP_WITHIN).await;
     for client in clients {
         client.settles_accounts().await;
     }
     ledger.is_clean();
+}
+
+#[tokio::test]
+async fn on_a_file() {
+    promises_hold(Kind::Sqlite, false).await;
 }
 
 #[tokio::test]

@@ -114,6 +114,26 @@ on_every_server! {
         assert!(claims_of(&again.access_token)["ge"].as_i64().unwrap() > 1_000_000_000);
     }
 
+    async fn a_number_that_a_dying_database_lost_and_gave_out_again_is_read_again(database: &Database) {
+        let echo = Echo::start().await;
+        let config = || database.shared(Config::in_front_of(&echo).without_verification());
+        let (one, other) = tokio::join!(Nauth::start(config()), Nauth::start(config()));
+        let ada = one.signup("ada@example.com").await;
+        let gone = one.login("ada@example.com").await;
+        log_out(&one, &gone).await;
+        let ended = eventually(secs(2), async || (!is_let_in(&other, &gone).await).then_some(())).await;
+        assert!(ended.is_some());
+
+        // The other one has read this number, and what it now stands for was not there.
+        let session = claims_of(&ada.access_token)["sessionId"].as_str().unwrap().to_owned();
+        let again = format!("UPDATE nauth_revocations SET subject = '{session}', made_at = made_at + 1");
+        database.execute(&again).await;
+
+        let ended = eventually(secs(1), async || (!is_let_in(&other, &ada).await).then_some(())).await;
+        assert!(ended.is_some(), "{}", other.output());
+        assert!(!is_let_in(&other, &gone).await, "what it knew stays in force");
+    }
+
     async fn a_node_notices_by_itself_that_numbers_begin_again(database: &Database) {
         let echo = Echo::start().await;
         let config = || database.shared(Config::in_front_of(&echo).without_verification());

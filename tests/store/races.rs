@@ -299,17 +299,17 @@ on_every_database! {
 
     async fn everybody_is_outdated_once(fresh: &Fresh) {
         let store = fresh.store().await;
-        let epoch = store.revocations().head().await.unwrap().global_epoch;
+        let epoch = store.revocations().head(0).await.unwrap().global_epoch;
 
         let done = crowd(&store, |store, _| async move { store.revocations().raise_global_epoch(epoch).await.unwrap() }).await;
 
         assert_eq!(wins(&done), 1);
-        assert_eq!(store.revocations().head().await.unwrap().global_epoch, epoch + 1);
+        assert_eq!(store.revocations().head(0).await.unwrap().global_epoch, epoch + 1);
     }
 
     async fn a_restored_database_begins_anew_above_every_epoch_there_was(fresh: &Fresh) {
         let store = fresh.store().await;
-        let before = store.revocations().head().await.unwrap();
+        let before = store.revocations().head(0).await.unwrap();
         let kept = secret(ada(&store).await.id, None);
         store.one_time_secrets().replace(&kept).await.unwrap();
 
@@ -318,7 +318,7 @@ on_every_database! {
             tx.one_time_secrets().void_all(at).await.unwrap();
             tx.revocations().begin_anew(at).await.unwrap();
             tx.commit().await.unwrap();
-            let head = store.revocations().head().await.unwrap();
+            let head = store.revocations().head(0).await.unwrap();
             assert_eq!((head.global_epoch, head.restored, head.counter), (epoch, at.micros(), before.counter));
         }
 
@@ -330,7 +330,7 @@ on_every_database! {
         let store = fresh.store().await;
         let clock = nauth::domain::clock::Clock::system();
 
-        let told = store.revocations().head().await.unwrap().clock;
+        let told = store.revocations().head(0).await.unwrap().clock;
 
         assert_eq!(told.is_some(), !store.is_of_one_node());
         if let Some(told) = told {

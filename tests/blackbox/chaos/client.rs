@@ -98,12 +98,12 @@ impl Client {
         Self { nodes, mailbox, ledger, http, accounts: Vec::new() }
     }
 
-    /// Uses one account after the other.
-    pub(super) async fn works_until(mut self, until: Instant) -> Self {
-        while Instant::now() < until {
+    /// Uses one account after the other, until enough has happened.
+    pub(super) async fn works(mut self) -> Self {
+        while !self.ledger.is_full() {
             let Some(mut account) = self.signs_up().await else { continue };
             for _ in 0..ACTS {
-                if Instant::now() >= until {
+                if self.ledger.is_full() {
                     break;
                 }
                 self.acts(&mut account).await;
