@@ -4,6 +4,7 @@
 //! time: they end in a whole schema, and so does a crash half way. `MariaDB` alone makes every change
 //! of a table lasting at once: there a step is noted before it begins, and one that did not end is told.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -60,6 +61,16 @@ impl Step {
         }
     }
 
+    /// The text as it is run. MariaDB and MySQL call the one collation that compares byte by byte by different names;
+    /// each reads a comment that the other one passes over.
+    fn script(&self, dialect: Dialect) -> Cow<'static, str> {
+        let text = self.text(dialect);
+        if dialect != Dialect::MariaDb {
+            return text.into();
+        }
+        text.replace(" utf8mb4_nopad_bin", " /*M! utf8mb4_nopad_bin */ /*!80017 utf8mb4_0900_bin */").into()
+    }
+
     fn checksum(&self, dialect: Dialect) -> String {
         let sum = digest(&SHA256, self.text(dialect).as_bytes());
         sum.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
@@ -102,7 +113,10 @@ async fn apply_next(db: &Db, now: Time) -> Result<Option<(i64, &'static str)>, S
     let applied = apply_pending(&mut tx, now).await;
     // Also of one that failed: this lock does not go with the transaction.
     if db.dialect() == Dialect::MariaDb {
-        tx.whatever_happened("SET SESSION max_statement_time = @limit_before; DO RELEASE_ALL_LOCKS();").await?;
+        tx.whatever_happened(
+            "SET SESSION /*M! max_statement_time */ /*!80017 max_execution_time */ = @limit_before; DO RELEASE_ALL_LOCKS();",
+        )
+        .await?;
     }
     if applied.as_ref().is_ok_and(Option::is_some) {
         tx.commit().await?;
@@ -124,7 +138,7 @@ async fn apply_pending(tx: &mut Tx, now: Time) -> Result<Option<(i64, &'static s
         .await?;
     }
     note(tx, version, name, if dialect == Dialect::MariaDb { UNFINISHED } else { now }).await?;
-    tx.script(step.text(dialect)).await?;
+    tx.script(&step.script(dialect)).await?;
     if dialect == Dialect::MariaDb {
         finish(tx, version, now).await?;
     }
@@ -145,8 +159,9 @@ async fn take_turn(tx: &mut Tx) -> Result<(), StoreError> {
              0)) THEN 1 ELSE 0 END AS BIGINT) AS mine",
         ),
         Dialect::MariaDb => (
-            "SET @limit_before = @@max_statement_time, SESSION max_statement_time = 0",
-            "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), '.nauth_migrations')), 0) AS mine",
+            "SET @limit_before = /*M! @@max_statement_time, SESSION max_statement_time */ \
+             /*!80017 @@max_execution_time, SESSION max_execution_time */ = 0",
+            "SELECT GET_LOCK(SHA2(CONCAT(DATABASE(), '.nauth_migrations'), 224), 0) AS mine",
         ),
     };
     tx.script(unlimited).await?;

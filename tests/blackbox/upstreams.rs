@@ -66,7 +66,7 @@ async fn a_key_sticks_to_its_target_until_that_is_gone() {
     let config = in_front_of(&urls.iter().map(String::as_str).collect::<Vec<_>>())
         .upstream("balance = \"hash\"\nhash_on = \"header:X-Tenant\"");
     let nauth = Nauth::start(config).await;
-    let tenants: Vec<String> = (0..12).map(|number| format!("tenant-{number}")).collect();
+    let tenants: Vec<String> = (0..48).map(|number| format!("tenant-{number}")).collect();
     let ask = async |tenant: &str| {
         let answer = nauth.send(&Request::get("/where").header("X-Tenant", tenant)).await.expect(200);
         // The upstream is seen by what it describes, and known by whom it counts.

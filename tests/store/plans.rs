@@ -67,7 +67,7 @@ async fn mariadb_has_an_index_for_every_statement() {
     let mut complaints = Vec::new();
 
     for text in statements(Kind::MariaDb) {
-        let explained: &'static str = format!("EXPLAIN {text}").leak();
+        let explained: &'static str = format!("EXPLAIN FORMAT=TRADITIONAL {text}").leak();
         let values = text.matches('?').count();
         let plan = (0..values).fold(sql(explained), |explain, _| explain.bind("1"));
         for step in plan.fetch_all(&mut On::Db(store.db())).await.unwrap() {

@@ -21,8 +21,8 @@ const FORMS: &str = "write postgres://USER:PASSWORD@HOST/DATABASE, mariadb://USE
     sqlite:///var/lib/nauth/nauth.db";
 
 const URL: &str = "Where users and sessions are stored: `postgres://USER:PASSWORD@HOST:PORT/DATABASE` (15 or newer), \
-    `mariadb://USER:PASSWORD@HOST:PORT/DATABASE` (10.6 or newer; `mysql://` is the same), or `sqlite://PATH`. A \
-    server's socket is named instead of the host: `postgres://USER@/DATABASE?host=/run/postgresql`, \
+    `mariadb://USER:PASSWORD@HOST:PORT/DATABASE` (MariaDB 10.6 or MySQL 8.0.17 or newer; `mysql://` is the same), or \
+    `sqlite://PATH`. A server's socket is named instead of the host: `postgres://USER@/DATABASE?host=/run/postgresql`, \
     `mariadb://USER@/DATABASE?socket=/run/mysqld/mysqld.sock`. Several nodes share a server. Empty means \
     `sqlite://{data_dir}/nauth.db`.";
 const TABLE_PREFIX: &str = "What the names of all tables begin with.";
