@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
 use crate::support::{
-    Account, Condition, Config, Database, Echo, Mailbox, Nauth, PASSWORD, Request, claims_of, eventually, millis,
-    on_every_server, secs,
+    Account, Condition, Config, Connection, Database, Echo, Mailbox, Nauth, PASSWORD, Request, claims_of, eventually,
+    millis, on_every_server, secs,
 };
 
 /// What the design promises of a revocation, everywhere.
@@ -23,8 +23,11 @@ async fn two_of(config: Config) -> (Nauth, Nauth) {
     tokio::join!(Nauth::start(config.clone()), Nauth::start(config))
 }
 
+/// Whether somebody's request is answered as theirs. One that is under way when its session ends may be cut.
 async fn is_let_in(nauth: &Nauth, account: &Account) -> bool {
-    nauth.send(&Request::get("/").bearer(&account.access_token)).await.status == 200
+    let asked = Request::get("/").bearer(&account.access_token);
+    let answer = Connection::open(nauth.public()).await.try_ask(&asked).await;
+    answer.is_some_and(|answer| answer.status == 200)
 }
 
 async fn log_out(nauth: &Nauth, account: &Account) {
