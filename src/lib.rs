@@ -15,7 +15,7 @@
 //! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
 //! | 4 | [`events`], [`outbox`], [`webhooks`], [`sms`], [`mail`], [`outgoing`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
 //! | 3 | [`transient`], [`store`] | state |
-//! | 2 | [`logging`], [`metrics`], [`config`] | what the operator sets and sees |
+//! | 2 | [`logging`], [`metrics`], [`config`], [`geoip`] | what the operator sets and sees |
 //! | 1 | [`domain`] | what it is all about; pure |
 //!
 //! # Where to start reading
@@ -30,6 +30,7 @@ pub mod config;
 pub mod domain;
 pub mod events;
 pub mod gateway;
+pub mod geoip;
 pub mod logging;
 pub mod mail;
 pub mod metrics;

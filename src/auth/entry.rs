@@ -14,6 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::factor::Factor;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
+use crate::domain::location::Location;
 use crate::domain::mfa::{Entry, Standing, grace};
 use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
@@ -421,6 +422,7 @@ impl Auth {
             delivery: client.delivery,
             auth_method: "password".to_owned(),
             ip: ctx.ip.to_string(),
+            location: self.location_of(ctx),
             user_agent: truncated(user_agent, MAX_USER_AGENT).to_owned(),
             device: client_hints::device(user_agent),
             trusted_device: None,
@@ -432,6 +434,14 @@ impl Auth {
         };
         session.latest_exp = self.access_expiry(&session, now);
         session
+    }
+
+    /// Where the client is. A database that cannot tell keeps nobody out.
+    fn location_of(&self, ctx: &RequestContext) -> Location {
+        self.settings.geoip.databases.locate(ctx.ip).unwrap_or_else(|error| {
+            tracing::warn!(error = %crate::logging::chain(&error), "nothing is known of where a login comes from");
+            Location::default()
+        })
     }
 
     /// When an access token made now for a session expires. Where sessions end by idleness, no

@@ -52,6 +52,7 @@ fn sections(old: &Settings, new: &Settings) -> Vec<(&'static str, bool)> {
         ("password", old.password != new.password),
         ("challenge", old.challenge != new.challenge),
         ("mfa", old.mfa != new.mfa),
+        ("geoip", old.geoip != new.geoip),
         ("email", shown(&old.email) != shown(&new.email) || email_secret(old) != email_secret(new)),
         ("notifications", old.notifications != new.notifications),
         ("sms", shown(&old.sms) != shown(&new.sms) || sms_secret(old) != sms_secret(new)),
@@ -115,6 +116,9 @@ pub fn without_restart_keys(old: &Settings, new: &Settings) -> Settings {
     let mut settings = new.clone();
     keep_derived_origin(old, &mut settings);
     settings.server.listeners.clone_from(&old.server.listeners);
+    if old.server.data_dir != new.server.data_dir && new.geoip.dir.starts_with(&new.server.data_dir) {
+        settings.geoip = old.geoip.clone();
+    }
     settings.server.data_dir.clone_from(&old.server.data_dir);
     settings.server.instances = old.server.instances;
     settings.server.threads = old.server.threads;

@@ -557,6 +557,7 @@ fn full_example() -> String {
 }
 
 mod contradictions;
+mod geoip;
 mod identity;
 mod keys;
 mod transient;

@@ -14,6 +14,7 @@ pub mod event;
 pub mod factor;
 pub mod hex;
 pub mod id;
+pub mod location;
 pub mod mfa;
 pub mod outcome;
 pub mod password_policy;

@@ -2,6 +2,7 @@
 
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
+use crate::domain::location::Location;
 
 /// One session as stored.
 ///
@@ -44,6 +45,8 @@ pub struct Session {
     pub auth_method: String,
     /// The client's address at login.
     pub ip: String,
+    /// Where that is.
+    pub location: Location,
     /// The client's `User-Agent` at login.
     pub user_agent: String,
     /// What it runs on.

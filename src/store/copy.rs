@@ -95,7 +95,7 @@ const TABLES: &[Table] = &[
         Text "delivery", Text "auth_method", Text "ip", Text "user_agent", Int "created_at",
         Int "last_activity_at", Int "expires_at", Int "revoked_at", Text "revoke_reason", Text "device_id",
         Text "device_name", Text "device_type", Text "platform", Text "browser", Int "trusted_device",
-        Text "claims"),
+        Text "claims", Text "ip_country", Text "ip_city", Int "latitude", Int "longitude"),
     table!("nauth_challenges", Key::Text("id"), "id > ?", "id",
         Text "id", Text "user_id", Text "step", Int "auth_epoch", Int "attempts", Int "max_attempts",
         Int "password_proven", Text "amr", Text "client_binding", Int "created_at", Int "expires_at",

@@ -34,6 +34,7 @@ const STEPS: &[Step] = &[
     step!(5, "transient", "0005_transient.sql"),
     step!(6, "indexes", "0006_indexes.sql"),
     step!(7, "factors", "0007_factors.sql"),
+    step!(8, "locations", "0008_locations.sql"),
 ];
 
 /// From this step on it is known what each of them said.

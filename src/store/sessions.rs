@@ -2,6 +2,7 @@
 
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
+use crate::domain::location::{Location, Point};
 use crate::domain::session::{Delivery, Device, EndReason, Seen, Session};
 use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
@@ -23,7 +24,7 @@ macro_rules! select {
             "SELECT id, user_id, family, generation, rotated_at, refresh_expires_at, refresh_kid, seen_generation, \
              seen_at, seen_prefix, seen_user_agent, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
              auth_method, ip, user_agent, device_id, device_name, device_type, platform, browser, trusted_device, \
-             claims, created_at, last_activity_at, expires_at, revoked_at FROM nauth_sessions ",
+             claims, ip_country, ip_city, latitude, longitude, created_at, last_activity_at, expires_at, revoked_at FROM nauth_sessions ",
             $tail
         )
     };
@@ -103,8 +104,8 @@ impl<'a> Sessions<'a> {
         sql("INSERT INTO nauth_sessions (id, user_id, family, generation, rotated_at, refresh_expires_at, \
              refresh_kid, seen_generation, auth_epoch, latest_exp, amr, acr, auth_time, dialect, delivery, \
              auth_method, ip, user_agent, device_id, device_name, device_type, platform, browser, trusted_device, \
-             claims, created_at, last_activity_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             claims, ip_country, ip_city, latitude, longitude, created_at, last_activity_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(session.id)
         .bind(session.user)
         .bind(session.family.as_str())
@@ -129,6 +130,10 @@ impl<'a> Sessions<'a> {
         .bind(session.device.browser.as_deref())
         .bind(session.trusted_device)
         .bind(session.claims.as_deref())
+        .bind(session.location.country.as_deref())
+        .bind(session.location.city.as_deref())
+        .bind(session.location.point.map(|point| point.latitude))
+        .bind(session.location.point.map(|point| point.longitude))
         .bind(session.created_at)
         .bind(session.last_activity_at)
         .bind(session.expires_at)
@@ -331,6 +336,7 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         delivery: Delivery::from_name(&row.text("delivery")?).ok_or(StoreError::Corrupt("delivery"))?,
         auth_method: row.text("auth_method")?,
         ip: row.text("ip")?,
+        location: location(row)?,
         user_agent: row.text("user_agent")?,
         device: Device {
             id: row.opt_text("device_id")?.unwrap_or_default(),
@@ -345,6 +351,15 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         last_activity_at: row.time("last_activity_at")?,
         expires_at: row.time("expires_at")?,
         revoked_at: row.opt_time("revoked_at")?,
+    })
+}
+
+fn location(row: &Row) -> Result<Location, StoreError> {
+    let point = row.opt_int("latitude")?.zip(row.opt_int("longitude")?);
+    Ok(Location {
+        country: row.opt_text("ip_country")?,
+        city: row.opt_text("ip_city")?,
+        point: point.map(|(latitude, longitude)| Point { latitude, longitude }),
     })
 }
 
@@ -377,6 +392,7 @@ mod tests {
             delivery: Delivery::Cookies,
             auth_method: "password".to_owned(),
             ip: "127.0.0.1".to_owned(),
+            location: Location::default(),
             user_agent: String::new(),
             device: crate::domain::session::Device::default(),
             trusted_device: None,

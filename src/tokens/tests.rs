@@ -51,6 +51,7 @@ pub(super) fn session(kid: &str, now: Time) -> Session {
         delivery: Delivery::Json,
         auth_method: "password".to_owned(),
         ip: "127.0.0.1".to_owned(),
+        location: crate::domain::location::Location::default(),
         user_agent: String::new(),
         device: crate::domain::session::Device::default(),
         trusted_device: None,

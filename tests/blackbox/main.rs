@@ -32,6 +32,7 @@ mod durability;
 mod examples;
 mod flow;
 mod forward_auth;
+mod geoip;
 mod hostile;
 mod http2;
 mod identity;

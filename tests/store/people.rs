@@ -35,6 +35,7 @@ pub(crate) fn session(user: UserId) -> Session {
         delivery: Delivery::Cookies,
         auth_method: "password".to_owned(),
         ip: "127.0.0.1".to_owned(),
+        location: nauth::domain::location::Location::default(),
         user_agent: String::new(),
         device: Device::default(),
         trusted_device: None,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nauth::domain::device::TrustedDevice;
 use nauth::domain::id::{SessionId, random_number};
+use nauth::domain::location::{Location, Point};
 use nauth::domain::secret::Secret;
 use nauth::domain::session::{Device, EndReason, Seen, Session};
 use nauth::store::audit::{AuditRow, Origin};
@@ -53,6 +54,11 @@ on_every_database! {
             },
             trusted_device: Some(random_number()),
             claims: Some("{\"tenant\":\"é\"}".to_owned()),
+            location: Location {
+                country: Some("CH".to_owned()),
+                city: Some("Zürich".to_owned()),
+                point: Point::of_degrees(47.366_7, -8.55),
+            },
             user_agent: "x".repeat(512),
             ..session(ada.id)
         };

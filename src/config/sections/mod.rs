@@ -5,6 +5,7 @@ mod assertion;
 mod database;
 mod forward_auth;
 mod gateway;
+mod geoip;
 mod identity;
 mod limits;
 mod listeners;
@@ -57,6 +58,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let redis = transient::redis(&mut root);
     let transient = transient::transient(&mut root, redis.as_ref(), server.instances, &database.place);
     let signup = accounts::signup(&mut root, &roles);
+    let geoip = geoip::geoip(&mut root, &server.data_dir);
     let mfa = mfa::mfa(&mut root, &email.vars.app_name, &roles, &signup);
     let settings = Settings {
         files: Vec::new(),
@@ -72,6 +74,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         password: passwords::password(&mut root),
         challenge: accounts::challenge(&mut root),
         mfa,
+        geoip,
         notifications: messages::notifications(&mut root),
         sms: messages::sms(&mut root, &server.public_url, &email.vars.app_name),
         email,

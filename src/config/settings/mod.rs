@@ -8,6 +8,7 @@ mod assertion;
 mod database;
 mod forward_auth;
 mod gateway;
+mod geoip;
 mod identity;
 mod limits;
 mod listeners;
@@ -34,6 +35,7 @@ pub use assertion::*;
 pub use database::*;
 pub use forward_auth::*;
 pub use gateway::*;
+pub use geoip::*;
 pub use identity::*;
 pub use limits::*;
 pub use listeners::*;
@@ -89,6 +91,8 @@ pub struct Settings {
     pub challenge: Challenge,
     /// `[mfa]`
     pub mfa: Mfa,
+    /// `[geoip]`
+    pub geoip: GeoIp,
     /// `[email]`
     pub email: Email,
     /// `[notifications]`

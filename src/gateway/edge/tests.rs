@@ -207,6 +207,7 @@ fn ada() -> Holder {
         delivery: Delivery::Cookies,
         auth_method: "password".to_owned(),
         ip: String::new(),
+        location: crate::domain::location::Location::default(),
         user_agent: String::new(),
         device: crate::domain::session::Device::default(),
         trusted_device: None,

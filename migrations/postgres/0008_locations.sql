@@ -1,0 +1,6 @@
+-- Where sessions were opened, as far as a database tells: in millionths of a degree.
+
+ALTER TABLE nauth_sessions ADD COLUMN ip_country TEXT COLLATE "C";
+ALTER TABLE nauth_sessions ADD COLUMN ip_city TEXT COLLATE "C";
+ALTER TABLE nauth_sessions ADD COLUMN latitude BIGINT;
+ALTER TABLE nauth_sessions ADD COLUMN longitude BIGINT;
