@@ -13,6 +13,8 @@ use crate::app::{post, prove};
 use crate::auth::{Auth, Parts};
 use crate::config::settings::{Described, Settings};
 use crate::config::{self, Environment};
+use crate::domain::context::RequestContext;
+use crate::domain::event::Event;
 use crate::domain::outcome::Persona;
 use crate::gateway::policy::{self, Change};
 use crate::gateway::tls::ServerTls;
@@ -96,6 +98,10 @@ impl Reloader {
         };
         *current = InForce { settings, fingerprint: loaded.fingerprint };
         report.log();
+        if !report.applied.is_empty() {
+            let event = Event::ConfigReloaded { sections: report.applied.clone() };
+            self.parts.events.record_soon(&event, &RequestContext::local());
+        }
         Ok(report)
     }
 

@@ -174,6 +174,8 @@ impl Auth {
             Err(error) => {
                 // The attempt counts, whatever comes of it.
                 change.record(Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step });
+                let of_phone = challenge.step == StepKind::VerifyPhone;
+                change.record(Event::VerificationFailed { user: user.id, of_phone });
                 self.parts.events.commit(change, ctx).await?;
                 attempt.failed(Some(user.id), ctx).await;
                 return Err(error);

@@ -308,6 +308,7 @@ impl Auth {
         }
         self.make_room_for_session(&mut change, &user, &session).await?;
         change.sessions().insert(&session).await?;
+        change.record(Event::SessionCreated { user: user.id, session: session.id });
         change.record(Event::LoginSucceeded { user: user.id, session: session.id });
         self.parts.events.commit(change, ctx).await?;
         let mut grant = self.grant(user, session, now)?;

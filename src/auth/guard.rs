@@ -26,9 +26,9 @@ pub(super) use attempt::Attempt;
 
 /// Wrong codes on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
-/// How long a reset waits for others from the same address.
 /// How long a second factor waits for others: whoever asks may hold a transaction.
 const FACTOR_PATIENCE: Duration = Duration::ZERO;
+/// How long a reset waits for others from the same address.
 const RESET_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is limited by client.

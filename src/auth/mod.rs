@@ -21,6 +21,7 @@ mod refresh;
 mod session;
 mod sight;
 mod signup;
+mod trail;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ pub use guard::Operation;
 pub use jobs::{COUNT_EVERY, PURGE_EVERY};
 pub use mfa::{FactorAnswer, SetupAnswer};
 pub use sight::Sightings;
+pub use trail::{History, HistoryWish};
 
 /// The use cases under one set of settings. Cheap to clone; a reload makes a new one on the same parts.
 #[derive(Debug, Clone)]

@@ -141,7 +141,7 @@ impl Auth {
         if input.by_operator || self.settings.password.reset.revoke_sessions {
             self.replace_password(&mut change, &user, &hash, by, reason).await?;
         } else {
-            self.store_password(&mut change, &user, &hash).await?;
+            self.store_password(&mut change, &user, &hash, by).await?;
             change.record(Event::PasswordChanged { user: user.id, by, sessions_revoked: 0 });
             self.tell_password_changed(&mut change, &user, None, 0);
         }
@@ -250,16 +250,22 @@ impl Auth {
         by: Actor,
         reason: EndReason,
     ) -> Result<u64, Error> {
-        self.store_password(change, user, hash).await?;
+        self.store_password(change, user, hash, by).await?;
         let sessions_revoked = self.end_all(change, user.id, reason).await?;
-        change.users().raise_device_epoch(user.id).await?;
         change.record(Event::PasswordChanged { user: user.id, by, sessions_revoked });
         let told = (reason != EndReason::PasswordReset).then_some(by);
         self.tell_password_changed(change, user, told, sessions_revoked);
         Ok(sessions_revoked)
     }
 
-    async fn store_password(&self, change: &mut Change, user: &User, hash: &Secret<String>) -> Result<(), Error> {
+    /// Puts a password in the place of the old one. Devices that were trusted with that are strangers.
+    async fn store_password(
+        &self,
+        change: &mut Change,
+        user: &User,
+        hash: &Secret<String>,
+        by: Actor,
+    ) -> Result<(), Error> {
         let now = self.now();
         let keep = i64::try_from(self.settings.password.history).unwrap_or(i64::MAX);
         if let Some(old) = &user.password_hash {
@@ -271,6 +277,10 @@ impl Auth {
         }
         for purpose in [Purpose::PasswordReset, Purpose::AdminReset] {
             change.one_time_secrets().void(user.id, purpose, now).await?;
+        }
+        change.users().raise_device_epoch(user.id).await?;
+        if user.must_change_password && by == Actor::Owner {
+            change.record(Event::ForcedPasswordChanged { user: user.id });
         }
         Ok(())
     }

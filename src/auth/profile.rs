@@ -60,6 +60,9 @@ impl Auth {
         if let Some(method) = update.preferred_method {
             self.prefer_method(&mut change, &user, method).await?;
         }
+        if fields.contains(&"username") {
+            change.record(Event::UsernameChanged { user: user.id });
+        }
         if !fields.is_empty() {
             change.record(Event::ProfileUpdated { user: user.id, fields });
         }
@@ -94,7 +97,11 @@ impl Auth {
                     attempt.succeeded().await;
                     return Ok(user);
                 }
-                Err(problem) => wrong = problem.of_verification(),
+                Err(problem) => {
+                    let of_phone = purpose == Purpose::ChangePhone;
+                    change.record(Event::VerificationFailed { user: user.id, of_phone });
+                    wrong = problem.of_verification();
+                }
             }
         }
         // The tries count.

@@ -36,6 +36,9 @@ pub enum Error {
     /// Nothing is there.
     #[error("not found")]
     NotFound,
+    /// The user has no device of this number.
+    #[error("device not found")]
+    DeviceNotFound(i64),
     /// Something is there, but not for this method. Carries the allowed ones, comma separated.
     #[error("method not allowed")]
     MethodNotAllowed(String),

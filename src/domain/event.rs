@@ -32,6 +32,13 @@ pub enum Event {
         /// The new session.
         session: SessionId,
     },
+    /// There is a session where none was.
+    SessionCreated {
+        /// Whose.
+        user: UserId,
+        /// Which one.
+        session: SessionId,
+    },
     /// A login was refused.
     LoginFailed {
         /// Whose, when the identifier is somebody's.
@@ -93,6 +100,13 @@ pub enum Event {
         user: UserId,
         /// Which one.
         phone: Phone,
+    },
+    /// A code that proves an address or a number was wrong.
+    VerificationFailed {
+        /// Whose.
+        user: UserId,
+        /// Whether it was to prove a number.
+        of_phone: bool,
     },
     /// An account passed everything asked of it for the first time.
     AccountCompleted {
@@ -206,12 +220,22 @@ pub enum Event {
         /// By whom, or by what: an old password expires by itself.
         by: Actor,
     },
+    /// The password that had to be another one is.
+    ForcedPasswordChanged {
+        /// Whose.
+        user: UserId,
+    },
     /// What a user says of themselves was changed.
     ProfileUpdated {
         /// Whose.
         user: UserId,
         /// Which fields.
         fields: Vec<&'static str>,
+    },
+    /// Another name is in force.
+    UsernameChanged {
+        /// Whose.
+        user: UserId,
     },
     /// A new address or number waits to be proven.
     ContactChangeRequested {
@@ -296,6 +320,11 @@ pub enum Event {
         /// By whom.
         by: Actor,
     },
+    /// Other settings are in force.
+    ConfigReloaded {
+        /// The sections that changed.
+        sections: Vec<&'static str>,
+    },
 }
 
 /// What can happen to second factors.
@@ -346,6 +375,18 @@ pub enum FactorEvent {
     BackupCodesGenerated {
         /// How many.
         count: usize,
+    },
+    /// The user is asked for none.
+    ExemptionGranted {
+        /// Why, in the operator's words.
+        reason: String,
+        /// By whom.
+        by: Actor,
+    },
+    /// The user is asked for one like everybody else.
+    ExemptionRevoked {
+        /// By whom.
+        by: Actor,
     },
 }
 

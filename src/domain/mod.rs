@@ -1,6 +1,7 @@
 //! Floor 1, the domain: what nauth talks about. Pure: no async, no IO, no wire of any dialect.
 
 pub mod assurance;
+pub mod audit;
 pub mod challenge;
 pub mod claims;
 pub mod client_hints;

@@ -16,6 +16,7 @@ const INFO: &str = "INFO";
 const SUSPICIOUS: &str = "SUSPICIOUS";
 
 /// The entry for an event; `None` for what is too frequent to keep.
+#[expect(clippy::too_many_lines, reason = "a flat list of every event, one after the other")]
 pub(super) fn row(event: &Event) -> Option<AuditRow> {
     let entry = match event {
         Event::SessionRefreshed { .. } | Event::PasswordHashUpgraded { .. } => return None,
@@ -23,6 +24,7 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
         Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),
         Event::LoginSucceeded { user, session } => entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session),
+        Event::SessionCreated { user, session } => entry("SESSION_CREATED", SUCCESS).of(*user).session(*session),
         Event::LoginFailed { user, reason } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
         Event::LoginChallenged { user, step } => entry("LOGIN_ATTEMPT", INFO).of(*user).because(step.as_str()),
         Event::LoginBlocked { user } => entry("LOGIN_BLOCKED", FAILURE).of(*user),
@@ -50,6 +52,8 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::PhoneVerified { user, phone } => {
             entry("PHONE_VERIFIED", SUCCESS).of(*user).with(&json!({ "phone": phone.masked() }))
         }
+        Event::VerificationFailed { user, of_phone: false } => entry("EMAIL_VERIFICATION_FAILED", FAILURE).of(*user),
+        Event::VerificationFailed { user, of_phone: true } => entry("PHONE_VERIFICATION_FAILED", FAILURE).of(*user),
         Event::SessionEnded { user, session, reason } => {
             entry("SESSION_REVOKED", INFO).of(*user).session(*session).because(reason.as_str())
         }
@@ -83,6 +87,10 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         }
         Event::PasswordResetFailed { user, .. } => entry("PASSWORD_RESET_FAILED", FAILURE).of(*user),
         Event::PasswordChangeForced { user, by } => entry("PASSWORD_FORCE_CHANGE_SET", INFO).of(*user).by(*by),
+        Event::ForcedPasswordChanged { user } => {
+            entry("PASSWORD_FORCE_CHANGE_COMPLETED", SUCCESS).of(*user).by(Actor::Owner)
+        }
+        Event::UsernameChanged { user } => entry("USERNAME_CHANGED", SUCCESS).of(*user).by(Actor::Owner),
         Event::ProfileUpdated { user, fields } => {
             entry("PROFILE_UPDATED", SUCCESS).of(*user).with(&json!({ "changedFields": fields }))
         }
@@ -112,6 +120,9 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         }
         Event::RoleRevoked { user, role, by } => {
             entry("ADMIN_ROLE_REVOKED", INFO).of(*user).by(*by).because(role.as_str())
+        }
+        Event::ConfigReloaded { sections } => {
+            entry("CONFIG_RELOADED", INFO).by(Actor::Operator).with(&json!({ "sections": sections }))
         }
     };
     Some(entry)
@@ -143,6 +154,8 @@ fn of_factor(happened: &FactorEvent) -> AuditRow {
         FactorEvent::BackupCodesGenerated { count } => {
             entry("MFA_BACKUP_CODES_GENERATED", SUCCESS).with(&json!({ "count": count }))
         }
+        FactorEvent::ExemptionGranted { reason, by } => entry("MFA_EXEMPTION_GRANTED", INFO).by(*by).because(reason),
+        FactorEvent::ExemptionRevoked { by } => entry("MFA_EXEMPTION_REVOKED", INFO).by(*by),
     }
 }
 
@@ -193,5 +206,24 @@ fn entry(event_type: &'static str, event_status: &'static str) -> AuditRow {
         performed_by: None,
         reason: None,
         details: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES};
+
+    #[test]
+    fn every_type_that_is_written_is_one_the_wire_knows() {
+        let name = Regex::new(r#""([A-Z][A-Z_]{3,})""#).unwrap();
+        let source = include_str!("audit.rs");
+        let written: Vec<&str> = name.captures_iter(source).map(|found| found.get(1).unwrap().as_str()).collect();
+
+        assert!(written.len() > 50, "{written:?}");
+        for name in written {
+            assert!(EVENT_TYPES.contains(&name) || EVENT_STATUSES.contains(&name), "{name}");
+        }
     }
 }

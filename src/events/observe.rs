@@ -102,13 +102,18 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
             info!(user.id = %user, role = role.as_str(), by = by.as_str(), "role revoked");
         }
         Event::SignupReplaced { .. }
+        | Event::SessionCreated { .. }
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }
         | Event::EmailVerificationRequested { .. }
         | Event::PhoneVerificationRequested { .. }
         | Event::AccountCompleted { .. }
         | Event::LoginChallenged { .. }
+        | Event::VerificationFailed { .. }
         | Event::PasswordResetRequested { .. }
+        | Event::ForcedPasswordChanged { .. }
+        | Event::UsernameChanged { .. }
+        | Event::ConfigReloaded { .. }
         | Event::ProfileUpdated { .. }
         | Event::ContactChangeRequested { .. }
         | Event::Reauthenticated { .. }
@@ -131,6 +136,12 @@ fn factor(user: UserId, happened: &FactorEvent, metrics: &Metrics) {
             info!(user.id = %user, method = method.as_str(), by = by.as_str(), "second factor removed");
         }
         FactorEvent::BackupCodesGenerated { count } => info!(user.id = %user, count, "backup codes made"),
+        FactorEvent::ExemptionGranted { by, .. } => {
+            info!(user.id = %user, by = by.as_str(), "not asked for a second factor any more");
+        }
+        FactorEvent::ExemptionRevoked { by } => {
+            info!(user.id = %user, by = by.as_str(), "asked for a second factor again");
+        }
         FactorEvent::Preferred { .. } => {}
     }
 }

@@ -473,6 +473,7 @@ impl From<&Error> for AuthError {
             | Error::PhoneRequired { .. }
             | Error::PhoneInvalid(_)
             | Error::NotFound
+            | Error::DeviceNotFound(_)
             | Error::MethodNotAllowed(_)
             | Error::PayloadTooLarge
             | Error::UnsupportedMediaType

@@ -1,8 +1,9 @@
 //! The audit trail.
 
+use crate::domain::audit::EVENT_STATUSES;
 use crate::domain::clock::Time;
 use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
-use crate::store::db::{On, StoreError, sql};
+use crate::store::db::{On, Row, Statement, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
 /// One by one, so that each reads its own part of an index and nothing else.
@@ -13,6 +14,12 @@ const OLD_LOGINS: [Sweep; 4] = [
     sweep!("nauth_audit", "id", "event_type = 'LOGIN_BLOCKED' AND created_at < ?", "created_at"),
 ];
 const OLD: Sweep = sweep!("nauth_audit", "id", "created_at < ?", "created_at");
+
+/// Types of entries that can be asked for at a time. The texts below say it too.
+pub const MOST_TYPES: usize = 32;
+/// How many entries back somebody can look at a time; older ones are found by their date. The text below says
+/// it too.
+pub const MOST_ENTRIES: i64 = 10_000;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,48 @@ pub struct Origin<'a> {
     pub user_agent: Option<&'a str>,
     /// The request's id.
     pub request_id: &'a str,
+}
+
+/// Which entries of a user somebody wants to see.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Whose.
+    pub user: UserId,
+    /// Not before.
+    pub from: Time,
+    /// Not after.
+    pub until: Time,
+    /// Of these types, at most [`MOST_TYPES`]; empty for all.
+    pub types: &'a [&'static str],
+    /// Of these statuses; empty for all.
+    pub statuses: &'a [&'static str],
+}
+
+/// An entry as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// The wire's name of what happened.
+    pub event_type: String,
+    /// `SUCCESS`, `FAILURE`, `INFO` or `SUSPICIOUS`.
+    pub event_status: String,
+    /// The session concerned, by its number.
+    pub session: Option<i64>,
+    /// The challenge concerned.
+    pub challenge: Option<String>,
+    /// Who did it.
+    pub performed_by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The client's address.
+    pub ip: String,
+    /// The client's user agent.
+    pub user_agent: Option<String>,
+    /// Whatever else was worth keeping, as JSON.
+    pub details: Option<String>,
+    /// When.
+    pub at: Time,
 }
 
 /// The trail, outside or inside a transaction.
@@ -80,6 +129,27 @@ impl<'a> Audit<'a> {
         Ok(())
     }
 
+    /// Some of the entries that are wanted, the latest first: `limit` of them after `skip`.
+    pub async fn history(&mut self, wanted: &Wanted<'_>, limit: i64, skip: i64) -> Result<Vec<Entry>, StoreError> {
+        let query = sql("SELECT id, event_type, event_status, session_id, challenge_id, performed_by, reason, ip, \
+             user_agent, details, created_at FROM nauth_audit \
+             WHERE user_id = ? AND created_at >= ? AND created_at <= ? AND event_status IN (?, ?, ?, ?) AND (? = 1 \
+             OR event_type IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) \
+             ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?");
+        let rows = wanted.bind(query).bind(limit).bind(skip).fetch_all(&mut self.on).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// How many entries are wanted; never more than [`MOST_ENTRIES`], however many there are.
+    pub async fn count(&mut self, wanted: &Wanted<'_>) -> Result<i64, StoreError> {
+        let query = sql("SELECT COUNT(*) AS entries FROM (SELECT id FROM nauth_audit \
+             WHERE user_id = ? AND created_at >= ? AND created_at <= ? AND event_status IN (?, ?, ?, ?) AND (? = 1 \
+             OR event_type IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) \
+             ORDER BY created_at DESC LIMIT 10000) counted");
+        let row = wanted.bind(query).fetch_optional(&mut self.on).await?;
+        row.map_or(Ok(0), |row| row.int("entries"))
+    }
+
     /// Removes logins, good and bad, from before `before`; answers how many entries.
     pub async fn purge_logins(&mut self, before: Time) -> Result<u64, StoreError> {
         let mut removed = 0;
@@ -102,4 +172,37 @@ impl<'a> Audit<'a> {
             .await?;
         rows.iter().map(|row| Ok((row.text("event_type")?, row.text("event_status")?))).collect()
     }
+}
+
+impl Wanted<'_> {
+    /// Puts what is wanted into a statement that names it in this order. What is missing of a list is filled with
+    /// a name that nothing has.
+    fn bind(&self, query: Statement) -> Statement {
+        let statuses: &[&str] = if self.statuses.is_empty() { &EVENT_STATUSES } else { self.statuses };
+        let mut query = query.bind(self.user).bind(self.from).bind(self.until);
+        for at in 0..EVENT_STATUSES.len() {
+            query = query.bind(statuses.get(at).copied().unwrap_or(""));
+        }
+        query = query.bind(self.types.is_empty());
+        for at in 0..MOST_TYPES {
+            query = query.bind(self.types.get(at).copied().unwrap_or(""));
+        }
+        query
+    }
+}
+
+fn read(row: &Row) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        id: row.int("id")?,
+        event_type: row.text("event_type")?,
+        event_status: row.text("event_status")?,
+        session: row.opt_int("session_id")?,
+        challenge: row.opt_text("challenge_id")?,
+        performed_by: row.opt_text("performed_by")?,
+        reason: row.opt_text("reason")?,
+        ip: row.text("ip")?,
+        user_agent: row.opt_text("user_agent")?,
+        details: row.opt_text("details")?,
+        at: row.time("created_at")?,
+    })
 }

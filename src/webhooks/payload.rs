@@ -59,6 +59,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         }
         Event::SignupReplaced { .. }
         | Event::LoginSucceeded { .. }
+        | Event::SessionCreated { .. }
         | Event::LoginFailed { .. }
         | Event::LoginChallenged { .. }
         | Event::LoginBlocked { .. }
@@ -75,6 +76,10 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::ForeignRefresh { .. }
         | Event::CredentialConflict { .. }
         | Event::PasswordHashUpgraded { .. }
+        | Event::VerificationFailed { .. }
+        | Event::ForcedPasswordChanged { .. }
+        | Event::UsernameChanged { .. }
+        | Event::ConfigReloaded { .. }
         | Event::PasswordResetRequested { .. }
         | Event::PasswordResetCompleted { .. }
         | Event::PasswordResetFailed { .. }
@@ -99,7 +104,9 @@ fn of_factor(happened: &FactorEvent) -> Option<(&'static str, Method)> {
         FactorEvent::Proven { .. }
         | FactorEvent::Failed { .. }
         | FactorEvent::Preferred { .. }
-        | FactorEvent::BackupCodesGenerated { .. } => None,
+        | FactorEvent::BackupCodesGenerated { .. }
+        | FactorEvent::ExemptionGranted { .. }
+        | FactorEvent::ExemptionRevoked { .. } => None,
     }
 }
 

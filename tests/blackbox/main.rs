@@ -20,6 +20,7 @@ mod support;
 mod webhooks;
 
 mod attack;
+mod audit;
 mod balance;
 mod browser;
 mod chaos;

@@ -228,7 +228,9 @@ async fn backup_codes_are_good_once_and_go_with_the_last_factor() {
     let path = format!("/auth/mfa/devices/{}", devices["devices"][0]["id"]);
     let removed = nauth.send(&Request::new("DELETE", &path).bearer(&ada.access_token)).await.expect(200).json();
     assert_eq!((&removed["removedMethod"], &removed["mfaDisabled"]), (&json!("totp"), &json!(true)));
-    nauth.send(&Request::new("DELETE", &path).bearer(&ada.access_token)).await.expect_error(404, "RESOURCE_NOT_FOUND");
+    let gone = nauth.send(&Request::new("DELETE", &path).bearer(&ada.access_token)).await;
+    let gone = gone.expect_error(404, "RESOURCE_NOT_FOUND").json();
+    assert_eq!(gone["details"], json!({ "deviceId": devices["devices"][0]["id"] }));
     assert_eq!(nauth.get_as(&ada, "/auth/mfa/status").await.json()["hasBackupCodes"], false);
     nauth.login("ada@example.com").await;
 }

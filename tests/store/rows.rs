@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use nauth::domain::device::TrustedDevice;
-use nauth::domain::id::{SessionId, random_number};
+use nauth::domain::id::{SessionId, UserId, random_number};
 use nauth::domain::location::{Location, Point};
 use nauth::domain::secret::Secret;
 use nauth::domain::session::{Device, EndReason, Seen, Session};
-use nauth::store::audit::{AuditRow, Origin};
+use nauth::store::audit::{AuditRow, Origin, Wanted};
 use nauth::store::keys::KeyRow;
 use nauth::store::outbox::{Channel, NewMessage};
 use nauth::store::sessions::Rotation;
@@ -262,6 +262,23 @@ on_every_database! {
 
         let kinds = |rows: Vec<(String, String)>| rows.into_iter().map(|row| row.0).collect::<Vec<_>>();
         assert_eq!(kinds(store.audit().of_user(ada.id).await.unwrap()), ["LOGIN_SUCCESS", "PASSWORD_CHANGED"]);
+        let all = Wanted { user: ada.id, from: NOW, until: NOW + Duration::from_secs(1), types: &[], statuses: &[] };
+        let latest = store.audit().history(&all, 1, 0).await.unwrap().remove(0);
+        assert_eq!((latest.event_type.as_str(), latest.at), ("PASSWORD_CHANGED", NOW + Duration::from_secs(1)));
+        assert_eq!((latest.reason, latest.details.unwrap().len()), (Some("because \u{1f511}".to_owned()), 70_000));
+        assert_eq!(store.audit().history(&all, 5, 1).await.unwrap().len(), 1);
+        let of = |types, statuses, from, user| Wanted { user, from, until: all.until, types, statuses };
+        for (wanted, expected) in [
+            (all.clone(), 2),
+            (of(&["LOGIN_SUCCESS", "LOGIN_FAILED"], &[], NOW, ada.id), 1),
+            (of(&[], &["SUCCESS", "INFO"], NOW, ada.id), 2),
+            (of(&[], &["FAILURE"], NOW, ada.id), 0),
+            (of(&[], &[], NOW + Duration::from_secs(1), ada.id), 1),
+            (of(&[], &[], NOW, UserId::random()), 0),
+        ] {
+            assert_eq!(store.audit().count(&wanted).await.unwrap(), expected, "{wanted:?}");
+            assert_eq!(store.audit().history(&wanted, 10, 0).await.unwrap().len(), usize::try_from(expected).unwrap(), "{wanted:?}");
+        }
         assert_eq!(store.audit().purge_logins(NOW + Duration::from_hours(1)).await.unwrap(), 1);
         assert_eq!(store.audit().purge(NOW + Duration::from_hours(1)).await.unwrap(), 1);
     }

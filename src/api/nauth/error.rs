@@ -68,7 +68,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Validation(_) | Error::InvalidInput(_) | Error::InvalidField { .. } | Error::Conflicts(_) => {
             (StatusCode::BAD_REQUEST, "VALIDATION_FAILED")
         }
-        Error::NotFound => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        Error::NotFound | Error::DeviceNotFound(_) => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
         Error::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
         Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
         Error::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
@@ -165,6 +165,7 @@ fn details(error: &Error) -> Option<Value> {
         })),
         Error::InvalidField { field, .. } => Some(json!({ "field": field })),
         Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
+        Error::DeviceNotFound(id) => Some(json!({ "deviceId": id })),
         Error::PhoneRequired { verification_method } => Some(json!({ "verificationMethod": verification_method })),
         Error::Forbidden(denial) => Some(json!({ "reason": denial.as_str() })),
         Error::StepUpRequired(wanted) => Some(step_up_details(*wanted)),

@@ -2,6 +2,7 @@
 
 pub mod error;
 
+mod audit;
 mod challenge;
 mod device;
 mod fields;
@@ -36,7 +37,7 @@ type Route = (&'static str, ApiGroup, &'static str, MethodRouter<Api>);
 
 /// Every route of this wire.
 fn all_routes() -> Vec<Route> {
-    use ApiGroup::{Core, Device, Mfa, Profile};
+    use ApiGroup::{Audit, Core, Device, Mfa, Profile};
     vec![
         ("signup", Core, "/signup", post(signup::signup)),
         ("login", Core, "/login", post(login::login)),
@@ -72,6 +73,7 @@ fn all_routes() -> Vec<Route> {
         ("trustedDevices", Device, "/trusted-devices", get(device::list)),
         ("revokeAllTrustedDevices", Device, "/trusted-devices", delete(device::forget_all)),
         ("revokeTrustedDevice", Device, "/trusted-devices/{id}", delete(device::forget)),
+        ("auditHistory", Audit, "/audit/history", get(audit::history)),
     ]
 }
 

@@ -31,11 +31,11 @@ impl Auth {
     /// Makes one of the caller's factors the one that is asked for first.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is none of theirs.
+    /// [`Error::DeviceNotFound`] when it is none of theirs.
     pub async fn prefer_factor(&self, caller: &Caller, id: i64, ctx: &RequestContext) -> Result<(), Error> {
         let mut change = self.parts.events.begin().await?;
         let factors = change.factors().of_user(caller.user.id).await?;
-        let factor = factors.iter().find(|factor| factor.id == id).ok_or(Error::NotFound)?;
+        let factor = factors.iter().find(|factor| factor.id == id).ok_or(Error::DeviceNotFound(id))?;
         change.factors().prefer(caller.user.id, id).await?;
         change.record(Event::Factor {
             user: caller.user.id,
@@ -47,13 +47,13 @@ impl Auth {
     /// Removes one of the caller's factors. With the last one its backup codes go.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is none of theirs, [`Error::Forbidden`] without a fresh login.
+    /// [`Error::DeviceNotFound`] when it is none of theirs, [`Error::Forbidden`] without a fresh login.
     pub async fn remove_factor(&self, caller: &Caller, id: i64, ctx: &RequestContext) -> Result<RemovedFactor, Error> {
         self.require_fresh(caller)?;
         let mut change = self.parts.events.begin().await?;
         change.one_at_a_time().await?;
         let factors = change.factors().of_user(caller.user.id).await?;
-        let factor = factors.into_iter().find(|factor| factor.id == id).ok_or(Error::NotFound)?;
+        let factor = factors.into_iter().find(|factor| factor.id == id).ok_or(Error::DeviceNotFound(id))?;
         let was_last = self.remove_factor_in(&mut change, &caller.user, &factor, Actor::Owner).await?;
         self.parts.events.commit(change, ctx).await?;
         Ok(RemovedFactor { id, method: factor.method, was_last })
@@ -91,7 +91,7 @@ impl Auth {
         by: Actor,
     ) -> Result<bool, Error> {
         if !change.factors().delete(user.id, factor.id).await? {
-            return Err(Error::NotFound);
+            return Err(Error::DeviceNotFound(factor.id));
         }
         let left = change.factors().of_user(user.id).await?.len();
         if left == 0 {

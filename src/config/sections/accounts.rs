@@ -49,6 +49,7 @@ const ROUTE_KEYS: &[&str] = &[
     "mfaDevices",
     "mfaPreferred",
     "mfaRemoveDevice",
+    "auditHistory",
 ];
 
 pub(super) fn signup(root: &mut Section<'_>, known_roles: &BTreeSet<Role>) -> Signup {
@@ -247,15 +248,16 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
         ("profile", ApiGroup::Profile),
         ("mfa", ApiGroup::Mfa),
         ("device", ApiGroup::Device),
+        ("audit", ApiGroup::Audit),
     ];
     let doc = "Which groups of routes are mounted.";
-    let groups = s.choices("groups", "[\"core\", \"profile\", \"mfa\", \"device\"]", &names, doc);
+    let groups = s.choices("groups", "[\"core\", \"profile\", \"mfa\", \"device\", \"audit\"]", &names, doc);
     let doc = "Single routes that are not mounted, by key: signup, login, refresh, logout, logoutAll, \
                respondChallenge, resendCode, getSetupData, getChallengeData, forgotPassword, confirmForgotPassword, \
                confirmAdminResetPassword, reauthenticate, profile, updateProfile, changePassword, verifyContact, \
                resendContact, sessions, logoutSession, trustDevice, isTrustedDevice, trustedDevices, \
                revokeAllTrustedDevices, revokeTrustedDevice, mfaStatus, mfaAvailableMethods, mfaSetupData, \
-               mfaVerifySetup, mfaBackupCodes, mfaDevices, mfaPreferred, mfaRemoveDevice.";
+               mfaVerifySetup, mfaBackupCodes, mfaDevices, mfaPreferred, mfaRemoveDevice, auditHistory.";
     let exclude = s.list("exclude", "[]", doc, |text| {
         if ROUTE_KEYS.contains(&text) {
             return Ok(text.to_owned());
@@ -266,7 +268,7 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
     s.finish();
     Api {
         prefix,
-        groups: groups.unwrap_or_else(|| vec![ApiGroup::Core, ApiGroup::Profile, ApiGroup::Mfa, ApiGroup::Device]),
+        groups: groups.unwrap_or_else(|| names.iter().map(|(_, group)| *group).collect()),
         exclude: exclude.unwrap_or_default(),
     }
 }

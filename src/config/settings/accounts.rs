@@ -189,4 +189,6 @@ pub enum ApiGroup {
     Mfa,
     /// The user's sessions.
     Device,
+    /// What happened to the user's account.
+    Audit,
 }

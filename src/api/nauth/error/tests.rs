@@ -32,6 +32,7 @@ fn every_error_has_its_status_code_and_sentence() {
         (Error::BadRequest("no Host"), 400, "BAD_REQUEST", "No Host"),
         (Error::Validation(vec![]), 400, "VALIDATION_FAILED", "Validation failed"),
         (Error::InvalidInput("Malformed JSON".to_owned()), 400, "VALIDATION_FAILED", "Malformed JSON"),
+        (Error::DeviceNotFound(7), 404, "RESOURCE_NOT_FOUND", "Device not found"),
         (Error::NotFound, 404, "RESOURCE_NOT_FOUND", "Not found"),
         (Error::MethodNotAllowed("GET".to_owned()), 405, "METHOD_NOT_ALLOWED", "Method not allowed"),
         (Error::PayloadTooLarge, 413, "PAYLOAD_TOO_LARGE", "The body is too large"),
@@ -151,6 +152,7 @@ fn details_carry_what_programs_need() {
             locked,
             json!({"lockReason": "unpaid", "lockedAt": "1970-01-01T00:00:00.000Z", "lockedUntil": null, "isPermanent": true}),
         ),
+        (Error::DeviceNotFound(7), json!({"deviceId": 7})),
         (Error::Forbidden(Denial::CrossSite), json!({"reason": "cross_site"})),
         (step_up(), json!({"requiredAcr": "aal2", "maxAge": 900})),
         (Error::WeakPassword(vec!["too short".to_owned()]), json!({"errors": ["too short"]})),
@@ -190,7 +192,7 @@ fn causes_never_reach_the_wire() {
 }
 
 /// How many kinds of errors there are.
-const VARIANTS: usize = 56;
+const VARIANTS: usize = 57;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -251,5 +253,6 @@ fn number(error: &Error) -> usize {
         Error::Internal(..) => 53,
         Error::StepUpRequired(..) => 54,
         Error::UpstreamBusy => 55,
+        Error::DeviceNotFound(..) => 56,
     }
 }

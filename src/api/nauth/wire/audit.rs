@@ -1,0 +1,188 @@
+//! The audit trail on the wire: what is asked for, and the shape of an entry.
+
+use std::collections::HashMap;
+
+use jiff::civil::DateTime;
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+use crate::api::json::Object;
+use crate::api::nauth::fields::{Fields, Problems};
+use crate::auth::{History, HistoryWish};
+use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES};
+use crate::domain::client_hints;
+use crate::domain::clock::Time;
+use crate::domain::error::Error;
+use crate::domain::event::Actor;
+use crate::domain::session::Device;
+use crate::domain::user::User;
+use crate::store::audit::{Entry, MOST_TYPES};
+
+/// Entries on a page, where nobody says how many.
+const DEFAULT_LIMIT: i64 = 50;
+/// Most entries on a page.
+const MAX_LIMIT: i64 = 500;
+/// What may be repeated, or hold several values with commas between them.
+const LISTS: [&str; 3] = ["eventTypes", "eventType", "eventStatus"];
+
+/// Reads a query.
+pub(crate) fn wish(query: &str) -> Result<HistoryWish, Error> {
+    let object = object(query);
+    let mut fields = Fields::of(&object);
+    let page = fields.optional("page", |text| number(text, i64::MAX)).unwrap_or(1);
+    let limit = fields.optional("limit", |text| number(text, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let from = fields.optional("startDate", time);
+    let until = fields.optional("endDate", time);
+    let mut types = fields.optional("eventTypes", |text| known(text, EVENT_TYPES)).unwrap_or_default();
+    types.extend(fields.optional("eventType", |text| known(text, EVENT_TYPES)).unwrap_or_default());
+    types.sort_unstable();
+    types.dedup();
+    let statuses = fields.optional("eventStatus", |text| known(text, &EVENT_STATUSES)).unwrap_or_default();
+    if !fields.are_good() {
+        return Err(fields.into_error());
+    }
+    if types.len() > MOST_TYPES {
+        let message = format!("at most {MOST_TYPES} types can be asked for at a time");
+        return Err(Error::InvalidField { field: "eventTypes", message });
+    }
+    Ok(HistoryWish { page, limit, from, until, types, statuses })
+}
+
+/// A query as an object of texts: of a name that occurs twice the first, of a list all of them.
+fn object(query: &str) -> Object {
+    let mut object = Object::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match object.get_mut(name.as_ref()) {
+            None => drop(object.insert(name.into_owned(), value.into_owned().into())),
+            Some(Value::String(present)) if LISTS.contains(&name.as_ref()) => {
+                present.push(',');
+                present.push_str(&value);
+            }
+            Some(_) => {}
+        }
+    }
+    object
+}
+
+/// A page of the trail.
+pub(crate) fn page(history: &History, wish: &HistoryWish, user: &User) -> Value {
+    let mut devices = HashMap::new();
+    let data: Vec<Value> = history
+        .entries
+        .iter()
+        .map(|entry| {
+            let user_agent = entry.user_agent.as_deref().unwrap_or("");
+            // A page is mostly of one or two clients.
+            event(entry, devices.entry(user_agent).or_insert_with(|| client_hints::device(user_agent)), user)
+        })
+        .collect();
+    json!({
+        "data": data,
+        "total": history.total,
+        "page": wish.page,
+        "limit": wish.limit,
+        "totalPages": history.total.unsigned_abs().div_ceil(wish.limit.unsigned_abs()),
+    })
+}
+
+/// One entry. What nothing is known of is `null`.
+fn event(entry: &Entry, device: &Device, user: &User) -> Value {
+    let by_owner = entry.performed_by.as_deref() == Some(Actor::Owner.as_str());
+    let performed_by = if by_owner { Some(user.id.to_string()) } else { entry.performed_by.clone() };
+    let metadata: Option<Value> = entry.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
+    json!({
+        "id": entry.id,
+        "userId": user.number,
+        "eventType": entry.event_type,
+        "eventStatus": entry.event_status,
+        "riskFactor": null,
+        "riskFactors": null,
+        "adaptiveMfaTriggered": null,
+        "ipAddress": entry.ip,
+        "ipCountry": null,
+        "ipCity": null,
+        "ipLatitude": null,
+        "ipLongitude": null,
+        "userAgent": entry.user_agent,
+        "platform": device.platform,
+        "browser": device.browser,
+        "deviceId": null,
+        "deviceName": device.name,
+        "deviceType": device.kind,
+        "sessionId": entry.session.map(|id| id.to_string()),
+        "challengeSessionId": entry.challenge,
+        "authMethod": null,
+        "performedBy": performed_by,
+        "reason": entry.reason,
+        "description": null,
+        "metadata": metadata,
+        "createdAt": entry.at.to_string(),
+    })
+}
+
+// Rules. Each answers the value, or every sentence that is true of a bad one.
+
+fn number(text: &str, max: i64) -> Result<i64, Problems> {
+    match text.parse() {
+        Ok(number) if number < 1 => Err(vec!["must not be less than 1".to_owned()]),
+        Ok(number) if number > max => Err(vec![format!("must not be greater than {max}")]),
+        Ok(number) => Ok(number),
+        Err(_) => Err(vec!["must be an integer number".to_owned()]),
+    }
+}
+
+/// A date of ISO 8601: with an offset, or in UTC. A day alone is its first moment.
+fn time(text: &str) -> Result<Time, Problems> {
+    let wrong = |_| vec!["must be a valid ISO 8601 date string".to_owned()];
+    let at = match text.parse::<Timestamp>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<DateTime>().and_then(|at| at.to_zoned(TimeZone::UTC)).map_err(wrong)?.timestamp(),
+    };
+    Ok(Time::from_micros(at.as_microsecond()))
+}
+
+/// Names out of a closed list, with commas between them.
+fn known(text: &str, all: &[&'static str]) -> Result<Vec<&'static str>, Problems> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let find = |name: &str| all.iter().find(|known| **known == name).copied();
+    let found: Option<Vec<_>> = names.map(find).collect();
+    found.ok_or_else(|| vec![format!("must be one of the following values: {}", all.join(", "))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_read_strictly() {
+        let all = wish("").unwrap();
+        assert_eq!((all.page, all.limit, all.types.len(), all.from), (1, 50, 0, None));
+        let some = "page=3&limit=500&startDate=2025-01-31&endDate=2025-02-01T10:00:00%2B02:00\
+                    &eventTypes=LOGIN_SUCCESS,LOGIN_FAILED&eventTypes=LOGIN_FAILED&eventType=SOCIAL_LOGIN\
+                    &eventStatus=SUCCESS&eventStatus=INFO&unknown=1";
+        let some = wish(some).unwrap();
+        assert_eq!((some.page, some.limit), (3, 500));
+        assert_eq!(some.from.unwrap().to_string(), "2025-01-31T00:00:00.000Z");
+        assert_eq!(some.until.unwrap().to_string(), "2025-02-01T08:00:00.000Z");
+        assert_eq!(some.types, ["LOGIN_FAILED", "LOGIN_SUCCESS", "SOCIAL_LOGIN"]);
+        assert_eq!(some.statuses, ["SUCCESS", "INFO"]);
+
+        let bad = [
+            ("page=0", "page must not be less than 1"),
+            ("page=x", "page must be an integer number"),
+            ("limit=501", "limit must not be greater than 500"),
+            ("limit=-1", "limit must not be less than 1"),
+            ("startDate=yesterday", "startDate must be a valid ISO 8601 date string"),
+            ("endDate=2025-13-01", "endDate must be a valid ISO 8601 date string"),
+            ("eventTypes=LOGIN_SUCCESS,NO_SUCH", "eventTypes must be one of"),
+            ("eventType=login_success", "eventType must be one of"),
+            ("eventStatus=OK", "eventStatus must be one of the following values: SUCCESS, FAILURE, INFO, SUSPICIOUS"),
+        ];
+        for (query, sentence) in bad {
+            let Err(Error::Validation(problems)) = wish(query) else { panic!("{query} is taken") };
+            assert!(format!("{problems:?}").contains(sentence), "{problems:?}");
+        }
+        let many = format!("eventTypes={}", EVENT_TYPES[..=MOST_TYPES].join(","));
+        assert!(matches!(wish(&many), Err(Error::InvalidField { .. })));
+    }
+}
