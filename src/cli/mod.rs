@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 the configuration or the command line is wrong.
 
+mod backup;
 mod check;
 mod copy;
 mod diff;
@@ -65,6 +66,8 @@ enum Command {
     },
     /// Copy everything from one database into another, empty one
     Copy(copy::Arguments),
+    /// Copy a SQLite database into a file, beside a node that runs
+    Backup(backup::Arguments),
     /// Void what an older backup would bring back; run it once after restoring one
     Restored(restored::Arguments),
     /// Ask the running gateway whether it is ready; exits 1 when it is not
@@ -108,6 +111,9 @@ pub fn main() -> ExitCode {
             with_config(&path, &environment, |loaded| migrate::run(&loaded.settings, command.as_ref()))
         }
         Command::Copy(arguments) => copy::run(&path, &environment, &arguments),
+        Command::Backup(arguments) => {
+            with_config(&path, &environment, |loaded| backup::run(&loaded.settings, &arguments))
+        }
         Command::Restored(arguments) => {
             with_config(&path, &environment, |loaded| restored::run(&loaded.settings, &arguments))
         }

@@ -21,6 +21,7 @@ pub(super) struct Arguments {
 /// What was done.
 struct Done {
     codes: u64,
+    backup_codes: u64,
     invitations: u64,
     users: Option<u64>,
 }
@@ -34,14 +35,16 @@ pub(super) fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<
         let mut tx = store.begin().await?;
         let codes = tx.one_time_secrets().void_all(now).await?;
         let invitations = tx.invitations().void_all(now).await?;
+        let backup_codes = tx.backup_codes().void_all(now).await?;
+        tx.ceremonies().end_all().await?;
         let users = if arguments.end_sessions { Some(tx.users().raise_every_epoch(now).await?) } else { None };
         tx.revocations().begin_anew(now).await?;
         tx.commit().await?;
-        Ok::<_, anyhow::Error>(Done { codes, invitations, users })
+        Ok::<_, anyhow::Error>(Done { codes, backup_codes, invitations, users })
     })?;
     println!(
-        "every access token must be refreshed; void are {} codes and {} invitations",
-        done.codes, done.invitations
+        "every access token must be refreshed; void are {} codes and {} invitations, and {} backup codes of second factors",
+        done.codes, done.invitations, done.backup_codes
     );
     match done.users {
         Some(users) => println!("every session of {users} users has ended"),

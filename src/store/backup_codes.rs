@@ -42,6 +42,11 @@ impl<'a> BackupCodes<'a> {
         Ok(rows > 0)
     }
 
+    /// Uses every code of everybody up; answers how many were unused.
+    pub async fn void_all(&mut self, now: Time) -> Result<u64, StoreError> {
+        sql("UPDATE nauth_backup_codes SET used_at = ? WHERE used_at IS NULL").bind(now).execute(&mut self.on).await
+    }
+
     /// How many codes of a user are unused.
     pub async fn left(&mut self, user: UserId) -> Result<i64, StoreError> {
         let row = sql("SELECT COUNT(*) AS unused FROM nauth_backup_codes WHERE user_id = ? AND used_at IS NULL")

@@ -85,6 +85,11 @@ impl<'a> Ceremonies<'a> {
         Ok(rows == 1)
     }
 
+    /// Ends every ceremony.
+    pub async fn end_all(&mut self) -> Result<u64, StoreError> {
+        sql("DELETE FROM nauth_ceremonies").execute(&mut self.on).await
+    }
+
     /// Removes ceremonies that lapsed before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         LAPSED.run(&mut self.on, before).await

@@ -1,5 +1,6 @@
 //! A database that was put back to an earlier state: what it has forgotten does not come back to life.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -35,9 +36,11 @@ async fn what_was_used_since_the_backup_is_not_unused_again() {
     nauth.send(&Request::post("/auth/forgot-password").json(&json!({ "identifier": ada.email }))).await.expect(200);
     let code = nauth.code_for("ada@example.com").await;
     let invited = nauth.command(&["user", "create", "bob@example.com", "--invite"]).await.expect(0).output;
-    nauth.kill();
-    put(&nauth.data_dir(), backup.path());
-    nauth.start_again().await;
+    let file = backup.path().join("copy.db");
+    let made = nauth.command(&["backup", file.to_str().unwrap()]).await.expect(0).says("nauth restored");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", made.output);
+    nauth.command(&["backup", file.to_str().unwrap()]).await.expect(1).says("cannot be made");
+    std::fs::rename(&file, backup.path().join("nauth.db")).unwrap();
     let confirm = json!({ "identifier": ada.email, "code": code, "newPassword": "another walk by the sea" });
     let confirm = Request::post("/auth/forgot-password/confirm").json(&confirm);
     nauth.send(&confirm).await.expect(200);

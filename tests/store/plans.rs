@@ -18,6 +18,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("SELECT MAX(latest_exp) AS access, MAX(expires_at)…", "once for each retired key"),
     ("SELECT COUNT(*) AS living…", "for a metric, as seldom as it takes long"),
     ("UPDATE nauth_one_time_secrets SET used_at = ? WHERE used_at IS NULL", "once after a restore"),
+    ("UPDATE nauth_backup_codes SET used_at = ? WHERE used_at IS NULL", "once after a restore"),
+    ("DELETE FROM nauth_ceremonies", "once after a restore"),
     (
         "UPDATE nauth_users SET auth_epoch = auth_epoch + 1, device_epoch = device_epoch + 1, updated_at = ?",
         "once after a restore",

@@ -99,6 +99,13 @@ impl Db {
         Ok(Self { driver, texts: Texts::new(Values::Marked, &settings.table_prefix), patience: SILENCE, metrics: None })
     }
 
+    /// Writes a `SQLite` database as it is at one moment into a file that is empty.
+    pub async fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        let mut on = On::Db(self);
+        sql("VACUUM INTO ?").bind(file.to_string_lossy().into_owned()).execute(&mut on).await?;
+        Ok(())
+    }
+
     /// A `SQLite` database that lives as long as this value and its clones.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let driver = Driver::Sqlite { readers: None, writer: sqlite::in_memory().await? };
