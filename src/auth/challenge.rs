@@ -7,6 +7,7 @@
 use crate::auth::code::{Destination, Shown};
 use crate::auth::entry::Proof;
 use crate::auth::{Answer, Auth, Challenged, Operation, Outcome, Resent, Respond};
+use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
 use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
@@ -318,6 +319,8 @@ impl Auth {
         let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
         self.refuse_locked(&user)?;
         let Challenge { password_proven: password, amr, entry, renews, .. } = challenge;
+        // A passkey that was enough to come here is enough for the rest of the way.
+        let second_factor = second_factor || Aal::of_amr(&amr) == Aal::Two;
         let proof = Proof { password, amr, second_factor, entry, renews };
         self.admit(change, user, proof, input.client.clone(), ctx).await
     }

@@ -10,7 +10,7 @@ use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, LoginWith};
 use crate::domain::factor::Factor;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
@@ -159,7 +159,8 @@ impl Auth {
         let now = self.now();
         let binding = self.client_binding(ctx);
         let open = change.challenges().open_of(user.id, step.kind(), user.auth_epoch, &binding, false, now).await?;
-        let open = open.filter(|open| open.renews == proof.renews);
+        // What another way in has proven is not lent to this one.
+        let open = open.filter(|open| open.renews == proof.renews && open.amr == proof.amr);
         let (challenge, is_new) = match open {
             Some(challenge) => (challenge, false),
             None => (self.new_challenge(user, &step, proof, binding, now), true),
@@ -308,8 +309,9 @@ impl Auth {
         }
         self.make_room_for_session(&mut change, &user, &session).await?;
         change.sessions().insert(&session).await?;
+        let with = LoginWith::of(&session.amr);
         change.record(Event::SessionCreated { user: user.id, session: session.id });
-        change.record(Event::LoginSucceeded { user: user.id, session: session.id });
+        change.record(Event::LoginSucceeded { user: user.id, session: session.id, with });
         self.parts.events.commit(change, ctx).await?;
         let mut grant = self.grant(user, session, now)?;
         grant.device_token = device.token;

@@ -9,7 +9,7 @@ use crate::auth::{Auth, Signup};
 use crate::config::settings::HookEvent;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
-use crate::domain::event::{Actor, Event, LoginFailure};
+use crate::domain::event::{Actor, Event, LoginFailure, LoginWith};
 use crate::domain::template::Source;
 use crate::domain::user::{MAX_METADATA_ADMIN, Role, User};
 use crate::events::Change;
@@ -67,7 +67,11 @@ impl Auth {
         let changes = match self.hooks.ask(event, &question).await {
             Verdict::Allow(changes) => changes,
             Verdict::Deny { message } => {
-                let failed = Event::LoginFailed { user: Some(user.id), reason: LoginFailure::Denied };
+                let failed = Event::LoginFailed {
+                    user: Some(user.id),
+                    reason: LoginFailure::Denied,
+                    with: LoginWith::of(&proof.amr),
+                };
                 self.parts.events.record(&failed, ctx).await;
                 return Err(Error::LoginDenied {
                     message: message.unwrap_or_else(|| "Logging in was refused".to_owned()),

@@ -12,7 +12,8 @@ use crate::auth::{Auth, Login, Operation, Outcome};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
-use crate::domain::event::{Actor, Event, LoginFailure};
+use crate::domain::event::{Actor, Event, LoginFailure, LoginWith};
+use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
@@ -54,7 +55,7 @@ impl Auth {
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let accepted = self.accepts(&input.identifier);
         let user = found.filter(|_| accepted);
-        let (attempt, asker) = self.reserve_login(&input.identifier, user.as_ref(), ctx).await?;
+        let (attempt, asker) = self.reserve_login(input.identifier.as_str(), user.as_ref(), ctx).await?;
 
         let hash = user.as_ref().and_then(|user| user.password_hash.clone());
         let verified = match self.parts.hasher.load_full().verify(input.password.clone(), hash, asker).await {
@@ -73,7 +74,8 @@ impl Auth {
                     (None, true) => LoginFailure::UnknownUser,
                     (None, false) => LoginFailure::IdentifierKind,
                 };
-                return Err(self.refuse(other.as_ref(), reason, ctx).await);
+                let user = other.map(|user| user.id);
+                return Err(self.refuse(user, reason, LoginWith::Password, ctx).await);
             }
         };
         let entered = self.enter(user, better, input, ctx).await;
@@ -98,7 +100,7 @@ impl Auth {
         if let Err(locked) = self.refuse_locked(&user) {
             // What is told next may want a transaction of its own.
             drop(change);
-            self.refuse(Some(&user), LoginFailure::AccountLocked, ctx).await;
+            self.refuse(Some(user.id), LoginFailure::AccountLocked, LoginWith::Password, ctx).await;
             return Err(locked);
         }
         let user = self.expire_password(&mut change, user).await?;
@@ -106,15 +108,15 @@ impl Auth {
         self.admit(change, user, proof, input.client, ctx).await
     }
 
-    /// Counts the attempt before anything is hashed.
-    async fn reserve_login(
+    /// Counts the attempt before anything is looked at closely.
+    pub(super) async fn reserve_login(
         &self,
-        identifier: &Identifier,
+        identifier: &str,
         user: Option<&User>,
         ctx: &RequestContext,
     ) -> Result<(Attempt, Asker), Error> {
         let device = self.device_of(user, ctx).await?;
-        let reserved = self.begin_login(identifier.as_str(), user, device, ctx).await;
+        let reserved = self.begin_login(identifier, user, device, ctx).await;
         if matches!(reserved, Err(Error::RateLimited { .. })) {
             self.parts.events.record(&Event::LoginBlocked { user: user.map(|user| user.id) }, ctx).await;
         }
@@ -148,8 +150,14 @@ impl Auth {
         }
     }
 
-    async fn refuse(&self, user: Option<&User>, reason: LoginFailure, ctx: &RequestContext) -> Error {
-        self.parts.events.record(&Event::LoginFailed { user: user.map(|user| user.id), reason }, ctx).await;
+    pub(super) async fn refuse(
+        &self,
+        user: Option<UserId>,
+        reason: LoginFailure,
+        with: LoginWith,
+        ctx: &RequestContext,
+    ) -> Error {
+        self.parts.events.record(&Event::LoginFailed { user, reason, with }, ctx).await;
         Error::InvalidCredentials
     }
 
@@ -177,7 +185,7 @@ impl Auth {
     }
 
     /// Lifts a lock whose time is over.
-    async fn unlock_in_time(&self, change: &mut Change, user: User) -> Result<User, Error> {
+    pub(super) async fn unlock_in_time(&self, change: &mut Change, user: User) -> Result<User, Error> {
         let now = self.now();
         let is_over = user.lock.as_ref().and_then(|lock| lock.until).is_some_and(|until| until <= now);
         if is_over && change.users().unlock(user.id, now).await? {
@@ -221,7 +229,7 @@ impl Auth {
             }
             Ok(Verified::No) => {
                 attempt.failed(Some(user.id), ctx).await;
-                Err(self.refuse(Some(user), LoginFailure::WrongPassword, ctx).await)
+                Err(self.refuse(Some(user.id), LoginFailure::WrongPassword, LoginWith::Password, ctx).await)
             }
             Err(busy) => {
                 attempt.undecided().await;

@@ -16,6 +16,7 @@ pub mod mfa;
 mod notices;
 pub mod operator;
 mod password;
+mod passwordless;
 mod profile;
 mod refresh;
 mod session;
@@ -52,6 +53,7 @@ use crate::webhooks::hooks::Hooks;
 pub use guard::Operation;
 pub use jobs::{COUNT_EVERY, PURGE_EVERY};
 pub use mfa::{FactorAnswer, SetupAnswer};
+pub use passwordless::{PasskeyLogin, PasskeyQuestion};
 pub use sight::Sightings;
 pub use trail::{History, HistoryWish};
 
@@ -66,6 +68,8 @@ pub struct Auth {
     keys: Arc<KeyRing>,
     /// Seals what proves second factors.
     sealer: Arc<Sealer>,
+    /// What passkeys are for; `None` where there are none.
+    relying_party: Option<Arc<mfa::RelyingParty>>,
     hooks: Hooks,
 }
 
@@ -111,6 +115,7 @@ impl Auth {
             minter: Arc::new(minter),
             assertions: Arc::new(assertions),
             sealer: Arc::new(Sealer::new(keys.purpose(keys::Purpose::Factor))),
+            relying_party: settings.mfa.passkey.as_ref().map(|rules| Arc::new(mfa::RelyingParty::new(rules))),
             settings,
             parts,
             keys,

@@ -560,4 +560,5 @@ mod contradictions;
 mod geoip;
 mod identity;
 mod keys;
+mod passkey;
 mod transient;

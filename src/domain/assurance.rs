@@ -35,7 +35,9 @@ impl Aal {
     /// The level reached by these proofs (RFC 8176 values).
     #[must_use]
     pub fn of_amr(amr: &[String]) -> Self {
-        if amr.iter().any(|proof| proof == MFA) { Self::Two } else { Self::One }
+        let has = |wanted: &str| amr.iter().any(|proof| proof == wanted);
+        // A key whose holder was verified is two factors in one.
+        if has(MFA) || (has("pop") && has("user")) { Self::Two } else { Self::One }
     }
 }
 
@@ -69,6 +71,22 @@ mod tests {
         }
         assert_eq!(Aal::from_acr("aal3"), None);
         assert_eq!(Aal::from_acr(""), None);
+    }
+
+    #[test]
+    fn a_key_is_two_factors_only_with_its_holder_verified() {
+        let cases = [
+            (&["pwd"][..], Aal::One),
+            (&["pwd", "otp"], Aal::One),
+            (&["pwd", "otp", "mfa"], Aal::Two),
+            (&["pop"], Aal::One),
+            (&["pwd", "user"], Aal::One),
+            (&["pop", "user"], Aal::Two),
+        ];
+        for (amr, expected) in cases {
+            let amr: Vec<String> = amr.iter().map(|&proof| proof.to_owned()).collect();
+            assert_eq!(Aal::of_amr(&amr), expected, "{amr:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::domain::assurance::StepUp;
 use crate::domain::clock::Time;
+use crate::domain::factor::Method;
 
 /// Why a request was refused.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +185,12 @@ pub enum Error {
     ResetExhausted,
 
     // Challenges and codes.
+    /// A factor is asked for that the user has not.
+    #[error("no {} is registered", .0.as_str())]
+    NoFactor(Method),
+    /// Nothing was asked that this could be the answer to.
+    #[error("no passkey challenge found in session")]
+    NoCeremony,
     /// No such challenge, or it is void.
     #[error("invalid or expired challenge session")]
     ChallengeInvalid,

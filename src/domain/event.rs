@@ -31,6 +31,8 @@ pub enum Event {
         user: UserId,
         /// The new session.
         session: SessionId,
+        /// With what.
+        with: LoginWith,
     },
     /// There is a session where none was.
     SessionCreated {
@@ -45,6 +47,8 @@ pub enum Event {
         user: Option<UserId>,
         /// Why.
         reason: LoginFailure,
+        /// With what.
+        with: LoginWith,
     },
     /// A challenge was put to a user.
     ChallengeCreated {
@@ -371,6 +375,11 @@ pub enum FactorEvent {
         /// What it is.
         method: Method,
     },
+    /// A passkey's counter went back: somebody has a copy.
+    Cloned {
+        /// Its number.
+        factor: i64,
+    },
     /// There are new backup codes.
     BackupCodesGenerated {
         /// How many.
@@ -443,12 +452,31 @@ pub enum LoginFailure {
     UnknownUser,
     /// The password is wrong.
     WrongPassword,
+    /// The passkey is not what was asked for.
+    WrongPasskey,
     /// The account is disabled.
     AccountLocked,
     /// This kind of identifier is not accepted.
     IdentifierKind,
     /// A hook of the operator refused it.
     Denied,
+}
+
+/// What somebody logs in with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginWith {
+    /// A password, whatever else.
+    Password,
+    /// A passkey alone.
+    Passkey,
+}
+
+impl LoginWith {
+    /// What these proofs (RFC 8176 values) began with.
+    #[must_use]
+    pub fn of(amr: &[String]) -> Self {
+        if amr.first().is_some_and(|proof| proof == "pop") { Self::Passkey } else { Self::Password }
+    }
 }
 
 impl LoginFailure {
@@ -458,6 +486,7 @@ impl LoginFailure {
         match self {
             Self::UnknownUser => "unknown_user",
             Self::WrongPassword => "wrong_password",
+            Self::WrongPasskey => "wrong_passkey",
             Self::AccountLocked => "account_locked",
             Self::IdentifierKind => "identifier_kind",
             Self::Denied => "denied",

@@ -23,9 +23,9 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::AccountCreated { user, by } => entry("ACCOUNT_CREATED", SUCCESS).of(*user).by(*by),
         Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
         Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),
-        Event::LoginSucceeded { user, session } => entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session),
+        Event::LoginSucceeded { user, session, .. } => entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session),
         Event::SessionCreated { user, session } => entry("SESSION_CREATED", SUCCESS).of(*user).session(*session),
-        Event::LoginFailed { user, reason } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
+        Event::LoginFailed { user, reason, .. } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
         Event::LoginChallenged { user, step } => entry("LOGIN_ATTEMPT", INFO).of(*user).because(step.as_str()),
         Event::LoginBlocked { user } => entry("LOGIN_BLOCKED", FAILURE).of(*user),
         Event::LockoutTriggered { user, scope } => {
@@ -150,6 +150,9 @@ fn of_factor(happened: &FactorEvent) -> AuditRow {
         }
         FactorEvent::Preferred { factor, method } => {
             entry("MFA_PREFERRED_METHOD_UPDATED", SUCCESS).because(method.as_str()).with(&json!({ "deviceId": factor }))
+        }
+        FactorEvent::Cloned { factor } => {
+            entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS).because("passkey_cloned").with(&json!({ "deviceId": factor }))
         }
         FactorEvent::BackupCodesGenerated { count } => {
             entry("MFA_BACKUP_CODES_GENERATED", SUCCESS).with(&json!({ "count": count }))

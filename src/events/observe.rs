@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use crate::domain::event::LoginFailure;
-use crate::domain::event::{Event, FactorEvent};
+use crate::domain::event::{Event, FactorEvent, LoginWith};
 use crate::domain::factor::Method;
 use crate::domain::id::UserId;
 use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult, Metrics};
@@ -16,19 +16,20 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
             metrics.auth_event(AuthEvent::Signup, AuthMethod::Password, AuthResult::Success, AuthError::None);
             info!(user.id = %user, by = by.as_str(), "account created");
         }
-        Event::LoginSucceeded { user, session } => {
-            metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Success, AuthError::None);
+        Event::LoginSucceeded { user, session, with } => {
+            metrics.auth_event(AuthEvent::Login, login(*with), AuthResult::Success, AuthError::None);
             info!(user.id = %user, session.id = %session, "logged in");
         }
-        Event::LoginFailed { user, reason } => {
+        Event::LoginFailed { user, reason, with } => {
             let error = match reason {
                 LoginFailure::AccountLocked => AuthError::Locked,
                 LoginFailure::Denied => AuthError::Forbidden,
-                LoginFailure::UnknownUser | LoginFailure::WrongPassword | LoginFailure::IdentifierKind => {
-                    AuthError::Credentials
-                }
+                LoginFailure::UnknownUser
+                | LoginFailure::WrongPassword
+                | LoginFailure::WrongPasskey
+                | LoginFailure::IdentifierKind => AuthError::Credentials,
             };
-            metrics.auth_event(AuthEvent::Login, AuthMethod::Password, AuthResult::Failure, error);
+            metrics.auth_event(AuthEvent::Login, login(*with), AuthResult::Failure, error);
             let user = user.map(|id| id.to_string()).unwrap_or_default();
             info!(user.id = %user, reason = reason.as_str(), "login refused");
         }
@@ -135,6 +136,9 @@ fn factor(user: UserId, happened: &FactorEvent, metrics: &Metrics) {
         FactorEvent::Removed { method, by, .. } => {
             info!(user.id = %user, method = method.as_str(), by = by.as_str(), "second factor removed");
         }
+        FactorEvent::Cloned { factor } => {
+            warn!(user.id = %user, factor.id = factor, "a passkey's counter went back: somebody has a copy");
+        }
         FactorEvent::BackupCodesGenerated { count } => info!(user.id = %user, count, "backup codes made"),
         FactorEvent::ExemptionGranted { by, .. } => {
             info!(user.id = %user, by = by.as_str(), "not asked for a second factor any more");
@@ -143,6 +147,14 @@ fn factor(user: UserId, happened: &FactorEvent, metrics: &Metrics) {
             info!(user.id = %user, by = by.as_str(), "asked for a second factor again");
         }
         FactorEvent::Preferred { .. } => {}
+    }
+}
+
+/// A login as it is counted.
+fn login(with: LoginWith) -> AuthMethod {
+    match with {
+        LoginWith::Password => AuthMethod::Password,
+        LoginWith::Passkey => AuthMethod::Passkey,
     }
 }
 

@@ -442,6 +442,7 @@ impl From<&Error> for AuthError {
             Error::EmailTaken | Error::UsernameTaken | Error::PhoneTaken | Error::Conflicts(_) => Self::Taken,
             Error::WeakPassword(_) | Error::PasswordReused => Self::WeakPassword,
             Error::ChallengeInvalid
+            | Error::NoCeremony
             | Error::ChallengeExpired
             | Error::ChallengeCompleted
             | Error::ChallengeExhausted => Self::Challenge,
@@ -474,6 +475,7 @@ impl From<&Error> for AuthError {
             | Error::PhoneInvalid(_)
             | Error::NotFound
             | Error::DeviceNotFound(_)
+            | Error::NoFactor(_)
             | Error::MethodNotAllowed(_)
             | Error::PayloadTooLarge
             | Error::UnsupportedMediaType

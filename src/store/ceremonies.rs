@@ -75,6 +75,17 @@ impl<'a> Ceremonies<'a> {
         row.map(|row| row.text("sealed")).transpose()
     }
 
+    /// Whether a ceremony of this purpose has begun here and not lapsed.
+    pub async fn is_open(&mut self, purpose: &'static str, bound_to: &str, now: Time) -> Result<bool, StoreError> {
+        let row = sql("SELECT id FROM nauth_ceremonies WHERE bound_to = ? AND purpose = ? AND expires_at > ?")
+            .bind(bound_to)
+            .bind(purpose)
+            .bind(now)
+            .fetch_optional(&mut self.on)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Ends a ceremony; answers whether it was there: of several who end it, one does.
     pub async fn end(&mut self, purpose: &'static str, handle: &str) -> Result<bool, StoreError> {
         let rows = sql("DELETE FROM nauth_ceremonies WHERE handle = ? AND purpose = ?")

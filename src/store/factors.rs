@@ -22,6 +22,17 @@ pub struct Proof {
     pub counter: i64,
 }
 
+/// A passkey as it is found by its credential.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Whose.
+    pub user: UserId,
+    /// The factor's number.
+    pub factor: i64,
+    /// What proves it.
+    pub proof: Proof,
+}
+
 macro_rules! select {
     ($tail:literal) => {
         concat!(
@@ -46,14 +57,14 @@ impl<'a> Factors<'a> {
     /// What proves one of a user's factors.
     pub async fn proof(&mut self, user: UserId, id: i64) -> Result<Option<Proof>, StoreError> {
         let row = sql(select!("WHERE user_id = ? AND id = ?")).bind(user).bind(id).fetch_optional(&mut self.on).await?;
-        row.map(|row| {
-            Ok(Proof {
-                sealed: row.opt_text("sealed")?,
-                credential_hash: row.opt_text("credential_hash")?,
-                counter: row.int("counter")?,
-            })
-        })
-        .transpose()
+        row.map(|row| read_proof(&row)).transpose()
+    }
+
+    /// The passkey whose credential's id has this hash, whosever it is.
+    pub async fn by_credential(&mut self, hash: &str) -> Result<Option<Held>, StoreError> {
+        let row = sql(select!("WHERE credential_hash = ?")).bind(hash).fetch_optional(&mut self.on).await?;
+        row.map(|row| Ok(Held { user: row.parsed("user_id")?, factor: row.int("id")?, proof: read_proof(&row)? }))
+            .transpose()
     }
 
     /// Stores a new factor.
@@ -127,6 +138,14 @@ impl<'a> Factors<'a> {
     pub async fn delete_all(&mut self, user: UserId) -> Result<u64, StoreError> {
         sql("DELETE FROM nauth_factors WHERE user_id = ?").bind(user).execute(&mut self.on).await
     }
+}
+
+fn read_proof(row: &Row) -> Result<Proof, StoreError> {
+    Ok(Proof {
+        sealed: row.opt_text("sealed")?,
+        credential_hash: row.opt_text("credential_hash")?,
+        counter: row.int("counter")?,
+    })
 }
 
 fn read(row: &Row) -> Result<Factor, StoreError> {

@@ -104,6 +104,7 @@ fn of_factor(happened: &FactorEvent) -> Option<(&'static str, Method)> {
         FactorEvent::Proven { .. }
         | FactorEvent::Failed { .. }
         | FactorEvent::Preferred { .. }
+        | FactorEvent::Cloned { .. }
         | FactorEvent::BackupCodesGenerated { .. }
         | FactorEvent::ExemptionGranted { .. }
         | FactorEvent::ExemptionRevoked { .. } => None,

@@ -50,6 +50,7 @@ mod mfa;
 mod monitoring;
 mod nodes;
 mod outages;
+mod passkeys;
 mod paths;
 mod proxies;
 mod proxy_protocol;

@@ -132,7 +132,7 @@ async fn a_factor_that_is_demanded_stands_between_signup_and_tokens() {
     let code = nauth.code_for("ada@example.com").await;
     let answer = nauth.respond(&session, &code).await.expect(200);
     let session = challenged(&answer, "MFA_SETUP_REQUIRED");
-    assert_eq!(answer.json()["challengeParameters"]["allowedMethods"], json!(["totp", "email"]));
+    assert_eq!(answer.json()["challengeParameters"]["allowedMethods"], json!(["totp", "passkey", "email"]));
     nauth.send(&Request::get("/auth/profile").bearer(&session)).await.expect(401);
 
     let setup = json!({ "session": session, "method": "totp" });

@@ -68,7 +68,9 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::Validation(_) | Error::InvalidInput(_) | Error::InvalidField { .. } | Error::Conflicts(_) => {
             (StatusCode::BAD_REQUEST, "VALIDATION_FAILED")
         }
-        Error::NotFound | Error::DeviceNotFound(_) => (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        Error::NotFound | Error::DeviceNotFound(_) | Error::NoFactor(_) => {
+            (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND")
+        }
         Error::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
         Error::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
         Error::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE"),
@@ -109,7 +111,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ResetExhausted => (StatusCode::BAD_REQUEST, "PASSWORD_RESET_MAX_ATTEMPTS"),
         Error::WeakPassword(_) => (StatusCode::BAD_REQUEST, "SIGNUP_WEAK_PASSWORD"),
 
-        Error::ChallengeInvalid => (StatusCode::BAD_REQUEST, "CHALLENGE_INVALID"),
+        Error::ChallengeInvalid | Error::NoCeremony => (StatusCode::BAD_REQUEST, "CHALLENGE_INVALID"),
         Error::ChallengeExpired => (StatusCode::BAD_REQUEST, "CHALLENGE_EXPIRED"),
         Error::ChallengeCompleted => (StatusCode::BAD_REQUEST, "CHALLENGE_ALREADY_COMPLETED"),
         Error::ChallengeExhausted => (StatusCode::BAD_REQUEST, "CHALLENGE_MAX_ATTEMPTS"),
@@ -163,6 +165,7 @@ fn details(error: &Error) -> Option<Value> {
             "lockedUntil": until.map(|until| until.to_string()),
             "isPermanent": until.is_none(),
         })),
+        Error::NoFactor(method) => Some(json!({ "deviceType": method.as_str() })),
         Error::InvalidField { field, .. } => Some(json!({ "field": field })),
         Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
         Error::DeviceNotFound(id) => Some(json!({ "deviceId": id })),

@@ -49,6 +49,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A value as it came.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        self.body.get(name)
+    }
+
+    /// An object that must be there.
+    pub(crate) fn required_object(&mut self, name: &str) -> Option<Object> {
+        match self.body.get(name) {
+            None | Some(Value::Null) => self.note(name, Err(vec!["is required".to_owned()])),
+            Some(_) => self.optional_object(name),
+        }
+    }
+
     /// Yes or no, when it is there. Queries say it in words.
     pub(crate) fn optional_bool(&mut self, name: &str) -> Option<bool> {
         match self.body.get(name) {

@@ -42,6 +42,14 @@ pub(super) async fn verify_setup(State(api): State<Api>, asked: Asked) -> Result
     Ok(answer::json(StatusCode::OK, &json!({ "deviceId": id }), vec![]))
 }
 
+/// What a client needs to prove one, and so to raise its session (`POST /reauthenticate`).
+pub(super) async fn challenge_data(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
+    let caller = api.caller(&asked, CsrfRule::Token).await?;
+    let method = factor::own_proof_wish(&asked.json()?)?;
+    let data = api.auth.begin_own_proof(&caller, method, &asked.ctx).await?;
+    Ok(answer::json(StatusCode::OK, &factor::challenge_data(&data), vec![]))
+}
+
 /// New backup codes.
 pub(super) async fn backup_codes(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let caller = api.caller(&asked, CsrfRule::Token).await?;

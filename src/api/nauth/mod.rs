@@ -8,6 +8,7 @@ mod device;
 mod fields;
 mod login;
 mod mfa;
+mod passkey;
 mod password;
 mod profile;
 mod session;
@@ -45,6 +46,8 @@ fn all_routes() -> Vec<Route> {
         ("resendCode", Core, "/challenge/resend", post(challenge::resend)),
         ("getSetupData", Core, "/challenge/setup-data", post(challenge::setup_data)),
         ("getChallengeData", Core, "/challenge/challenge-data", post(challenge::challenge_data)),
+        ("passkeyOptions", Core, "/passkey/options", post(passkey::options)),
+        ("passkeyLogin", Core, "/passkey/login", post(passkey::login)),
         ("forgotPassword", Core, "/forgot-password", post(password::forgot)),
         ("confirmForgotPassword", Core, "/forgot-password/confirm", post(password::confirm_forgot)),
         ("confirmAdminResetPassword", Core, "/reset-password/confirm", post(password::confirm_admin_reset)),
@@ -62,6 +65,7 @@ fn all_routes() -> Vec<Route> {
         ("mfaAvailableMethods", Mfa, "/mfa/available-methods", get(mfa::available_methods)),
         ("mfaSetupData", Mfa, "/mfa/setup-data", post(mfa::setup_data)),
         ("mfaVerifySetup", Mfa, "/mfa/verify-setup", post(mfa::verify_setup)),
+        ("mfaChallengeData", Mfa, "/mfa/challenge-data", post(mfa::challenge_data)),
         ("mfaBackupCodes", Mfa, "/mfa/backup-codes/generate", post(mfa::backup_codes)),
         ("mfaDevices", Mfa, "/mfa/devices", get(mfa::devices)),
         ("mfaPreferred", Mfa, "/mfa/devices/{id}/preferred", post(mfa::prefer)),
@@ -82,7 +86,10 @@ impl Dialect for Nauth {
 
     fn routes(settings: &Settings) -> Router<Api> {
         let is_mounted = |key: &str, group: ApiGroup| {
-            let is_built = group != ApiGroup::Mfa || settings.mfa.enabled;
+            let is_built = match key {
+                "passkeyOptions" | "passkeyLogin" => settings.mfa.is_passwordless(),
+                _ => group != ApiGroup::Mfa || settings.mfa.enabled,
+            };
             is_built
                 && settings.api.groups.contains(&group)
                 && !settings.api.exclude.iter().any(|excluded| excluded == key)

@@ -37,6 +37,8 @@ pub(super) async fn set_up(State(api): State<Api>, asked: crate::api::context::A
         Ok(SetupData::CodeSent { .. }) => desk.show(StatusCode::OK, Page::FinishFactor, &fields, None),
         // Proven before: nothing is left to be typed.
         Ok(SetupData::Done { .. }) => desk.respond(&step, &fields.with([("code", String::new())])).await,
+        // Not read above: passkeys need a script, and these pages run none.
+        Ok(SetupData::Passkey(_)) => desk.go_to("login", None),
         Err(error) => desk.refuse(Page::SetUpFactor, &asked_for(&fields, &step), &error),
     }
 }
@@ -68,7 +70,7 @@ fn read_wish(fields: &Fields) -> Result<SetupWish, Error> {
 
 fn read_method(fields: &Fields) -> Result<Method, Error> {
     let wrong = || Error::Validation(vec![FieldError::new("method", "Choose one of the ways offered.")]);
-    Method::from_name(fields.get("method")).ok_or_else(wrong)
+    Method::from_name(fields.get("method")).filter(|method| *method != Method::Passkey).ok_or_else(wrong)
 }
 
 /// The answer to a challenge about a factor.
@@ -122,6 +124,7 @@ pub(super) fn asked_for(fields: &Fields, step: &Step) -> Fields {
         Step::ProveFactor(asked) => {
             let method = Some(fields.get("method")).filter(|method| !method.is_empty());
             let method = method.unwrap_or(asked.preferred.as_str()).to_owned();
+            // The page has another one selected where this one is not offered.
             fields.with([("choices", offered(&asked.methods)), ("method", method)])
         }
         _ => fields.with([]),

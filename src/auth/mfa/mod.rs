@@ -9,12 +9,16 @@ mod backup;
 mod desk;
 mod email;
 mod manage;
+mod passkey;
 mod proof;
+mod relying_party;
 mod sent;
 mod setup;
 mod sms;
 
 use desk::{At, Desk, Kind, NewFactor};
+pub(in crate::auth) use passkey::{Asked, Shown};
+pub(in crate::auth) use relying_party::RelyingParty;
 
 use crate::domain::contact::Phone;
 use crate::domain::factor::{Factor, Method};
@@ -40,6 +44,8 @@ pub struct SetupWish {
 pub enum SetupData {
     /// The secret for an app.
     App(AppSecret),
+    /// What `navigator.credentials.create` is called with.
+    Passkey(serde_json::Value),
     /// A code is on its way.
     CodeSent {
         /// What is set up.
@@ -72,7 +78,7 @@ pub struct AppSecret {
 pub struct SetupAnswer {
     /// What is set up.
     pub method: Method,
-    /// The code; may be empty where nothing was sent.
+    /// The code, or what an authenticator answered, as JSON; may be empty where nothing was sent.
     pub code: Secret<String>,
     /// The secret of an app, as it was given out.
     pub secret: Option<Secret<String>>,
@@ -87,20 +93,22 @@ pub struct SetupAnswer {
 pub struct FactorAnswer {
     /// By which method.
     pub method: Method,
-    /// The code.
+    /// The code, or what an authenticator answered, as JSON.
     pub code: Secret<String>,
     /// Which factor is meant, where there are several.
     pub factor: Option<i64>,
 }
 
 /// What a client needs before it can prove a factor.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ProofData {
     /// A code is on its way.
     CodeSent {
         /// Where to, masked unless `security.mask_sensitive` is off.
         destination: String,
     },
+    /// What `navigator.credentials.get` is called with.
+    Passkey(serde_json::Value),
 }
 
 /// What a user sees of their factors.
@@ -155,7 +163,10 @@ macro_rules! of_method {
                 let $kind = backup::Kept;
                 $verb
             }
-            Method::Passkey => Err(not_registered(Method::Passkey)),
+            Method::Passkey => {
+                let $kind = passkey::Passkeys;
+                $verb
+            }
         }
     };
 }

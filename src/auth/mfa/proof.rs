@@ -2,7 +2,7 @@
 
 use crate::auth::code::Destination;
 use crate::auth::mfa::setup::{expect, prove_by};
-use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, not_registered, of_method, sms};
+use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, of_method, passkey, sms};
 use crate::auth::{Auth, Caller, Grant, Operation, Outcome, Respond};
 use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, StepKind};
@@ -24,6 +24,22 @@ impl Auth {
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
         expect("challenge data", StepKind::ProveFactor, challenge.step)?;
         let mut desk = Desk { auth: self, change: &mut change, user, at: At::Challenge(id) };
+        let data = of_method!(method, kind => kind.begin_proof(&mut desk).await)?;
+        self.parts.events.commit(change, ctx).await?;
+        Ok(data)
+    }
+
+    /// Gets one of the caller's factors ready to raise their session.
+    pub async fn begin_own_proof(
+        &self,
+        caller: &Caller,
+        method: Method,
+        ctx: &RequestContext,
+    ) -> Result<ProofData, Error> {
+        self.check_rate(Operation::Challenge, ctx).await?;
+        let mut change = self.parts.events.begin().await?;
+        let at = At::Session(caller.session.id);
+        let mut desk = Desk { auth: self, change: &mut change, user: caller.user.clone(), at };
         let data = of_method!(method, kind => kind.begin_proof(&mut desk).await)?;
         self.parts.events.commit(change, ctx).await?;
         Ok(data)

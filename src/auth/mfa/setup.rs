@@ -1,7 +1,8 @@
 //! Setting a factor up: in a session whose login is fresh, or on the way in where one is demanded.
 
 use crate::auth::mfa::{
-    At, Desk, Kind, NewFactor, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method, sms,
+    At, Desk, Kind, NewFactor, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method,
+    passkey, sms,
 };
 use crate::auth::{Auth, Caller, Operation, Outcome, Respond};
 use crate::domain::assurance::{Aal, MFA};

@@ -25,6 +25,8 @@ const ROUTE_KEYS: &[&str] = &[
     "resendCode",
     "getSetupData",
     "getChallengeData",
+    "passkeyOptions",
+    "passkeyLogin",
     "forgotPassword",
     "confirmForgotPassword",
     "confirmAdminResetPassword",
@@ -45,6 +47,7 @@ const ROUTE_KEYS: &[&str] = &[
     "mfaAvailableMethods",
     "mfaSetupData",
     "mfaVerifySetup",
+    "mfaChallengeData",
     "mfaBackupCodes",
     "mfaDevices",
     "mfaPreferred",
@@ -253,11 +256,12 @@ pub(super) fn api(root: &mut Section<'_>) -> Api {
     let doc = "Which groups of routes are mounted.";
     let groups = s.choices("groups", "[\"core\", \"profile\", \"mfa\", \"device\", \"audit\"]", &names, doc);
     let doc = "Single routes that are not mounted, by key: signup, login, refresh, logout, logoutAll, \
-               respondChallenge, resendCode, getSetupData, getChallengeData, forgotPassword, confirmForgotPassword, \
+               respondChallenge, resendCode, getSetupData, getChallengeData, passkeyOptions, passkeyLogin, \
+               forgotPassword, confirmForgotPassword, \
                confirmAdminResetPassword, reauthenticate, profile, updateProfile, changePassword, verifyContact, \
                resendContact, sessions, logoutSession, trustDevice, isTrustedDevice, trustedDevices, \
                revokeAllTrustedDevices, revokeTrustedDevice, mfaStatus, mfaAvailableMethods, mfaSetupData, \
-               mfaVerifySetup, mfaBackupCodes, mfaDevices, mfaPreferred, mfaRemoveDevice, auditHistory.";
+               mfaVerifySetup, mfaChallengeData, mfaBackupCodes, mfaDevices, mfaPreferred, mfaRemoveDevice, auditHistory.";
     let exclude = s.list("exclude", "[]", doc, |text| {
         if ROUTE_KEYS.contains(&text) {
             return Ok(text.to_owned());

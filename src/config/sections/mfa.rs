@@ -5,13 +5,22 @@ use std::time::Duration;
 
 use crate::config::reader::Section;
 use crate::config::sections::accounts::role;
+use crate::config::sections::passkey::passkey;
 use crate::config::sections::server::number;
-use crate::config::settings::{Backup, DeviceTrust, Mfa, Signup, Totp, TotpAlgorithm, TrustRule, Verification};
+use crate::config::settings::{
+    Backup, DeviceTrust, Mfa, PublicUrl, Signup, Totp, TotpAlgorithm, TrustRule, Verification,
+};
 use crate::domain::factor::Method;
 use crate::domain::mfa::{Enforcement, MfaPolicy};
 use crate::domain::user::Role;
 
-pub(super) fn mfa(root: &mut Section<'_>, app_name: &str, known_roles: &BTreeSet<Role>, signup: &Signup) -> Mfa {
+pub(super) fn mfa(
+    root: &mut Section<'_>,
+    public_url: &PublicUrl,
+    app_name: &str,
+    known_roles: &BTreeSet<Role>,
+    signup: &Signup,
+) -> Mfa {
     let mut s = root.section("mfa");
     let doc = "Whether there are factors beside the password.";
     let enabled = s.boolean("enabled", true, doc);
@@ -19,14 +28,7 @@ pub(super) fn mfa(root: &mut Section<'_>, app_name: &str, known_roles: &BTreeSet
                set one up (required).";
     let kinds = [("optional", Enforcement::Optional), ("required", Enforcement::Required)];
     let enforcement = s.choice("enforcement", "optional", &kinds, doc);
-    let kinds = [("totp", Method::Totp), ("email", Method::Email), ("sms", Method::Sms)];
-    let doc = "What may be set up: `totp` (codes of an app), `email` and `sms` (codes that are sent). A factor of a \
-               method that is taken out of use is still asked for where its owner has no other.";
-    let methods = s.choices("methods", "[\"totp\", \"email\"]", &kinds, doc);
-    let methods = methods.unwrap_or_else(|| vec![Method::Totp, Method::Email]);
-    if methods.is_empty() {
-        s.error("methods", "nobody could set up a second factor", "name one, or set `mfa.enabled = false`");
-    }
+    let methods = methods(&mut s);
     let doc = "How long a new account may do without a factor that is demanded. \"0s\" means not at all.";
     let grace = s.duration("grace", "7d", doc);
     let doc = "Whether nobody is made to set a factor up while signing up: the next login asks.";
@@ -41,6 +43,11 @@ pub(super) fn mfa(root: &mut Section<'_>, app_name: &str, known_roles: &BTreeSet
     }
     let (trust, trust_spares) = trust(&mut s);
     let totp = totp(&mut s);
+    let passkey = passkey(&mut s, public_url, &issuer, enabled.then_some(&methods));
+    let methods = without_passkeys_unless(passkey.is_some(), methods);
+    if methods.is_empty() && (enforcement == Enforcement::Required || !roles.is_empty()) {
+        s.error("methods", "a second factor is demanded, and none can be set up", "name another method than `passkey`");
+    }
     let codes = codes(&mut s, signup);
     let backup = backup(&mut s);
     s.finish();
@@ -57,10 +64,28 @@ pub(super) fn mfa(root: &mut Section<'_>, app_name: &str, known_roles: &BTreeSet
         issuer,
         trust,
         totp,
+        passkey,
         email_codes: Verification { link_url: None, ..codes(&signup.email_verification) },
         sms_codes: codes(&signup.phone_verification),
         backup,
     }
+}
+
+fn methods(s: &mut Section<'_>) -> Vec<Method> {
+    let kinds = [("totp", Method::Totp), ("passkey", Method::Passkey), ("email", Method::Email), ("sms", Method::Sms)];
+    let doc = "What may be set up: `totp` (codes of an app), `passkey` (`WebAuthn`), `email` and `sms` (codes that are \
+               sent). A factor of a method that is taken out of use is still asked for where its owner has no other.";
+    let methods = s.choices("methods", "[\"totp\", \"passkey\", \"email\"]", &kinds, doc);
+    let methods = methods.unwrap_or_else(|| vec![Method::Totp, Method::Passkey, Method::Email]);
+    if methods.is_empty() {
+        s.error("methods", "nobody could set up a second factor", "name one, or set `mfa.enabled = false`");
+    }
+    methods
+}
+
+fn without_passkeys_unless(possible: bool, mut methods: Vec<Method>) -> Vec<Method> {
+    methods.retain(|method| possible || *method != Method::Passkey);
+    methods
 }
 
 fn trust(parent: &mut Section<'_>) -> (DeviceTrust, bool) {

@@ -11,6 +11,7 @@ mod limits;
 mod listeners;
 mod messages;
 mod mfa;
+mod passkey;
 mod passwords;
 mod private_key;
 mod recovery;
@@ -59,7 +60,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let transient = transient::transient(&mut root, redis.as_ref(), server.instances, &database.place);
     let signup = accounts::signup(&mut root, &roles);
     let geoip = geoip::geoip(&mut root, &server.data_dir);
-    let mfa = mfa::mfa(&mut root, &email.vars.app_name, &roles, &signup);
+    let mfa = mfa::mfa(&mut root, &server.public_url, &email.vars.app_name, &roles, &signup);
     let settings = Settings {
         files: Vec::new(),
         reload: server::reload(&mut root),

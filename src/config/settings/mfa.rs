@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::config::settings::Verification;
 use crate::domain::factor::Method;
 use crate::domain::mfa::MfaPolicy;
@@ -19,6 +21,8 @@ pub struct Mfa {
     pub trust: DeviceTrust,
     /// `[mfa.totp]`
     pub totp: Totp,
+    /// `[mfa.passkey]`; `None` where `server.public_url` allows no RP ID.
+    pub passkey: Option<Passkey>,
     /// `[mfa.codes]`, with the limits of the verification of addresses.
     pub email_codes: Verification,
     /// `[mfa.codes]`, with the limits of the verification of numbers.
@@ -32,6 +36,12 @@ impl Mfa {
     #[must_use]
     pub fn allows(&self, method: Method) -> bool {
         self.enabled && self.policy.methods.contains(&method)
+    }
+
+    /// Whether a passkey is enough to log in.
+    #[must_use]
+    pub fn is_passwordless(&self) -> bool {
+        self.enabled && self.passkey.as_ref().is_some_and(|passkey| passkey.passwordless)
     }
 }
 
@@ -79,6 +89,47 @@ pub enum TotpAlgorithm {
     Sha256,
     /// HMAC-SHA-512.
     Sha512,
+}
+
+/// `[mfa.passkey]` (`WebAuthn`)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passkey {
+    /// What authenticators show the site under.
+    pub rp_name: String,
+    /// The domain passkeys are bound to.
+    pub rp_id: String,
+    /// Whose pages may use them. At least one; each is `rp_id` or below it.
+    pub origins: Vec<Url>,
+    /// How long a browser waits for its user.
+    pub timeout: Duration,
+    /// Whether the authenticator has to make sure who holds it.
+    pub user_verification: UserVerification,
+    /// Which authenticators are taken.
+    pub attachment: Attachment,
+    /// Whether one is enough to log in.
+    pub passwordless: bool,
+}
+
+/// `mfa.passkey.user_verification`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserVerification {
+    /// Nothing is taken without.
+    Required,
+    /// Where the authenticator can, and from then on always.
+    Preferred,
+    /// Not asked for.
+    Discouraged,
+}
+
+/// `mfa.passkey.attachment`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment {
+    /// Every authenticator.
+    Any,
+    /// What is built into the device.
+    Platform,
+    /// What is carried from device to device.
+    CrossPlatform,
 }
 
 /// `[mfa.backup]`

@@ -2,7 +2,9 @@
 
 mod account;
 mod app;
+mod authenticator;
 mod browser;
+mod chromium;
 mod config;
 mod database;
 mod described;
@@ -20,7 +22,9 @@ mod wire;
 
 pub(crate) use account::{Account, PASSWORD, claims_of};
 pub(crate) use app::{App, challenged};
+pub(crate) use authenticator::Authenticator;
 pub(crate) use browser::{Browser, Form};
+pub(crate) use chromium::Chromium;
 pub(crate) use config::Config;
 pub(crate) use database::{Database, on_every_server};
 pub(crate) use described::described_metrics;

@@ -1,5 +1,6 @@
 //! The table of errors: every one of them, as clients see it.
 
+use crate::domain::factor::Method;
 use std::collections::BTreeSet;
 
 use super::*;
@@ -64,6 +65,8 @@ fn every_error_has_its_status_code_and_sentence() {
         (Error::UsernameTaken, 409, "SIGNUP_USERNAME_EXISTS", "Username already exists"),
         (Error::WeakPassword(vec![]), 400, "SIGNUP_WEAK_PASSWORD", "Password does not meet the requirements"),
         (Error::ChallengeInvalid, 400, "CHALLENGE_INVALID", "Invalid or expired challenge session"),
+        (Error::NoCeremony, 400, "CHALLENGE_INVALID", "No passkey challenge found in session"),
+        (Error::NoFactor(Method::Passkey), 404, "RESOURCE_NOT_FOUND", "No passkey is registered"),
         (Error::ChallengeExpired, 400, "CHALLENGE_EXPIRED", "The challenge has expired"),
         (Error::ChallengeCompleted, 400, "CHALLENGE_ALREADY_COMPLETED", "The challenge was already completed"),
         (Error::ChallengeExhausted, 400, "CHALLENGE_MAX_ATTEMPTS", "Too many attempts; start again"),
@@ -192,7 +195,7 @@ fn causes_never_reach_the_wire() {
 }
 
 /// How many kinds of errors there are.
-const VARIANTS: usize = 57;
+const VARIANTS: usize = 59;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -254,5 +257,7 @@ fn number(error: &Error) -> usize {
         Error::StepUpRequired(..) => 54,
         Error::UpstreamBusy => 55,
         Error::DeviceNotFound(..) => 56,
+        Error::NoFactor(..) => 57,
+        Error::NoCeremony => 58,
     }
 }

@@ -43,6 +43,13 @@ pub(in crate::api::nauth) fn proof_wish(body: &Object) -> Result<(ChallengeId, M
     done(fields, challenge.zip(method))
 }
 
+/// Reads `POST /mfa/challenge-data`.
+pub(in crate::api::nauth) fn own_proof_wish(body: &Object) -> Result<Method, Error> {
+    let mut fields = Fields::of(body);
+    let method = fields.required("method", any_method);
+    done(fields, method)
+}
+
 /// Reads `POST /mfa/verify-setup`.
 pub(in crate::api::nauth) fn setup(body: &Object) -> Result<SetupAnswer, Error> {
     let mut fields = Fields::of(body);
@@ -60,7 +67,10 @@ pub(super) fn demanded_setup(fields: &mut Fields<'_>) -> Option<SetupAnswer> {
 pub(super) fn proof(fields: &mut Fields<'_>) -> Option<FactorAnswer> {
     let method = fields.required("method", any_method);
     let factor = fields.optional_integer("deviceId");
-    let code = fields.required("code", code);
+    let code = match method {
+        Some(Method::Passkey) => fields.required_object("credential").map(as_text),
+        _ => fields.required("code", code),
+    };
     method.zip(code).map(|(method, code)| FactorAnswer { method, code, factor })
 }
 
@@ -83,6 +93,11 @@ fn setup_answer(fields: &mut Fields<'_>, method: &str) -> Option<SetupAnswer> {
     let method = fields.required(method, factor_method);
     let data = fields.optional_object("setupData").unwrap_or_default();
     let mut inner = Fields::of(&data);
+    if method == Some(Method::Passkey) {
+        let answer = passkey_setup(&mut inner);
+        fields.adopt(inner);
+        return answer;
+    }
     let answer = method.map(|method| SetupAnswer {
         method,
         // Nothing was sent to an address that was proven before.
@@ -93,6 +108,36 @@ fn setup_answer(fields: &mut Fields<'_>, method: &str) -> Option<SetupAnswer> {
     });
     fields.adopt(inner);
     answer
+}
+
+/// Reads a new passkey: `{credential}`, or `{credential: {credential, deviceName}}` as older clients nest it.
+/// `expectedChallenge` beside it is what the client says was asked; the server knows.
+fn passkey_setup(fields: &mut Fields<'_>) -> Option<SetupAnswer> {
+    let outer = fields.required_object("credential")?;
+    let transports = fields.value("transports").cloned();
+    let mut name_given = fields.optional("deviceName", name);
+    let mut credential = outer;
+    if let Some(Value::Object(nested)) = credential.get("credential").cloned() {
+        let mut inner = Fields::of(&credential);
+        name_given = inner.optional("deviceName", name).or(name_given);
+        fields.adopt(inner);
+        credential = nested;
+    }
+    if let (Some(transports), Some(Value::Object(response))) = (transports, credential.get_mut("response")) {
+        response.entry("transports").or_insert(transports);
+    }
+    Some(SetupAnswer {
+        method: Method::Passkey,
+        code: as_text(credential),
+        secret: None,
+        phone: None,
+        name: name_given,
+    })
+}
+
+/// What an authenticator answered, as it is read below.
+pub(super) fn as_text(credential: Object) -> Secret<String> {
+    Secret::new(Value::Object(credential).to_string())
 }
 
 fn wished_phone(fields: &mut Fields<'_>) -> Option<Phone> {
@@ -126,10 +171,18 @@ fn done<T>(fields: Fields<'_>, read: Option<T>) -> Result<T, Error> {
 pub(in crate::api::nauth) fn setup_data(data: &SetupData) -> Value {
     json!({ "setupData": match data {
         SetupData::App(secret) => app(secret),
+        SetupData::Passkey(options) => passkey(options),
         SetupData::CodeSent { method: Method::Sms, destination } => json!({ "maskedPhone": destination }),
         SetupData::CodeSent { destination, .. } => json!({ "maskedEmail": destination }),
         SetupData::Done { factor } => json!({ "deviceId": factor, "autoCompleted": true }),
     } })
+}
+
+/// The options under their name, and spread for clients that look for them right here.
+fn passkey(options: &Value) -> Value {
+    let mut data = options.clone();
+    data["options"] = options.clone();
+    data
 }
 
 fn app(secret: &AppSecret) -> Value {
@@ -149,6 +202,7 @@ fn app(secret: &AppSecret) -> Value {
 pub(in crate::api::nauth) fn challenge_data(data: &ProofData) -> Value {
     match data {
         ProofData::CodeSent { destination } => json!({ "challengeData": destination }),
+        ProofData::Passkey(options) => json!({ "challengeData": passkey(options) }),
     }
 }
 

@@ -102,6 +102,18 @@ fn phone_answer(fields: &mut Fields<'_>) -> Option<Answer> {
     fields.required("code", code).map(Answer::PhoneCode)
 }
 
+/// Reads `POST /passkey/login`.
+pub fn passkey_login(body: &Object, client: Client) -> Result<auth::PasskeyLogin, Error> {
+    let mut fields = Fields::of(body);
+    let session = fields.required("session", challenge_id);
+    let credential = fields.required_object("credential");
+    let client = with_device(&mut fields, client);
+    let (Some(session), Some(credential), true) = (session, credential, fields.are_good()) else {
+        return Err(fields.into_error());
+    };
+    Ok(auth::PasskeyLogin { session, credential: factor::as_text(credential), renews: None, client })
+}
+
 /// Reads `POST /forgot-password`.
 pub fn forgot_password(body: &Object) -> Result<auth::ForgotPassword, Error> {
     let mut fields = Fields::of(body);
