@@ -6,6 +6,7 @@
 
 use crate::auth::code::{Destination, Shown};
 use crate::auth::entry::Proof;
+use crate::auth::guard::Attempt;
 use crate::auth::{Answer, Auth, Challenged, Operation, Outcome, Resent, Respond};
 use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
@@ -117,31 +118,65 @@ impl Auth {
         change: &mut Change,
         id: ChallengeId,
     ) -> Result<(Challenge, User), Error> {
-        let now = self.now();
         let challenge = change.challenges().by_id(id).await?.ok_or(Error::ChallengeInvalid)?;
         let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
+        self.refuse_closed(&challenge, &user)?;
+        Ok((challenge, user))
+    }
+
+    /// Who is asked by a challenge that takes this kind of answer now. Counting the attempt may take its time,
+    /// so it is looked before anything is held, and once more when everything is.
+    pub(super) async fn asked_by(&self, input: &Respond) -> Result<(Challenge, User), Error> {
+        let store = &self.parts.store;
+        let challenge = store.challenges().by_id(input.challenge).await?.ok_or(Error::ChallengeInvalid)?;
+        let user = store.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
+        self.refuse_closed(&challenge, &user)?;
+        expect_answer(&challenge, input)?;
+        Ok((challenge, user))
+    }
+
+    fn refuse_closed(&self, challenge: &Challenge, user: &User) -> Result<(), Error> {
         if challenge.completed_at.is_some() {
             return Err(Error::ChallengeCompleted);
         }
         if challenge.auth_epoch != user.auth_epoch {
             return Err(Error::ChallengeInvalid);
         }
-        if challenge.expires_at <= now {
+        if challenge.expires_at <= self.now() {
             return Err(Error::ChallengeExpired);
         }
         if challenge.attempts >= challenge.max_attempts {
             return Err(Error::ChallengeExhausted);
         }
-        Ok((challenge, user))
+        Ok(())
     }
 
     /// The same, of the kind the answer is for.
     pub(super) async fn open_for(&self, change: &mut Change, input: &Respond) -> Result<(Challenge, User), Error> {
         let (challenge, user) = self.open_challenge(change, input.challenge).await?;
-        if input.answer.step() == challenge.step {
-            Ok((challenge, user))
-        } else {
-            Err(mismatch(challenge.step, input.answer.step()))
+        expect_answer(&challenge, input)?;
+        Ok((challenge, user))
+    }
+
+    /// Opens a challenge for an answer whose attempt is counted, and takes one of its own attempts.
+    pub(super) async fn begin_answer(&self, input: &Respond, attempt: Attempt) -> Result<Begun, Error> {
+        let opened = async {
+            let mut change = self.parts.events.begin().await?;
+            if input.answer.step() == StepKind::SetUpFactor {
+                change.one_at_a_time().await?;
+            }
+            let (challenge, user) = self.open_for(&mut change, input).await?;
+            if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+                return Err(Error::ChallengeExhausted);
+            }
+            Ok((change, challenge, user))
+        };
+        match opened.await {
+            Ok((change, challenge, user)) => Ok(Begun { change, challenge, user, attempt }),
+            Err(error) => {
+                attempt.undecided().await;
+                Err(error)
+            }
         }
     }
 
@@ -152,8 +187,7 @@ impl Auth {
         password_shown: bool,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
-        let mut change = self.parts.events.begin().await?;
-        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        let (challenge, user) = self.asked_by(input).await?;
         if challenge.step == StepKind::VerifyPhone && user.phone.is_none() {
             let message = "Phone number not yet provided. Submit phone number first.";
             return Err(Error::InvalidInput(message.to_owned()));
@@ -163,12 +197,7 @@ impl Auth {
             _ => &self.settings.signup.email_verification,
         };
         let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
-        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-            // What is told next may want a transaction of its own.
-            drop(change);
-            attempt.failed(Some(user.id), ctx).await;
-            return Err(Error::ChallengeExhausted);
-        }
+        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
         let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
         let shown = match proven {
             Ok(shown) => shown,
@@ -324,6 +353,19 @@ impl Auth {
         let proof = Proof { password, amr, second_factor, entry, renews };
         self.admit(change, user, proof, input.client.clone(), ctx).await
     }
+}
+
+/// An answer on its way: its change, what it answers, whose that is, and the attempt it counts as.
+pub(super) struct Begun {
+    pub(super) change: Change,
+    pub(super) challenge: Challenge,
+    pub(super) user: User,
+    pub(super) attempt: Attempt,
+}
+
+fn expect_answer(challenge: &Challenge, input: &Respond) -> Result<(), Error> {
+    let got = input.answer.step();
+    if got == challenge.step { Ok(()) } else { Err(mismatch(challenge.step, got)) }
 }
 
 /// The sentence clients know.

@@ -26,10 +26,8 @@ pub(super) use attempt::Attempt;
 
 /// Wrong codes on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
-/// How long a second factor waits for others: whoever asks may hold a transaction.
-const FACTOR_PATIENCE: Duration = Duration::ZERO;
-/// How long a reset waits for others from the same address.
-const RESET_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a code or a second factor waits for others of the same user or the same address.
+const CODE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is limited by client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,8 +130,7 @@ impl Auth {
             wrong_codes(key("code/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             site_breaker(),
         ];
-        // Not to be waited for: whoever asks holds a transaction.
-        self.begin_attempt(counters, Duration::ZERO).await?.map_err(|_| Error::CodeExhausted)
+        self.begin_attempt(counters, CODE_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
     }
 
     /// Begins to check a second factor.
@@ -156,7 +153,7 @@ impl Auth {
                 wrong_codes(key("factor/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             ]);
         }
-        self.begin_attempt(counters, FACTOR_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
+        self.begin_attempt(counters, CODE_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
     }
 
     /// Begins to check a reset code. The account's own limit is that of the code.
@@ -166,7 +163,7 @@ impl Auth {
             wrong_codes(key("reset/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             site_breaker(),
         ];
-        let begun = self.begin_attempt(counters, RESET_PATIENCE).await?;
+        let begun = self.begin_attempt(counters, CODE_PATIENCE).await?;
         begun.map_err(|retry_after| Error::RateLimited { limit: Limit::PasswordReset, retry_after })
     }
 

@@ -419,3 +419,26 @@ async fn who_comes_in_by_a_factor_is_forgiven_the_wrong_passwords_before() {
         nauth.prove(&session, "totp", &app.code()).await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn many_who_prove_a_factor_at_once_from_one_address_wait_for_each_other() {
+    let unlimited = json!({ "max": 0 });
+    let config = config().without_verification().set("rate_limit.signup", unlimited.clone());
+    let config = config.set("rate_limit.login", unlimited.clone()).set("rate_limit.challenge", unlimited);
+    let nauth = Nauth::start(config).await;
+    // More than may be wrong from one address.
+    let mut proofs = Vec::new();
+    for n in 0..24 {
+        let email = format!("user{n}@example.com");
+        let account = nauth.signup(&email).await;
+        nauth.set_up_app(&account, STEP).await;
+        let codes = nauth.post_as(&account, "/auth/mfa/backup-codes/generate", &json!({})).await.expect(200).json();
+        proofs.push((ask(&nauth, &email).await, codes["codes"][0].as_str().unwrap().to_owned()));
+    }
+
+    let answers = join_all(proofs.iter().map(|(session, code)| nauth.prove(session, "backup", code))).await;
+
+    for answer in answers {
+        assert_eq!(answer.status, 200, "{answer}");
+    }
+}

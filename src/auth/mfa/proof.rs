@@ -1,5 +1,6 @@
 //! Proving a factor: on the way in, or to raise a session that lives.
 
+use crate::auth::challenge::Begun;
 use crate::auth::code::Destination;
 use crate::auth::mfa::setup::{expect, prove_by};
 use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, of_method, passkey, sms};
@@ -52,13 +53,9 @@ impl Auth {
         answer: &FactorAnswer,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
-        let mut change = self.parts.events.begin().await?;
-        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        let (_, user) = self.asked_by(input).await?;
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
-        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-            attempt.undecided().await;
-            return Err(Error::ChallengeExhausted);
-        }
+        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
         let (user_id, at) = (user.id, At::Challenge(challenge.id));
         let proven = self.check_factor(&mut change, user, at, answer).await;
         match proven {

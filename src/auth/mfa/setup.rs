@@ -1,5 +1,6 @@
 //! Setting a factor up: in a session whose login is fresh, or on the way in where one is demanded.
 
+use crate::auth::challenge::Begun;
 use crate::auth::mfa::{
     At, Desk, Kind, NewFactor, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method,
     passkey, sms,
@@ -116,14 +117,9 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
         self.check_method(answer.method)?;
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
-        let (mut challenge, user) = self.open_for(&mut change, input).await?;
+        let (_, user) = self.asked_by(input).await?;
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
-        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-            attempt.undecided().await;
-            return Err(Error::ChallengeExhausted);
-        }
+        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
         let (user_id, at) = (user.id, At::Challenge(challenge.id));
         let mut desk = Desk { auth: self, change: &mut change, user, at };
         let finished = match of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await) {
