@@ -21,8 +21,9 @@ use crate::config::settings::{Log, LogFormat};
 const CAPACITY: usize = 8192;
 /// Longest wait for standard output to be read.
 const SYNC: Duration = Duration::from_secs(1);
-/// pingora reports what clients do as errors of its own; the gateway says it better.
-const QUIET: &str = "pingora=off,pingora_core=off,pingora_proxy=off,sqlx=warn,lettre=warn,hyper=warn";
+/// These report what clients do as errors of their own; the gateway and the use cases say it better.
+const QUIET: &str =
+    "pingora=off,pingora_core=off,pingora_proxy=off,webauthn_rs_core=off,sqlx=warn,lettre=warn,hyper=warn";
 
 /// The log of this process.
 pub struct Logging {

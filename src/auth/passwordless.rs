@@ -103,9 +103,13 @@ impl Auth {
             None => None,
         };
         let (attempt, _) = self.reserve_login(&format!("passkey/{name}"), user.as_ref(), ctx).await?;
-        let mut change = self.parts.events.begin().await?;
-        let proven = match self.check_passkey(&mut change, &place, &shown, held.as_ref()).await {
-            Ok(proven) => proven,
+        let checked = async {
+            let mut change = self.parts.events.begin().await?;
+            let proven = self.check_passkey(&mut change, &place, &shown, held.as_ref()).await?;
+            Ok((change, proven))
+        };
+        let (change, proven) = match checked.await {
+            Ok(checked) => checked,
             Err(error) => {
                 attempt.undecided().await;
                 return Err(error);

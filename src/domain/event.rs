@@ -472,6 +472,15 @@ pub enum LoginWith {
 }
 
 impl LoginWith {
+    /// The name stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Passkey => "passkey",
+        }
+    }
+
     /// What these proofs (RFC 8176 values) began with.
     #[must_use]
     pub fn of(amr: &[String]) -> Self {

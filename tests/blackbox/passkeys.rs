@@ -1,10 +1,13 @@
 //! Passkeys: set up, asked for, forged, cloned, and enough to log in.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::support::{
-    Account, Answer, Authenticator, Chromium, Config, Echo, Nauth, PASSWORD, Request, challenged, claims_of,
+    Account, Answer, Authenticator, Browser, Chromium, Config, Echo, Form, Nauth, PASSWORD, Request, challenged,
+    claims_of,
 };
 
 fn passwordless() -> Config {
@@ -201,6 +204,9 @@ async fn what_is_registered_must_be_what_was_asked_for() {
     let setup = asked_to_create(&nauth, &eve).await;
     let taken = authenticator.create(&setup["options"]);
     finish(&nauth, &eve, &taken).await.expect(200);
+    let setup = asked_to_create(&nauth, &ada).await;
+    authenticator.next_id = Some(URL_SAFE_NO_PAD.decode(taken["id"].as_str().unwrap()).unwrap());
+    finish(&nauth, &ada, &authenticator.create(&setup["options"])).await.expect_error(400, "VALIDATION_FAILED");
     assert_eq!(nauth.get_as(&ada, "/auth/mfa/devices").await.json()["devices"], json!([]));
 }
 
@@ -273,7 +279,7 @@ async fn a_passkey_alone_is_a_login_with_two_factors() {
     let inside = Account::in_answer(&answer);
     let claims = claims_of(&inside.access_token);
     assert_eq!((&claims["acr"], &claims["amr"]), (&json!("aal2"), &json!(["pop", "user"])));
-    assert_eq!(inside.sub, ada.sub);
+    assert_eq!((&inside.sub, &answer.json()["authMethod"]), (&ada.sub, &json!("passkey")));
     login(&nauth, &session, &credential).await.expect_error(400, "CHALLENGE_INVALID");
     let logins =
         nauth.metric("nauth_auth_events_total", &["event=\"login\"", "method=\"passkey\"", "result=\"success\""]);
@@ -374,6 +380,67 @@ async fn what_else_stands_before_a_session_stands_before_a_passkey_too() {
 
     let claims = claims_of(&Account::in_answer(&answer).access_token);
     assert_eq!((&claims["acr"], &claims["amr"]), (&json!("aal2"), &json!(["pop", "user"])));
+}
+
+#[tokio::test]
+async fn a_key_that_never_verifies_is_a_second_factor_and_no_login() {
+    let nauth = Nauth::start(passwordless()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let mut authenticator = Authenticator::at(&nauth);
+    authenticator.verifies = false;
+    set_up(&nauth, &ada, &mut authenticator).await;
+
+    let session = ask(&nauth, "ada@example.com").await;
+    let options = asked_to_prove(&nauth, &session).await;
+    prove(&nauth, &session, &authenticator.get(&options)).await.expect(200);
+    let (options, session) = question(&nauth).await;
+    login(&nauth, &session, &authenticator.get(&options)).await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn another_site_logs_nobody_in() {
+    let nauth = Nauth::start(passwordless()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let mut authenticator = Authenticator::at(&nauth);
+    set_up(&nauth, &ada, &mut authenticator).await;
+    let (options, session) = question(&nauth).await;
+    let body = json!({ "session": session, "credential": authenticator.get(&options) });
+    let from = |origin: &str| Request::post("/auth/passkey/login").header("Origin", origin).json(&body);
+
+    let refused = nauth.send(&from("https://evil.example")).await.expect_error(403, "FORBIDDEN");
+    assert_eq!(refused.json()["details"]["reason"], "cross_site");
+
+    let inside = nauth.send(&from(&nauth.origin())).await.expect(200);
+    assert!(inside.cookie("nauth_access_token").is_some(), "{inside}");
+    assert!(inside.json().get("accessToken").is_none(), "{inside}");
+}
+
+#[tokio::test]
+async fn the_pages_say_that_they_know_no_passkeys() {
+    let nauth = Nauth::start(Config::whoami().set("mfa.backup.enabled", false)).await;
+    let ada = nauth.signup("ada@example.com").await;
+    set_up(&nauth, &ada, &mut Authenticator::at(&nauth)).await;
+    let mut browser = Browser::new(&nauth);
+    let page = browser.open("/auth/ui/login").await.expect(200);
+
+    let login = Form::with_fields(&page, &["identifier", "password"]);
+    let page =
+        browser.submit(&login.fill("identifier", "ada@example.com").fill("password", PASSWORD)).await.expect(200);
+
+    assert!(page.text().contains("which this page cannot ask for"), "{page}");
+    assert!(!page.text().contains("name=\"code\""), "{page}");
+}
+
+#[tokio::test]
+async fn an_address_of_numbers_starts_without_passkeys_and_says_so() {
+    let nauth =
+        Nauth::start(Config::whoami().without_verification().set("server.public_url", "http://127.0.0.1:1")).await;
+    nauth.command(&["check"]).await.expect(0).says("passkeys are left out");
+    let ada = nauth.signup("ada@example.com").await;
+    let methods = nauth.get_as(&ada, "/auth/mfa/available-methods").await.expect(200).json();
+    assert_eq!(methods["availableMethods"], json!(["totp", "email"]));
+    let wish = json!({ "methodName": "passkey" });
+    nauth.post_as(&ada, "/auth/mfa/setup-data", &wish).await.expect_error(400, "VALIDATION_FAILED");
 }
 
 #[tokio::test]

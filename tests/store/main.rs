@@ -16,6 +16,7 @@ mod plans;
 
 mod codes;
 mod copies;
+mod factors;
 mod migrations;
 mod races;
 mod rows;

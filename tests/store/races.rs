@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nauth::domain::clock::Time;
 use nauth::domain::session::EndReason;
+use nauth::store::ceremonies::Ceremony;
 use nauth::store::one_time_secrets::Purpose;
 use nauth::store::outbox::Channel;
 use nauth::store::revocations::Revocation;
@@ -48,6 +49,29 @@ fn wins(done: &[bool]) -> usize {
 }
 
 on_every_database! {
+    async fn of_a_crowd_that_ends_a_ceremony_one_does(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ceremony = Ceremony {
+            purpose: "passkey_login",
+            user: None,
+            bound_to: "passkey/1".to_owned(),
+            handle: "h".to_owned(),
+            sealed: String::new(),
+            expires_at: NOW + LEASE,
+        };
+        store.ceremonies().begin(&ceremony).await.unwrap();
+
+        let done = crowd(&store, |store, _| async move {
+            let mut tx = store.begin().await.unwrap();
+            let ended = tx.ceremonies().end("passkey_login", "h").await.unwrap();
+            tx.commit().await.unwrap();
+            ended
+        })
+        .await;
+
+        assert_eq!(wins(&done), 1);
+    }
+
     async fn of_many_rotations_one_wins(fresh: &Fresh) {
         let store = fresh.store().await;
         let ada = ada(&store).await;

@@ -25,6 +25,8 @@ pub(crate) struct Authenticator {
     pub(crate) verifies: bool,
     /// The counter of its next answer; `None` where it does not count.
     pub(crate) counter: Option<u32>,
+    /// The id of the next passkey, instead of one of its own.
+    pub(crate) next_id: Option<Vec<u8>>,
     passkeys: Vec<Passkey>,
 }
 
@@ -38,13 +40,14 @@ struct Passkey {
 impl Authenticator {
     /// One that is used on pages of this nauth.
     pub(crate) fn at(nauth: &Nauth) -> Self {
-        Self { origin: nauth.origin(), rp_id: None, verifies: true, counter: None, passkeys: vec![] }
+        Self { origin: nauth.origin(), rp_id: None, verifies: true, counter: None, next_id: None, passkeys: vec![] }
     }
 
     /// `navigator.credentials.create`
     pub(crate) fn create(&mut self, options: &Value) -> Value {
-        let (rng, mut id) = (SystemRandom::new(), vec![0; 32]);
-        fill(&mut id).unwrap();
+        let (rng, mut own) = (SystemRandom::new(), vec![0; 32]);
+        fill(&mut own).unwrap();
+        let id = self.next_id.take().unwrap_or(own);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &rng).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).unwrap();
         let mut data = self.data(&text(&options["rp"]["id"]), HAS_CREDENTIAL);
