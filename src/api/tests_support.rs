@@ -17,7 +17,7 @@ use crate::domain::clock::{Clock, Time};
 use crate::domain::password_policy::PasswordPolicy;
 use crate::domain::password_policy::tests_support::lenient;
 use crate::domain::secret::Secret;
-use crate::events::{Events, Outlet, Parts as EventParts, Recorder};
+use crate::events::{Events, Feed, Outlet, Outputs, Parts as EventParts, Recorder};
 use crate::mail::{Rendered, Renderer};
 use crate::metrics::Metrics as Counts;
 use crate::outbox::Wake;
@@ -195,10 +195,11 @@ fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store,
     let metrics = Counts::new();
     let outgoing = Outgoing::new(clock.clone());
     let outlet = Outlet {
-        audit: settings.audit,
+        audit: settings.audit.clone(),
         renderer: Renderer::new(&settings.email, &settings.sms).unwrap(),
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),
+        outputs: Outputs::default(),
     };
     let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));
     let events = Events::new(EventParts {
@@ -208,6 +209,7 @@ fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store,
         outlet: arc_swap::ArcSwap::from_pointee(outlet),
         metrics: metrics.clone(),
         recorder: Recorder::default(),
+        feed: Feed::default(),
         outbox: Arc::new(Wake::default()),
         leeway_ms: std::sync::atomic::AtomicU64::new(30_000),
         access_ttl_ms: std::sync::atomic::AtomicU64::new(900_000),

@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use crate::config::settings::{EmailProvider, MessageHook, Settings, SmsProvider};
-use crate::events::Outlet;
+use crate::events::{Outlet, Outputs};
 use crate::mail::file::File;
 use crate::mail::smtp::{Mime, Smtp};
 use crate::mail::{Renderer, Transport, console, webhook};
@@ -15,13 +15,15 @@ use crate::webhooks::Webhooks;
 /// Who is told of changes, and in which words.
 ///
 /// # Errors
-/// A template of the operator's that is of no use.
+/// A template of the operator's that is of no use; a file that cannot be appended to.
 pub(super) fn outlet(settings: &Settings, outgoing: &Outgoing) -> anyhow::Result<Outlet> {
     Ok(Outlet {
-        audit: settings.audit,
+        audit: settings.audit.clone(),
         renderer: renderer(settings)?,
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),
+        outputs: Outputs::open(&settings.audit.sinks, settings.log.redact_pii)
+            .context("a file of `audit.sink` cannot be written")?,
     })
 }
 

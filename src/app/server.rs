@@ -191,7 +191,15 @@ impl Server {
         }
         self.tasks.spawn({
             let (events, stop) = (parts.events.clone(), stop.clone());
-            async move { events.run_recorder(stop).await }
+            // One after the other, also at the end: what the first writes the second may have to print.
+            async move {
+                let printed = CancellationToken::new();
+                let record = async {
+                    events.run_recorder(stop).await;
+                    printed.cancel();
+                };
+                tokio::join!(record, events.run_feed(printed.clone()));
+            }
         });
         self.tasks.spawn({
             let (parts, store, stop) = (Arc::clone(&parts), store.clone(), stop.clone());

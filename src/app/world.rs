@@ -14,7 +14,7 @@ use crate::config::settings::{Database, DatabasePlace, Settings, TransientBacken
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
-use crate::events::{self, Events, Recorder};
+use crate::events::{self, Events, Feed, Recorder};
 use crate::metrics::Metrics;
 use crate::outbox::{Dispatcher, Wake};
 use crate::outgoing::Outgoing;
@@ -70,6 +70,7 @@ impl World {
             outlet: ArcSwap::from_pointee(post::outlet(settings, &outgoing)?),
             metrics: metrics.clone(),
             recorder: Recorder::default(),
+            feed: Feed::default(),
             outbox: Arc::clone(&outbox),
             leeway_ms: AtomicU64::new(events::millis(settings.jwt.leeway)),
             access_ttl_ms: AtomicU64::new(events::millis(settings.jwt.access_ttl)),

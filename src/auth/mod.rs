@@ -129,6 +129,11 @@ impl Auth {
         Self::new(settings, Arc::clone(&self.parts))
     }
 
+    /// Writes what waits in queues, for a program that ends now.
+    pub async fn flush(&self) {
+        self.parts.events.flush().await;
+    }
+
     /// Verifies tokens.
     #[must_use]
     pub fn verifier(&self) -> &Arc<Verifier> {

@@ -15,7 +15,7 @@ use crate::app::{DataDir, Schema, World, master_keys, open_store};
 use crate::auth::Auth;
 use crate::auth::operator::NewUser;
 use crate::cli::import::Import;
-use crate::config::settings::Settings;
+use crate::config::settings::{AuditSink, Settings};
 use crate::domain::clock::Clock;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::error::Error;
@@ -111,8 +111,13 @@ pub(super) enum Command {
 
 pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<()> {
     super::block_on(async {
-        let auth = open(settings).await?;
-        execute(&auth, command).await
+        // What a command writes there is its answer.
+        let mut settings = Settings::clone(settings);
+        settings.audit.sinks.retain(|sink| *sink != AuditSink::Stdout);
+        let auth = open(&Arc::new(settings)).await?;
+        let done = execute(&auth, command).await;
+        auth.flush().await;
+        done
     })
 }
 

@@ -9,8 +9,8 @@ use http::HeaderName;
 
 use crate::config::reader::{Section, nearest};
 use crate::config::settings::{
-    Access, DatabasePlace, Destination, HookEvent, Instances, PathRule, Route, SameSite, Scheme, Serves, Settings,
-    SmsProvider, Target, UsernameRule,
+    Access, AuditSink, DatabasePlace, Destination, HookEvent, Instances, PathRule, Route, SameSite, Scheme, Serves,
+    Settings, SmsProvider, Target, UsernameRule,
 };
 use crate::domain::factor::Method;
 use crate::domain::template::Source;
@@ -39,6 +39,23 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     somebody_can_log_in(root, settings);
     text_messages_leave_the_house(root, settings);
     nodes_have_what_they_share(root, settings);
+    audit_sinks_are_there(root, settings);
+}
+
+/// An entry for a webhook that is not there would go nowhere.
+fn audit_sinks_are_there(root: &Section<'_>, settings: &Settings) {
+    for sink in &settings.audit.sinks {
+        let AuditSink::Webhook(name) = sink else { continue };
+        if settings.webhooks.iter().any(|webhook| webhook.name == *name) {
+            continue;
+        }
+        let known = settings.webhooks.iter().map(|webhook| webhook.name.as_str());
+        let hint = match nearest(name, known) {
+            Some(near) => format!("did you mean `webhook:{near}`?"),
+            None => format!("add a `[[webhooks]]` with `name = \"{name}\"`"),
+        };
+        root.error("audit.sink", format!("`webhook:{name}` names no webhook"), hint);
+    }
 }
 
 /// Several nodes need a database that is nobody's own, and one master key.

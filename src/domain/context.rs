@@ -63,6 +63,21 @@ pub fn address_prefix_of(ip: IpAddr, ipv6_bits: u8) -> IpAddr {
     }
 }
 
+/// An address without what names the subscriber: the last byte of IPv4, all but /48 of IPv6.
+#[must_use]
+pub fn redacted(ip: IpAddr) -> String {
+    match address_prefix(ip) {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            format!("{a}.{b}.{c}.0")
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}::")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

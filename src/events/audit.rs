@@ -1,12 +1,12 @@
 //! What the audit trail makes of each event.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::event::{Actor, Event, FactorEvent};
 use crate::domain::factor::Method;
-use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
 use crate::store::audit::{AuditRow, Origin};
 use crate::store::{StoreError, Tx};
 
@@ -199,8 +199,28 @@ pub(super) async fn insert(tx: &mut Tx, row: &AuditRow, ctx: &RequestContext, no
     tx.audit().insert(row, origin, now).await
 }
 
+/// An entry as it is told elsewhere: all of it, but where it came from.
+pub(super) fn json(row: &AuditRow, now: Time) -> Map<String, Value> {
+    let details = row.details.as_deref().and_then(|details| serde_json::from_str::<Value>(details).ok());
+    let entry = json!({
+        "id": row.id,
+        "createdAt": now.to_string(),
+        "eventType": row.event_type,
+        "eventStatus": row.event_status,
+        "sub": row.user.map(|id| id.to_string()),
+        "sessionId": row.session.map(|id| id.to_string()),
+        "challengeSessionId": row.challenge.map(|id| id.to_string()),
+        "performedBy": row.performed_by,
+        "reason": row.reason,
+        "metadata": details,
+    });
+    let Value::Object(entry) = entry else { unreachable!("written as one above") };
+    entry
+}
+
 fn entry(event_type: &'static str, event_status: &'static str) -> AuditRow {
     AuditRow {
+        id: random_number(),
         user: None,
         event_type,
         event_status,

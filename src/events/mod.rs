@@ -10,6 +10,7 @@ mod audit;
 mod observe;
 mod outlet;
 mod recorder;
+mod sinks;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::domain::clock::{Clock, Time};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
+use crate::events::recorder::Entry;
 use crate::mail::Message;
 use crate::metrics::Metrics;
 use crate::outbox::Wake;
@@ -34,6 +36,7 @@ use crate::store::{Store, StoreError, Tx};
 
 pub use outlet::Outlet;
 pub use recorder::Recorder;
+pub use sinks::{Feed, Outputs};
 
 /// Added to the life of the longest-lived token a revocation speaks of, beside the leeway.
 const REVOCATION_MARGIN: Duration = Duration::from_mins(1);
@@ -59,6 +62,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Takes events without a change.
     pub recorder: Recorder,
+    /// Takes entries for files and standard output.
+    pub feed: Feed,
     /// Woken when there is something to deliver.
     pub outbox: Arc<Wake>,
     /// The longest `jwt.leeway` there was, in milliseconds.
@@ -138,7 +143,20 @@ impl Events {
 
     /// Writes what was recorded until cancelled.
     pub async fn run_recorder(&self, stop: CancellationToken) {
-        self.parts.recorder.run(self.parts.store.clone(), self.parts.metrics.clone(), stop).await;
+        self.parts.recorder.run(self, stop).await;
+    }
+
+    /// Writes lines of the audit trail until cancelled.
+    pub async fn run_feed(&self, stop: CancellationToken) {
+        self.parts.feed.run(self.parts.metrics.clone(), stop).await;
+    }
+
+    /// Writes what waits in queues, for a program that ends now.
+    pub async fn flush(&self) {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        self.run_recorder(stop.clone()).await;
+        self.run_feed(stop).await;
     }
 
     /// Starts a change.
@@ -152,10 +170,11 @@ impl Events {
         let Change { mut tx, events, messages, revocations } = change;
         let now = self.parts.clock.now();
         let outlet = self.parts.outlet.load();
-        for row in events.iter().filter_map(audit::row).filter(|_| outlet.audit.enabled) {
-            audit::insert(&mut tx, &row, ctx, now).await?;
-        }
+        let rows: Vec<AuditRow> = events.iter().filter_map(audit::row).filter(|_| outlet.audit.enabled).collect();
         let mut waiting = outlet.tell_users(&mut tx, &self.parts.sealer, &messages, now).await?;
+        for row in &rows {
+            waiting += outlet.keep(&mut tx, &self.parts.sealer, row, ctx, now).await?;
+        }
         waiting += outlet.tell_webhooks(&mut tx, &self.parts.sealer, &events, ctx, now).await?;
         let mut revoked = Vec::new();
         if !revocations.is_empty() {
@@ -167,6 +186,9 @@ impl Events {
         tx.commit().await?;
 
         self.parts.revocations.apply_own(&revoked);
+        for row in &rows {
+            self.parts.feed.push(&outlet.outputs, row, ctx, now, &self.parts.metrics);
+        }
         for event in &events {
             observe::observe(event, &self.parts.metrics);
         }
@@ -179,13 +201,17 @@ impl Events {
     /// Says that something happened that changed nothing. Waits for its entry only where the settings
     /// say so; an entry that cannot be written is counted.
     pub async fn record(&self, event: &Event, ctx: &RequestContext) {
-        let audit = self.parts.outlet.load().audit;
-        if audit.queued || !audit.enabled {
+        let is_soon = {
+            let outlet = self.parts.outlet.load();
+            outlet.audit.queued || !outlet.audit.enabled
+        };
+        if is_soon {
             return self.record_soon(event, ctx);
         }
         observe::observe(event, &self.parts.metrics);
         let Some(row) = audit::row(event) else { return };
-        if let Err(error) = self.write(&row, ctx).await {
+        let entry = Entry { row, ctx: ctx.clone(), at: self.parts.clock.now() };
+        if let Err(error) = self.write(&[entry]).await {
             tracing::error!(error = %crate::logging::chain(&error), "an audit entry is lost");
             self.parts.metrics.audit_dropped(1);
         }
@@ -199,10 +225,24 @@ impl Events {
         }
     }
 
-    async fn write(&self, row: &AuditRow, ctx: &RequestContext) -> Result<(), StoreError> {
+    async fn write(&self, entries: &[Entry]) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let outlet = self.parts.outlet.load_full();
         let mut tx = self.parts.store.begin().await?;
-        audit::insert(&mut tx, row, ctx, self.parts.clock.now()).await?;
-        tx.commit().await
+        let mut waiting = 0;
+        for Entry { row, ctx, at } in entries {
+            waiting += outlet.keep(&mut tx, &self.parts.sealer, row, ctx, *at).await?;
+        }
+        tx.commit().await?;
+        for Entry { row, ctx, at } in entries {
+            self.parts.feed.push(&outlet.outputs, row, ctx, *at, &self.parts.metrics);
+        }
+        if waiting > 0 {
+            self.parts.outbox.all();
+        }
+        Ok(())
     }
 }
 

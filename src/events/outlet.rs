@@ -4,21 +4,25 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::config::settings::{Audit, Notifications};
+use crate::config::settings::{Audit, AuditSink, Notifications};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
 use crate::domain::id::{UserId, random_number};
 use crate::domain::user::User;
+use crate::events::{Outputs, audit};
 use crate::mail::{Message, Recipient, Renderer};
 use crate::sealing::{OUTBOX, Sealer};
 use crate::store::Tx;
+use crate::store::audit::AuditRow;
 use crate::store::outbox::{Channel, NewMessage};
 use crate::webhooks::{Webhooks, payload};
 
+/// What an entry of the audit trail is called towards webhooks.
+const AUDIT_ENTRY: &str = "audit.entry";
 /// How long an event is worth telling. A webhook's `max_attempts` usually ends it sooner.
 const EVENT_TTL: Duration = Duration::from_hours(7 * 24);
 
@@ -33,6 +37,8 @@ pub struct Outlet {
     pub notifications: Notifications,
     /// Who wants to know of events.
     pub webhooks: Webhooks,
+    /// Who reads entries of the audit trail line by line.
+    pub outputs: Outputs,
 }
 
 impl Outlet {
@@ -57,6 +63,38 @@ impl Outlet {
             let kind = message.content.template().as_str();
             let letter = Letter { channel, target: None, kind, expires_at: *expires_at };
             letter.enqueue(tx, sealer, &json(&rendered)?, now).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Writes an entry into the audit trail, and for whichever webhook gets them; answers how many deliveries
+    /// there are.
+    pub(super) async fn keep(
+        &self,
+        tx: &mut Tx,
+        sealer: &Sealer,
+        row: &AuditRow,
+        ctx: &RequestContext,
+        now: Time,
+    ) -> Result<usize, Error> {
+        audit::insert(tx, row, ctx, now).await?;
+        let mut count = 0;
+        for sink in &self.audit.sinks {
+            let AuditSink::Webhook(name) = sink else { continue };
+            let Some(webhook) = self.webhooks.named(name) else { continue };
+            let mut entry = audit::json(row, now);
+            if !webhook.include_pii {
+                // Masked, but of a person.
+                entry.remove("metadata");
+                entry.remove("reason");
+            }
+            let user = json!({ "sub": row.user.map(|id| id.to_string()) });
+            let data = Map::from_iter([("entry".to_owned(), Value::Object(entry))]);
+            let body = payload::envelope(AUDIT_ENTRY, &user, data, ctx, webhook.include_pii, now);
+            let target = Some(webhook.name.as_str());
+            let letter = Letter { channel: Channel::Webhook, target, kind: AUDIT_ENTRY, expires_at: now + EVENT_TTL };
+            letter.enqueue(tx, sealer, &json::<Value>(&body)?, now).await?;
             count += 1;
         }
         Ok(count)

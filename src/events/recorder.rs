@@ -7,10 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::events::audit;
+use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::store::audit::AuditRow;
-use crate::store::{Store, StoreError};
 
 /// Entries that may wait.
 const CAPACITY: usize = 4096;
@@ -24,11 +23,12 @@ pub struct Recorder {
     exit: Mutex<Option<mpsc::Receiver<Entry>>>,
 }
 
+/// An entry on its way into the trail.
 #[derive(Debug)]
-struct Entry {
-    row: AuditRow,
-    ctx: RequestContext,
-    at: Time,
+pub(super) struct Entry {
+    pub(super) row: AuditRow,
+    pub(super) ctx: RequestContext,
+    pub(super) at: Time,
 }
 
 impl Default for Recorder {
@@ -46,8 +46,8 @@ impl Recorder {
         }
     }
 
-    /// Writes entries until cancelled, then what is left. The first caller gets the work.
-    pub async fn run(&self, store: Store, metrics: Metrics, stop: CancellationToken) {
+    /// Has entries written until cancelled, then what is left. The first caller gets the work.
+    pub(super) async fn run(&self, events: &Events, stop: CancellationToken) {
         let taken = self.exit.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(mut exit) = taken else { return };
         let mut batch = Vec::with_capacity(BATCH);
@@ -59,9 +59,9 @@ impl Recorder {
                     exit.recv_many(&mut batch, BATCH).await == 0
                 }
             };
-            if let Err(error) = write(&store, &batch).await {
+            if let Err(error) = events.write(&batch).await {
                 tracing::error!(error = %crate::logging::chain(&error), lost = batch.len(), "audit entries are lost");
-                metrics.audit_dropped(batch.len() as u64);
+                events.parts.metrics.audit_dropped(batch.len() as u64);
             }
             batch.clear();
             if stopping {
@@ -69,15 +69,4 @@ impl Recorder {
             }
         }
     }
-}
-
-async fn write(store: &Store, batch: &[Entry]) -> Result<(), StoreError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let mut tx = store.begin().await?;
-    for entry in batch {
-        audit::insert(&mut tx, &entry.row, &entry.ctx, entry.at).await?;
-    }
-    tx.commit().await
 }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::api::client::ClientInfo;
 use crate::config::settings::Route;
-use crate::domain::context::address_prefix;
+use crate::domain::context::redacted;
 use crate::domain::error::Error;
 use crate::gateway::addressed::Addressed;
 use crate::gateway::canonical::{Canonical, Host};
@@ -227,19 +227,5 @@ impl Drop for RequestContext {
         }
         #[cfg(feature = "otel")]
         crate::gateway::spans::record(self, took);
-    }
-}
-
-/// An address without what names the subscriber: the last byte of IPv4, all but /48 of IPv6.
-fn redacted(ip: std::net::IpAddr) -> String {
-    match address_prefix(ip) {
-        std::net::IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            format!("{a}.{b}.{c}.0")
-        }
-        std::net::IpAddr::V6(ip) => {
-            let [a, b, c, ..] = ip.segments();
-            format!("{a:x}:{b:x}:{c:x}::")
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::audit::EVENT_STATUSES;
 use crate::domain::clock::Time;
-use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::store::db::{On, Row, Statement, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
@@ -24,6 +24,8 @@ pub const MOST_ENTRIES: i64 = 10_000;
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditRow {
+    /// Its number.
+    pub id: i64,
     /// Whose, when it is known.
     pub user: Option<UserId>,
     /// The wire's name of what happened.
@@ -111,7 +113,7 @@ impl<'a> Audit<'a> {
         sql("INSERT INTO nauth_audit (id, user_id, event_type, event_status, session_id, challenge_id, \
              performed_by, reason, ip, user_agent, request_id, details, created_at) \
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-        .bind(random_number())
+        .bind(row.id)
         .bind(row.user.map(|id| id.to_string()))
         .bind(row.event_type)
         .bind(row.event_status)

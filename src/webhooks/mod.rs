@@ -34,6 +34,12 @@ impl Webhooks {
         self.by_name.values().filter(move |webhook| webhook.events.iter().any(|wanted| wanted == event))
     }
 
+    /// The one with this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<settings::Webhook>> {
+        self.by_name.get(name)
+    }
+
     /// How often a delivery is tried.
     #[must_use]
     pub fn max_attempts(&self, name: &str) -> i64 {

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Account, Config, Nauth, PASSWORD, Request, eventually, secs};
+use super::support::{Account, Config, Nauth, PASSWORD, Receiver, Request, eventually, secs};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 \
                      (KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1";
@@ -134,4 +136,95 @@ async fn what_users_and_operators_do_is_written_down() {
     let ada = Account::in_answer(&new.expect(200));
     assert_eq!(nauth.entry(&ada, "PASSWORD_FORCE_CHANGE_SET").await["performedBy"], "operator");
     assert_eq!(nauth.entry(&ada, "PASSWORD_FORCE_CHANGE_COMPLETED").await["eventStatus"], "SUCCESS");
+}
+
+/// The entries of a file, as far as they are whole.
+fn lines(path: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok()).collect()
+}
+
+/// The first entry of a type in a file, as soon as it is there.
+async fn written(path: &std::path::Path, kind: &str) -> Value {
+    let found = eventually(secs(10), async || lines(path).into_iter().find(|entry| entry["eventType"] == kind)).await;
+    found.unwrap_or_else(|| panic!("no {kind} in {:?}", lines(path)))
+}
+
+#[tokio::test]
+async fn entries_go_to_standard_output_and_to_a_file_that_can_be_rotated() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let config = Config::whoami()
+        .set("audit.sink", json!(["stdout-json", format!("file:{}", path.display())]))
+        .set("server.management.token", SECRET);
+    let nauth = Nauth::start(config).await;
+    nauth.signup("ada@example.com").await;
+    nauth.try_login("ada@example.com", "another one entirely").await.expect(401);
+
+    let success = written(&path, "LOGIN_SUCCESS").await;
+    assert_eq!((&success["ipAddress"], &success["type"]), (&json!("127.0.0.1"), &json!("audit")));
+    assert!(success["sub"].is_string() && success["requestId"].is_string(), "{success}");
+    assert_eq!(written(&path, "LOGIN_FAILED").await["reason"], "wrong_password");
+    nauth.writes("\"eventType\":\"LOGIN_FAILED\"").await;
+    let output = nauth.output();
+    let line = output.lines().find(|line| line.contains("\"eventType\":\"LOGIN_FAILED\"")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["ipAddress"], "127.0.0.0", "cut like every address in the log");
+
+    std::fs::rename(&path, directory.path().join("audit.1")).unwrap();
+    nauth.manage(&Request::post("/reload").bearer(SECRET)).await.expect(200);
+    let done = nauth.command(&["user", "disable", "ada@example.com"]).await.expect(0);
+    assert_eq!(written(&path, "ACCOUNT_DISABLED").await["performedBy"], "operator");
+    let done = done.says("ada@example.com disabled");
+    assert!(!done.says("ada@example.com").output.contains("eventType"), "what a command prints is its answer");
+    nauth.try_login("ada@example.com", PASSWORD).await.expect(403);
+    assert_eq!(written(&path, "LOGIN_FAILED").await["reason"], "account_locked");
+    assert!(lines(&directory.path().join("audit.1")).iter().all(|entry| entry["eventType"] != "ACCOUNT_DISABLED"));
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_entries_in_the_file_and_nobody_a_login() {
+    let nauth = Nauth::start(Config::whoami().set("audit.sink", json!(["file:/dev/full"]))).await;
+    let ada = nauth.signup("ada@example.com").await;
+    nauth.login("ada@example.com").await;
+
+    let counted =
+        eventually(secs(10), async || (nauth.metric("nauth_audit_dropped_total", &[]).await > 2.0).then_some(()));
+    counted.await.expect("what is lost there is counted");
+    nauth.writes("audit entries do not get there").await;
+    assert_eq!(nauth.history(&ada, "?eventTypes=LOGIN_SUCCESS").await["total"], 2, "and stands in the database");
+}
+
+#[tokio::test]
+async fn entries_are_delivered_to_a_webhook_with_as_much_of_people_as_it_may_know() {
+    let (siem, bare) = (Receiver::start().await, Receiver::start().await);
+    let webhook = |name: &str, at: &Receiver, pii: bool| {
+        let url = at.url("/audit");
+        format!(
+            "[[webhooks]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = \"{SECRET}\"\nallow_private = true\n\
+             include_pii = {pii}\n"
+        )
+    };
+    let config = Config::whoami()
+        .set("audit.sink", json!(["webhook:siem", "webhook:bare"]))
+        .table(&webhook("siem", &siem, true))
+        .table(&webhook("bare", &bare, false));
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+    nauth.try_login("ada@example.com", "another one entirely").await.expect(401);
+
+    for (receiver, is_told) in [(&siem, true), (&bare, false)] {
+        let of =
+            |kind: &'static str| receiver.wait_for(move |posted| posted.json()["data"]["entry"]["eventType"] == kind);
+        let verified = of("EMAIL_VERIFIED").await;
+        assert!(verified.is_signed_with(SECRET));
+        assert_eq!(verified.body.contains("a***@example.com"), is_told, "{}", verified.body);
+        assert_eq!(verified.body.contains("127.0.0.1"), is_told, "{}", verified.body);
+        let failed = of("LOGIN_FAILED").await.json();
+        assert_eq!(failed["type"], "audit.entry");
+        assert_eq!(failed["data"]["user"]["sub"], nauth.get_as(&ada, "/auth/profile").await.json()["sub"]);
+    }
+
+    let hint = Config::whoami().set("audit.sink", json!(["webhook:sien"])).table(&webhook("siem", &siem, true));
+    Nauth::start_refused(hint).await.expect(2).says("did you mean `webhook:siem`?");
 }

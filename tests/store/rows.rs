@@ -245,6 +245,7 @@ on_every_database! {
         let store = fresh.store().await;
         let ada = ada(&store).await;
         let row = |event_type| AuditRow {
+            id: random_number(),
             user: Some(ada.id),
             event_type,
             event_status: "SUCCESS",

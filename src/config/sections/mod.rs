@@ -60,6 +60,7 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
     let transient = transient::transient(&mut root, redis.as_ref(), server.instances, &database.place);
     let signup = accounts::signup(&mut root, &roles);
     let geoip = geoip::geoip(&mut root, &server.data_dir);
+    let audit = server::audit(&mut root);
     let mfa = mfa::mfa(&mut root, &server.public_url, &email.vars.app_name, &roles, &signup);
     let settings = Settings {
         files: Vec::new(),
@@ -79,11 +80,11 @@ pub(super) fn settings(mut root: Section<'_>) -> Settings {
         notifications: messages::notifications(&mut root),
         sms: messages::sms(&mut root, &server.public_url, &email.vars.app_name),
         email,
-        webhooks: webhooks::webhooks(&mut root, &server.public_url),
+        webhooks: webhooks::webhooks(&mut root, &server.public_url, &audit.sinks),
         hooks: webhooks::hooks(&mut root, &server.public_url),
         lockout: limits::lockout(&mut root),
         rate_limit: limits::rates(&mut root),
-        audit: server::audit(&mut root),
+        audit,
         log: server::log(&mut root),
         metrics: server::metrics(&mut root),
         tracing: tracing::tracing(&mut root),

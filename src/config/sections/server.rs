@@ -12,8 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::reader::Section;
 use crate::config::sections::{listeners, tls};
 use crate::config::settings::{
-    Audit, ClientIpHeader, Instances, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets, Server, Tls,
-    default_origin, web_scheme,
+    Audit, AuditSink, ClientIpHeader, Instances, Log, LogFormat, Management, Metrics, PublicUrl, Reload, Secrets,
+    Server, Tls, default_origin, web_scheme,
 };
 use crate::config::values;
 use crate::domain::secret::Secret;
@@ -179,11 +179,31 @@ pub(super) fn log(root: &mut Section<'_>) -> Log {
             "`error`, `warn`, `info`, `debug`, `trace`, or directives such as `nauth=debug`.",
             level,
         ),
-        redact_pii: s.boolean("redact_pii", true, "Whether client addresses are cut in the access log."),
+        redact_pii: s.boolean(
+            "redact_pii",
+            true,
+            "Whether client addresses are cut in the access log, and in audit entries on standard output.",
+        ),
         access_log: s.boolean("access_log", true, "Whether each request gets a line."),
     };
     s.finish();
     log
+}
+
+const SINK: &str = "Where entries go besides the database: `stdout-json` (a line of JSON each on standard output, with \
+    client addresses cut where `log.redact_pii` is on), `file:/path` (appended to a file; SIGHUP and a reload open it \
+    anew), `webhook:name` (delivered to one of `[[webhooks]]`, at least once). A line that a full disk or a slow reader \
+    does not take holds nothing up and is counted in `nauth_audit_dropped_total`.";
+
+/// Reads one of `audit.sink`.
+fn sink(text: &str) -> Result<AuditSink, String> {
+    match text.split_once(':') {
+        None if text == "stdout-json" => Ok(AuditSink::Stdout),
+        Some(("file", path)) if path.starts_with('/') && path.len() > 1 => Ok(AuditSink::File(path.into())),
+        Some(("file", _)) => Err(format!("`{text}`: a file needs an absolute path, as in `file:/var/log/audit.jsonl`")),
+        Some(("webhook", name)) if !name.is_empty() => Ok(AuditSink::Webhook(name.to_owned())),
+        _ => Err(format!("`{text}` is none of `stdout-json`, `file:/path`, `webhook:name`")),
+    }
 }
 
 pub(super) fn audit(root: &mut Section<'_>) -> Audit {
@@ -199,7 +219,16 @@ pub(super) fn audit(root: &mut Section<'_>) -> Audit {
             "90d",
             "How long logins, good and bad, are kept in it.",
         ),
+        sinks: s.list("sink", "[]", SINK, sink).unwrap_or_default(),
     };
+    let is_double = |(at, sink): (usize, &AuditSink)| audit.sinks[..at].contains(sink);
+    if audit.sinks.iter().enumerate().any(is_double) {
+        s.error("sink", "one of `audit.sink` is there twice", "name each once");
+    }
+    if !audit.enabled && !audit.sinks.is_empty() {
+        let message = "entries cannot go to `audit.sink` while `audit.enabled` is false";
+        s.error("sink", message, "set `audit.enabled = true`, or empty the list");
+    }
     s.finish();
     audit
 }

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::config::reader::Section;
 use crate::config::sections::server::number;
-use crate::config::settings::{Hook, HookEvent, OnHookError, PublicUrl, Webhook};
+use crate::config::settings::{AuditSink, Hook, HookEvent, OnHookError, PublicUrl, Webhook};
 use crate::domain::secret::Secret;
 
 /// The names of events, as `webhooks::payload` makes them.
@@ -24,16 +24,17 @@ const EVENTS: [(&str, &str); 9] = [
     ("sessions.revoked", "sessions.revoked"),
 ];
 
-pub(super) fn webhooks(root: &mut Section<'_>, public_url: &PublicUrl) -> Vec<Arc<Webhook>> {
+/// `sinks` may name webhooks that get entries of the audit trail, and then need no events.
+pub(super) fn webhooks(root: &mut Section<'_>, public_url: &PublicUrl, sinks: &[AuditSink]) -> Vec<Arc<Webhook>> {
     let sections = root.sections("webhooks");
     if sections.is_empty() {
-        webhook(root.absent("webhooks"), public_url);
+        webhook(root.absent("webhooks"), public_url, sinks);
     }
     let mut names = BTreeSet::new();
     let mut webhooks = Vec::with_capacity(sections.len());
     for section in sections {
         let at = section.at();
-        let Some(webhook) = webhook(section, public_url) else { continue };
+        let Some(webhook) = webhook(section, public_url, sinks) else { continue };
         if !names.insert(webhook.name.clone()) {
             root.report_at(at, format!("there are two webhooks `{}`", webhook.name), "names are unique");
         }
@@ -42,7 +43,7 @@ pub(super) fn webhooks(root: &mut Section<'_>, public_url: &PublicUrl) -> Vec<Ar
     webhooks
 }
 
-fn webhook(mut s: Section<'_>, public_url: &PublicUrl) -> Option<Webhook> {
+fn webhook(mut s: Section<'_>, public_url: &PublicUrl, sinks: &[AuditSink]) -> Option<Webhook> {
     let name = s.text("name", "", "Names it in the log; unique.");
     let url = url(&mut s, public_url);
     let doc = "Events: user.created, user.onboarded, user.updated, password.changed, account.disabled, \
@@ -60,7 +61,7 @@ fn webhook(mut s: Section<'_>, public_url: &PublicUrl) -> Option<Webhook> {
         if name.is_empty() {
             s.error("name", "a webhook needs a name", "write name = \"crm\"");
         }
-        if events.is_empty() {
+        if events.is_empty() && !sinks.contains(&AuditSink::Webhook(name.clone())) {
             s.error("events", "a webhook needs events", "write events = [\"user.created\"]");
         }
     }

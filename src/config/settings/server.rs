@@ -175,7 +175,7 @@ pub struct Metrics {
 }
 
 /// `[audit]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// Whether there is an audit trail.
     pub enabled: bool,
@@ -186,4 +186,17 @@ pub struct Audit {
     pub retention: Duration,
     /// How long logins, good and bad, are kept.
     pub login_attempt_retention: Duration,
+    /// Where entries go besides the database.
+    pub sinks: Vec<AuditSink>,
+}
+
+/// One of `audit.sink`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditSink {
+    /// A line of JSON on standard output.
+    Stdout,
+    /// A line of JSON at the end of a file.
+    File(PathBuf),
+    /// A delivery to the webhook of this name.
+    Webhook(String),
 }

@@ -20,6 +20,11 @@ fn contradictions_are_refused() {
         ("[mfa]\ntrust = { devices = \"never\", bypass = true }\n", "no device is ever trusted"),
         ("[mfa]\ntotp = { step = \"1500ms\" }\n", "must be whole seconds"),
         ("[mfa]\ncodes = { ttl = \"30s\" }\n", "must be longer than every `resend_delay`"),
+        ("[audit]\nsink = [\"stdout\"]\n", "`stdout` is none of `stdout-json`"),
+        ("[audit]\nsink = [\"file:audit.jsonl\"]\n", "a file needs an absolute path"),
+        ("[audit]\nsink = [\"webhook:siem\"]\n", "`webhook:siem` names no webhook"),
+        ("[audit]\nsink = [\"stdout-json\", \"stdout-json\"]\n", "is there twice"),
+        ("[audit]\nenabled = false\nsink = [\"stdout-json\"]\n", "while `audit.enabled` is false"),
         ("[mfa]\nrequire_for_roles = [\"admn\"]\n", "did you mean `admin`?"),
         (
             "[server]\npublic_url = \"https://app.example.com\"\n[email]\nprovider = \"smtp\"\n[mfa]\nmethods = [\"sms\"]\n",
