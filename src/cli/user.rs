@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::app::{DataDir, Schema, World, master_keys, open_store};
@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 
 /// Users read at a time.
 const PAGE: i64 = 500;
+/// Longest reason, in characters.
+const MAX_REASON: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -80,6 +82,13 @@ pub(super) enum Command {
         /// E-mail address, user name or id
         user: String,
     },
+    /// Let a user in who has lost the second factors, or can have none
+    Unlock {
+        /// E-mail address, user name or id
+        user: String,
+        #[command(flatten)]
+        how: MfaRelief,
+    },
     /// Set a password, read from standard input, and end all sessions
     SetPassword {
         /// E-mail address, user name, phone number or id
@@ -107,6 +116,21 @@ pub(super) enum Command {
     },
     /// Import accounts of another system from a JSONL or CSV file
     Import(Import),
+}
+
+/// What stands between a user and a login, and how it goes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct MfaRelief {
+    /// Take away all second factors and backup codes, end all sessions, trust no device any more
+    #[arg(long)]
+    reset_mfa: bool,
+    /// Ask for no second factor, for this reason; roles of `mfa.require_for_roles` demand one all the same
+    #[arg(long, value_name = "REASON", value_parser = parse_reason)]
+    mfa_exempt: Option<String>,
+    /// Ask for a second factor again
+    #[arg(long)]
+    end_mfa_exemption: bool,
 }
 
 pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<()> {
@@ -149,7 +173,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             create(auth, &email, new).await
         }
         Command::List => list(auth).await,
-        Command::Show { user } => show(&find(auth, &user).await?),
+        Command::Show { user } => show(auth, &find(auth, &user).await?).await,
         Command::Disable { user, reason } => {
             let id = find(auth, &user).await?.id;
             let done = auth.disable(id, reason).await.map_err(|error| refused(&user, &error))?;
@@ -160,6 +184,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             let done = auth.enable(id).await.map_err(|error| refused(&user, &error))?;
             tell(&user, done, "enabled", "is not disabled")
         }
+        Command::Unlock { user, how } => unlock(auth, &user, how).await,
         Command::SetPassword { user, send_code: true, .. } => {
             let found = find(auth, &user).await?;
             let sent = auth.send_admin_reset(&found).await.map_err(|error| match error {
@@ -215,7 +240,28 @@ async fn list(auth: &Auth) -> anyhow::Result<()> {
     }
 }
 
-fn show(user: &User) -> anyhow::Result<()> {
+async fn unlock(auth: &Auth, user: &str, how: MfaRelief) -> anyhow::Result<()> {
+    let found = find(auth, user).await?;
+    let refused = |error| refused(user, &error);
+    match how.mfa_exempt {
+        Some(reason) => {
+            let done = auth.exempt(found.id, reason).await.map_err(refused)?;
+            tell(user, done, "is not asked for a second factor any more", "is exempt already")
+        }
+        None if how.end_mfa_exemption => {
+            let done = auth.end_exemption(found.id).await.map_err(refused)?;
+            tell(user, done, "is asked for a second factor again", "is not exempt")
+        }
+        None => {
+            let count = auth.reset_factors(&found).await.map_err(refused)?;
+            let changed = format!("has no second factor any more ({count} removed); all sessions ended");
+            tell(user, count > 0, &changed, "has no second factor")
+        }
+    }
+}
+
+async fn show(auth: &Auth, user: &User) -> anyhow::Result<()> {
+    let (factors, backup_codes) = auth.factors_of(user.id).await.context("the second factors cannot be read")?;
     let mut out = std::io::stdout().lock();
     let verified = if user.email_verified { "verified" } else { "not verified" };
     writeln!(out, "id        {}", user.id)?;
@@ -226,6 +272,16 @@ fn show(user: &User) -> anyhow::Result<()> {
     writeln!(out, "phone     {phone}{proven}")?;
     writeln!(out, "roles     {}", role_names(user))?;
     writeln!(out, "state     {}", state(user))?;
+    for factor in &factors {
+        let preferred = if factor.preferred { ", asked for first" } else { "" };
+        writeln!(out, "factor    {} ({}{preferred})", factor.method.as_str(), factor.name)?;
+    }
+    if backup_codes > 0 {
+        writeln!(out, "codes     {backup_codes} backup codes left")?;
+    }
+    if let Some(exempt) = &user.mfa_exempt {
+        writeln!(out, "exempt    {} ({})", exempt.at, exempt.reason.as_deref().unwrap_or("-"))?;
+    }
     if let Some(lock) = &user.lock {
         writeln!(out, "disabled  {} ({})", lock.at, lock.reason)?;
     }
@@ -271,6 +327,14 @@ fn parse_phone(text: &str) -> anyhow::Result<Phone> {
 
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if !(1..=MAX_REASON).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        return Err(format!("1 to {MAX_REASON} characters, and no control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 fn parse_metadata(text: &str) -> Result<Map<String, Value>, String> {

@@ -146,6 +146,8 @@ pub enum EndReason {
     SameDevice,
     /// Somebody signed up anew for the address of an unfinished account.
     SignupReplaced,
+    /// An operator took the second factors away.
+    MfaReset,
 }
 
 impl EndReason {
@@ -164,6 +166,7 @@ impl EndReason {
             Self::SingleSession => "single_session",
             Self::SameDevice => "same_device",
             Self::SignupReplaced => "signup_replaced",
+            Self::MfaReset => "mfa_reset",
         }
     }
 }

@@ -445,6 +445,30 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
+    /// Notes that a user is asked for no second factor; answers whether that is new.
+    pub async fn exempt(&mut self, id: UserId, reason: &str, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET mfa_exempt_at = ?, mfa_exempt_reason = ?, updated_at = ? \
+             WHERE id = ? AND mfa_exempt_at IS NULL")
+        .bind(now)
+        .bind(reason)
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
+    /// Notes that a user is asked for a second factor again; answers whether that is new.
+    pub async fn end_exemption(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET mfa_exempt_at = NULL, mfa_exempt_reason = NULL, updated_at = ? \
+             WHERE id = ? AND mfa_exempt_at IS NOT NULL")
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
     /// Grants a role, unless it is granted already; answers whether it did.
     pub async fn grant_role(
         &mut self,

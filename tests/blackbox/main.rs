@@ -47,6 +47,7 @@ mod management;
 mod messages;
 mod metrics;
 mod mfa;
+mod mfa_operator;
 mod monitoring;
 mod nodes;
 mod outages;

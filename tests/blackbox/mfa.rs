@@ -274,7 +274,6 @@ async fn a_trusted_device_spares_its_own_user_the_question() {
     let spared = Account::in_answer(&spared);
     assert_eq!(claims_of(&spared.access_token)["acr"], "aal1", "trust is no proof");
 
-    nauth.command(&["user", "set-password", "ada@example.com"]).await;
     let changed = json!({ "oldPassword": PASSWORD, "newPassword": "another walk by the sea" });
     nauth.post_as(&spared, "/auth/change-password", &changed).await.expect(200);
     let body = json!({ "identifier": "ada@example.com", "password": "another walk by the sea" });

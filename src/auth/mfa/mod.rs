@@ -2,13 +2,14 @@
 //!
 //! What a method is stands in a file of its own behind [`Kind`]. What holds for all stands here and in
 //! [`setup`] (setting up, in a session or on the way in), [`proof`] (proving, on the way in or to raise
-//! a session) and [`manage`] (what a user sees and changes).
+//! a session), [`manage`] (what a user sees and changes) and [`operator`] (what an operator does).
 
 mod app;
 mod backup;
 mod desk;
 mod email;
 mod manage;
+mod operator;
 mod passkey;
 mod proof;
 mod relying_party;
