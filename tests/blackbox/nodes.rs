@@ -8,8 +8,8 @@ use serde_json::json;
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
 use crate::support::{
-    Account, Condition, Config, Connection, Database, Echo, Mailbox, Nauth, PASSWORD, Request, claims_of, eventually,
-    millis, on_every_server, secs,
+    Account, Condition, Config, Connection, Database, Echo, Mailbox, Nauth, PASSWORD, Request, challenged, claims_of,
+    eventually, millis, on_every_server, secs,
 };
 
 /// What the design promises of a revocation, everywhere.
@@ -60,6 +60,52 @@ on_every_server! {
         let answers = join_all([&one, &other, &one, &other].map(|node| node.send(&confirm))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1, "a code works once");
         other.try_login("ada@example.com", "another walk by the sea").await.expect(200);
+    }
+
+    async fn a_factor_is_asked_for_on_one_and_proven_on_the_other_and_a_code_is_good_once(database: &Database) {
+        const STEP: u64 = 4;
+        let echo = Echo::start().await;
+        let config = config(database, &echo).set("mfa.totp.step", format!("{STEP}s")).set("challenge.bind", "none");
+        let (one, other) = two_of(config).await;
+        let ada = one.signup("ada@example.com").await;
+        let app = one.set_up_app(&ada, STEP).await;
+        let codes = other.post_as(&ada, "/auth/mfa/backup-codes/generate", &json!({})).await.expect(200).json();
+        let ask = async |nodes: [&Nauth; 4]| -> Vec<String> {
+            let mut sessions = Vec::new();
+            for (number, node) in nodes.into_iter().enumerate() {
+                let body = json!({ "identifier": "ada@example.com", "password": PASSWORD });
+                let login = Request::post("/auth/login").header("User-Agent", &format!("client/{number}")).json(&body);
+                sessions.push(challenged(&node.send(&login).await.expect(200), "MFA_REQUIRED"));
+            }
+            sessions
+        };
+
+        let sessions = ask([&one, &other, &one, &other]).await;
+        app.next_step().await;
+        let code = app.code();
+        let answers = join_all([
+            other.prove(&sessions[0], "totp", &code),
+            one.prove(&sessions[1], "totp", &code),
+            other.prove(&sessions[2], "totp", &code),
+            one.prove(&sessions[3], "totp", &code),
+        ]);
+        let answers = answers.await;
+        let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert_eq!(won.len(), 1, "a code of an app works once: {answers:?}");
+        let proven = Account::in_answer(won[0]);
+        assert_eq!(claims_of(&proven.access_token)["acr"], "aal2");
+        assert!(is_let_in(&one, &proven).await && is_let_in(&other, &proven).await);
+
+        let sessions = ask([&one, &other, &one, &other]).await;
+        let code = codes["codes"][0].as_str().unwrap();
+        let answers = join_all([
+            other.prove(&sessions[0], "backup", code),
+            one.prove(&sessions[1], "backup", code),
+            other.prove(&sessions[2], "backup", code),
+            one.prove(&sessions[3], "backup", code),
+        ]);
+        let won = answers.await.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(won, 1, "a backup code works once");
     }
 
     async fn fifty_requests_with_an_expired_cookie_are_one_rotation_and_no_alarm(database: &Database) {
