@@ -1,5 +1,7 @@
 //! The door: everybody who proved a password comes here and leaves with a session or a challenge.
 
+use std::net::IpAddr;
+
 use crate::auth::challenge::destination_of;
 use crate::auth::code::{Destination, NewCode};
 use crate::auth::{Auth, Challenged, Client, Grant, Outcome, TokenPair};
@@ -441,8 +443,13 @@ impl Auth {
 
     /// Where the client is. A database that cannot tell keeps nobody out.
     fn location_of(&self, ctx: &RequestContext) -> Location {
-        self.settings.geoip.databases.locate(ctx.ip).unwrap_or_else(|error| {
-            tracing::warn!(error = %crate::logging::chain(&error), "nothing is known of where a login comes from");
+        self.locate(ctx.ip)
+    }
+
+    /// Where an address is, as far as it is known.
+    pub(super) fn locate(&self, ip: IpAddr) -> Location {
+        self.settings.geoip.databases.locate(ip).unwrap_or_else(|error| {
+            tracing::warn!(error = %crate::logging::chain(&error), "nothing is known of where an address is");
             Location::default()
         })
     }

@@ -3,6 +3,7 @@
 use crate::auth::{Auth, Caller};
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
+use crate::domain::location::Location;
 use crate::store::audit::{Entry, MOST_ENTRIES, Wanted};
 
 /// Which part of the trail somebody asks for.
@@ -25,8 +26,8 @@ pub struct HistoryWish {
 /// A page of the trail.
 #[derive(Debug)]
 pub struct History {
-    /// What is on it, the latest first.
-    pub entries: Vec<Entry>,
+    /// What is on it, the latest first, and where it came from, as far as is known now.
+    pub entries: Vec<(Entry, Location)>,
     /// Entries on all pages; never more than can be looked at.
     pub total: i64,
 }
@@ -47,6 +48,10 @@ impl Auth {
         let total = self.parts.store.audit().count(&wanted).await?;
         let entries =
             if skip < total { self.parts.store.audit().history(&wanted, on_page, skip).await? } else { Vec::new() };
-        Ok(History { entries, total })
+        let located = |entry: Entry| {
+            let location = entry.ip.parse().map(|ip| self.locate(ip)).unwrap_or_default();
+            (entry, location)
+        };
+        Ok(History { entries: entries.into_iter().map(located).collect(), total })
     }
 }

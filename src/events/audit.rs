@@ -23,9 +23,14 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::AccountCreated { user, by } => entry("ACCOUNT_CREATED", SUCCESS).of(*user).by(*by),
         Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
         Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),
-        Event::LoginSucceeded { user, session, .. } => entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session),
+        Event::LoginSucceeded { user, session, with } => {
+            entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session).with(&json!({ "authMethod": with.as_str() }))
+        }
         Event::SessionCreated { user, session } => entry("SESSION_CREATED", SUCCESS).of(*user).session(*session),
-        Event::LoginFailed { user, reason, .. } => entry("LOGIN_FAILED", FAILURE).of(*user).because(reason.as_str()),
+        Event::LoginFailed { user, reason, with } => entry("LOGIN_FAILED", FAILURE)
+            .of(*user)
+            .because(reason.as_str())
+            .with(&json!({ "authMethod": with.as_str() })),
         Event::LoginChallenged { user, step } => entry("LOGIN_ATTEMPT", INFO).of(*user).because(step.as_str()),
         Event::LoginBlocked { user } => entry("LOGIN_BLOCKED", FAILURE).of(*user),
         Event::LockoutTriggered { user, scope } => {

@@ -46,6 +46,13 @@ async fn sessions_tell_where_they_were_opened_and_a_newer_database_is_taken_by_a
     assert_eq!(places(&nauth, "2001:db8::7").await[0], (json!("JP"), json!("Tokyo")));
     assert_eq!(places(&nauth, "192.0.2.9").await[0], (Value::Null, Value::Null));
 
+    let ada = nauth.login("ada@example.com").await;
+    let history = nauth.get_as(&ada, "/auth/audit/history?eventTypes=LOGIN_SUCCESS").await.expect(200).json();
+    let from_japan = history["data"].as_array().unwrap().iter().find(|entry| entry["ipAddress"] == "2001:db8::7");
+    let from_japan = from_japan.unwrap_or_else(|| panic!("{history}"));
+    assert_eq!((&from_japan["ipCountry"], &from_japan["ipCity"]), (&json!("JP"), &json!("Tokyo")));
+    assert_eq!((&from_japan["ipLatitude"], &from_japan["ipLongitude"]), (&json!(35.6895), &json!(139.6917)));
+
     write(directory.path(), &[("192.0.2.9", TOKYO)], BUILT + 1);
     nauth.signal(rustix::process::Signal::HUP);
     nauth.writes("geoip").await;

@@ -281,3 +281,21 @@ async fn a_slow_hook_holds_up_nobody_else() {
     Account::in_answer(&answer.expect(201));
     assert!(took < secs(1), "{took:?}");
 }
+
+#[tokio::test]
+async fn a_webhook_learns_of_second_factors() {
+    let crm = Receiver::start().await;
+    let events =
+        "[[webhooks]]\nname = \"crm\"\nallow_private = true\nevents = [\"mfa.enabled\", \"mfa.device_removed\"]\n";
+    let table = format!("{events}url = \"{}\"\nsecret = \"{SECRET}\"\n", crm.url("/in"));
+    let nauth = Nauth::start(Config::whoami().table(&table)).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    nauth.set_up_app(&ada, 30).await;
+    nauth.command(&["user", "unlock", "ada@example.com", "--reset-mfa"]).await.expect(0);
+
+    for event in ["mfa.enabled", "mfa.device_removed"] {
+        let told = crm.wait_for(is(event)).await.json();
+        assert_eq!((&told["data"]["method"], &told["data"]["user"]["sub"]), (&json!("totp"), &json!(ada.sub)));
+    }
+}

@@ -12,7 +12,7 @@ use crate::config::settings::{AuditSink, Hook, HookEvent, OnHookError, PublicUrl
 use crate::domain::secret::Secret;
 
 /// The names of events, as `webhooks::payload` makes them.
-const EVENTS: [(&str, &str); 9] = [
+const EVENTS: [(&str, &str); 12] = [
     ("user.created", "user.created"),
     ("user.onboarded", "user.onboarded"),
     ("user.updated", "user.updated"),
@@ -22,6 +22,9 @@ const EVENTS: [(&str, &str); 9] = [
     ("email.changed", "email.changed"),
     ("phone.changed", "phone.changed"),
     ("sessions.revoked", "sessions.revoked"),
+    ("mfa.enabled", "mfa.enabled"),
+    ("mfa.method_added", "mfa.method_added"),
+    ("mfa.device_removed", "mfa.device_removed"),
 ];
 
 /// `sinks` may name webhooks that get entries of the audit trail, and then need no events.
@@ -47,7 +50,8 @@ fn webhook(mut s: Section<'_>, public_url: &PublicUrl, sinks: &[AuditSink]) -> O
     let name = s.text("name", "", "Names it in the log; unique.");
     let url = url(&mut s, public_url);
     let doc = "Events: user.created, user.onboarded, user.updated, password.changed, account.disabled, \
-               account.enabled, email.changed, phone.changed, sessions.revoked.";
+               account.enabled, email.changed, phone.changed, sessions.revoked, mfa.enabled, mfa.method_added, \
+               mfa.device_removed.";
     let events = s.choices("events", "[]", &EVENTS, doc).unwrap_or_default();
     let events: Vec<String> = events.into_iter().map(str::to_owned).collect();
     let secret = secret(&mut s);

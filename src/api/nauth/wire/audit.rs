@@ -14,6 +14,7 @@ use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
 use crate::domain::event::Actor;
+use crate::domain::location::Location;
 use crate::domain::session::Device;
 use crate::domain::user::User;
 use crate::store::audit::{Entry, MOST_TYPES};
@@ -70,10 +71,11 @@ pub(crate) fn page(history: &History, wish: &HistoryWish, user: &User) -> Value 
     let data: Vec<Value> = history
         .entries
         .iter()
-        .map(|entry| {
+        .map(|(entry, location)| {
             let user_agent = entry.user_agent.as_deref().unwrap_or("");
             // A page is mostly of one or two clients.
-            event(entry, devices.entry(user_agent).or_insert_with(|| client_hints::device(user_agent)), user)
+            let device = devices.entry(user_agent).or_insert_with(|| client_hints::device(user_agent));
+            event(entry, (device, location), user)
         })
         .collect();
     json!({
@@ -86,7 +88,7 @@ pub(crate) fn page(history: &History, wish: &HistoryWish, user: &User) -> Value 
 }
 
 /// One entry. What nothing is known of is `null`.
-fn event(entry: &Entry, device: &Device, user: &User) -> Value {
+fn event(entry: &Entry, (device, location): (&Device, &Location), user: &User) -> Value {
     let by_owner = entry.performed_by.as_deref() == Some(Actor::Owner.as_str());
     let performed_by = if by_owner { Some(user.id.to_string()) } else { entry.performed_by.clone() };
     let metadata: Option<Value> = entry.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
@@ -99,10 +101,10 @@ fn event(entry: &Entry, device: &Device, user: &User) -> Value {
         "riskFactors": null,
         "adaptiveMfaTriggered": null,
         "ipAddress": entry.ip,
-        "ipCountry": null,
-        "ipCity": null,
-        "ipLatitude": null,
-        "ipLongitude": null,
+        "ipCountry": location.country,
+        "ipCity": location.city,
+        "ipLatitude": location.point.map(|point| degrees(point.latitude)),
+        "ipLongitude": location.point.map(|point| degrees(point.longitude)),
         "userAgent": entry.user_agent,
         "platform": device.platform,
         "browser": device.browser,
@@ -111,13 +113,20 @@ fn event(entry: &Entry, device: &Device, user: &User) -> Value {
         "deviceType": device.kind,
         "sessionId": entry.session.map(|id| id.to_string()),
         "challengeSessionId": entry.challenge,
-        "authMethod": null,
+        "authMethod": metadata.as_ref().and_then(|metadata| metadata.get("authMethod")),
         "performedBy": performed_by,
         "reason": entry.reason,
         "description": null,
         "metadata": metadata,
         "createdAt": entry.at.to_string(),
     })
+}
+
+/// Degrees from their millionths.
+fn degrees(millionths: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "at most 180 million")]
+    let millionths = millionths as f64;
+    millionths / 1e6
 }
 
 // Rules. Each answers the value, or every sentence that is true of a bad one.
