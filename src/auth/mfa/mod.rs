@@ -1,8 +1,8 @@
 //! Second factors: how they are set up and asked for, alike for every method.
 //!
-//! What a method is stands in a file of its own behind [`Kind`]. What holds for all stands here and in
-//! [`setup`] (setting up, in a session or on the way in), [`proof`] (proving, on the way in or to raise
-//! a session), [`manage`] (what a user sees and changes) and [`operator`] (what an operator does).
+//! What a method is stands in a file of its own behind `Kind`. What holds for all stands here and in
+//! `setup` (setting up, in a session or on the way in), `proof` (proving, on the way in or to raise
+//! a session), `manage` (what a user sees and changes) and `operator` (what an operator does).
 
 mod app;
 mod backup;
