@@ -229,6 +229,8 @@ async fn a_counter_that_goes_back_is_a_copy() {
         prove(&nauth, &session, &authenticator.get(&options)).await.expect_error(400, "VERIFY_CODE_INVALID");
     }
     nauth.writes("a passkey's counter went back").await;
+    let told = nauth.get_as(&ada, "/auth/audit/history").await.expect(200).text();
+    assert!(told.contains("SUSPICIOUS_ACTIVITY") && told.contains("passkey_cloned"), "{told}");
 
     let session = ask(&nauth, "ada@example.com").await;
     authenticator.counter = Some(10);
