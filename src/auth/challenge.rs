@@ -16,7 +16,7 @@ use crate::domain::error::{Denial, Error, Limit};
 use crate::domain::event::{Actor, Event};
 use crate::domain::factor::{AskedFactors, usable};
 use crate::domain::id::ChallengeId;
-use crate::domain::mfa::set_up_step;
+use crate::domain::mfa::{mail_stands_in, set_up_step};
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
 use crate::domain::user::User;
@@ -104,6 +104,9 @@ impl Auth {
             StepKind::SetUpFactor => set_up_step(user, &self.settings.mfa.policy),
             StepKind::ProveFactor => {
                 let factors = change.factors().of_user(user.id).await?;
+                if mail_stands_in(&factors, &self.settings.mfa.policy) {
+                    return Ok(Step::ProveFactor(Box::new(AskedFactors::by_mail(user))));
+                }
                 let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
                 let factors = usable(&factors, &self.settings.mfa.policy.methods);
                 let asked = AskedFactors::of(user, &factors, has_backup_codes).ok_or(Error::ChallengeInvalid)?;

@@ -4,7 +4,7 @@
 //! every login. Trust ends by age, by the user's word, and with everything that raises the device
 //! epoch: a changed password, a disabled account.
 
-use crate::auth::entry::{MAX_USER_AGENT, truncated};
+use crate::auth::entry::truncated_agent;
 use crate::auth::{Auth, Caller, Client, DeviceToken};
 use crate::config::settings::TrustRule;
 use crate::domain::client_hints;
@@ -194,8 +194,7 @@ impl Auth {
             last_used_at: None,
             created_at: now,
         };
-        let user_agent = truncated(ctx.user_agent.as_deref().unwrap_or(""), MAX_USER_AGENT);
-        change.trusted_devices().insert(&device, &hash_of(token.expose()), user_agent).await?;
+        change.trusted_devices().insert(&device, &hash_of(token.expose()), truncated_agent(ctx)).await?;
         change.record(Event::DeviceTrusted { user: user.id, device: device.id });
         Ok((device.id, token))
     }

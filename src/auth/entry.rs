@@ -7,17 +7,18 @@ use crate::auth::code::{Destination, NewCode};
 use crate::auth::{Auth, Challenged, Client, Grant, Outcome, TokenPair};
 use crate::config::settings::{OnSessionLimit, Verification};
 use crate::domain::assurance::Aal;
-use crate::domain::challenge::{Challenge, Facts, Step, next_step};
+use crate::domain::challenge::{Challenge, Facts, Policy, Step, next_step};
 use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error};
-use crate::domain::event::{Event, LoginWith};
+use crate::domain::event::{Event, LoginWith, RiskEvent};
 use crate::domain::factor::Factor;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::location::Location;
-use crate::domain::mfa::{Entry, Standing, grace};
+use crate::domain::mfa::{Entry, Standing, grace, is_refused_without_factor};
+use crate::domain::risk::{Action, Assessment};
 use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
 use crate::events::Change;
@@ -52,24 +53,38 @@ impl Proof {
 
 /// What is known of a user's second factors.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     factors: Vec<Factor>,
     has_backup_codes: bool,
-    trusted_device: bool,
+    /// The trusted device the client shows the token of, where that matters.
+    pub(super) device: Option<i64>,
 }
 
 impl Known {
-    fn standing(&self, proof: &Proof, now: Time) -> Standing<'_> {
+    fn standing(&self, proof: &Proof, risk: Option<&Assessment>, now: Time) -> Standing<'_> {
         Standing {
             factors: &self.factors,
             has_backup_codes: self.has_backup_codes,
             is_proven: proof.second_factor,
-            trusted_device: self.trusted_device,
+            trusted_device: self.device.is_some(),
+            risk: risk.map(|risk| risk.action),
             renews: proof.renews.is_some(),
             entry: proof.entry,
             now,
         }
     }
+}
+
+/// Notes what came of how unusual a login is.
+fn note_outcome(change: &mut Change, user: &User, step: Option<&Step>, risk: Option<&Assessment>) {
+    let Some(risk) = risk.filter(|risk| risk.action == Action::RequireMfa) else { return };
+    let happened = match step {
+        Some(Step::ProveFactor(_)) => RiskEvent::Triggered,
+        Some(_) => return,
+        None if user.mfa_exempt.is_some() => RiskEvent::Bypassed { because: "exempt" },
+        None => RiskEvent::Bypassed { because: "unenrolled" },
+    };
+    change.record(Event::Risk { user: user.id, happened, risk: risk.clone() });
 }
 
 /// Whether a step can be done without the code that is sent for it.
@@ -89,10 +104,20 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
         let user = self.complete_if_proven(&mut change, user, proof.password).await?;
-        let policy = self.policy();
+        let (policy, now) = (self.policy(), self.now());
         let known = self.known_factors(&mut change, &user, ctx).await?;
-        let facts = Facts { user: &user, standing: known.standing(&proof, self.now()) };
-        if let Some(step) = next_step(&facts, &policy) {
+        // A second factor comes last, and with it the question whether the login is usual.
+        let first = Facts { user: &user, standing: known.standing(&proof, None, now) };
+        let is_last = next_step(&first, &Policy { mfa: None, ..policy }).is_none();
+        let (mut change, risk) =
+            if is_last { self.weigh(change, &user, &known, &proof, ctx).await? } else { (change, None) };
+        let facts = Facts { user: &user, standing: known.standing(&proof, risk.as_ref(), now) };
+        if policy.mfa.is_some_and(|policy| is_last && is_refused_without_factor(&user, &facts.standing, policy)) {
+            return Err(self.refuse_risk(change, &user, None, ctx).await?);
+        }
+        let step = next_step(&facts, &policy);
+        note_outcome(&mut change, &user, step.as_ref(), risk.as_ref());
+        if let Some(step) = step {
             let challenged = self.challenge(&mut change, &user, step, &proof, ctx).await?;
             self.parts.events.commit(change, ctx).await?;
             return Ok(Outcome::Challenged(Box::new(challenged)));
@@ -100,7 +125,7 @@ impl Auth {
         let grace = policy.mfa.and_then(|policy| grace(&user, &facts.standing, policy));
         let (change, user, claims) = self.ask_before_tokens(change, user, &proof, ctx).await?;
         let mut grant = self.open_session(change, user, proof, claims, client, ctx).await?;
-        grant.grace = grace;
+        (grant.grace, grant.risk) = (grace, risk);
         Ok(Outcome::Authenticated(Box::new(grant)))
     }
 
@@ -111,12 +136,13 @@ impl Auth {
             return Ok(Known::default());
         }
         let factors = change.factors().of_user(user.id).await?;
-        if factors.is_empty() {
+        if factors.is_empty() && !self.is_adaptive() {
             return Ok(Known::default());
         }
         let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
-        let trusted_device = mfa.policy.trust_spares && self.known_device(change, user, ctx).await?.is_some();
-        Ok(Known { factors, has_backup_codes, trusted_device })
+        let is_device_asked = mfa.policy.trust_spares || self.is_adaptive();
+        let device = if is_device_asked { self.known_device(change, user, ctx).await? } else { None };
+        Ok(Known { factors, has_backup_codes, device: device.map(|device| device.id) })
     }
 
     /// Completes an account whose addresses are proven as demanded.
@@ -408,7 +434,7 @@ impl Auth {
         let expires_at = now + self.settings.session.max_lifetime;
         let mut family = [0; 32];
         aws_lc_rs::rand::fill(&mut family).expect("the system has randomness");
-        let user_agent = ctx.user_agent.as_deref().unwrap_or("");
+        let user_agent = truncated_agent(ctx);
         let mut session = Session {
             id: SessionId::random(),
             user: user.id,
@@ -428,7 +454,7 @@ impl Auth {
             delivery: client.delivery,
             ip: ctx.ip.to_string(),
             location: self.location_of(ctx),
-            user_agent: truncated(user_agent, MAX_USER_AGENT).to_owned(),
+            user_agent: user_agent.to_owned(),
             device: client_hints::device(user_agent),
             trusted_device: None,
             claims: None,
@@ -493,8 +519,13 @@ impl Auth {
             refresh,
             refresh_expires_at: session.refresh_expires_at,
         };
-        Ok(Grant { user, session, tokens, access: token, device_token: None, grace: None })
+        Ok(Grant { user, session, tokens, access: token, device_token: None, grace: None, risk: None })
     }
+}
+
+/// The client's user agent, as it is kept with a session.
+pub(super) fn truncated_agent(ctx: &RequestContext) -> &str {
+    truncated(ctx.user_agent.as_deref().unwrap_or(""), MAX_USER_AGENT)
 }
 
 /// The longest beginning of a text that fits, cut between characters.

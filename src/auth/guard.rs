@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::auth::code::Destination;
 use crate::auth::guard::attempt::Held;
-use crate::auth::guard::key::key;
 use crate::config::settings::{OnError, Verification, Window};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
@@ -23,6 +22,7 @@ mod key;
 mod lockout;
 
 pub(super) use attempt::Attempt;
+pub(super) use key::key;
 
 /// Wrong codes on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
@@ -168,7 +168,7 @@ impl Auth {
     }
 
     /// The client, as far as its address tells: IPv6 by prefix.
-    fn client_key(&self, ctx: &RequestContext) -> String {
+    pub(super) fn client_key(&self, ctx: &RequestContext) -> String {
         crate::domain::context::address_prefix_of(ctx.ip, self.settings.lockout.ipv6_prefix).to_string()
     }
 

@@ -19,6 +19,7 @@ mod password;
 mod passwordless;
 mod profile;
 mod refresh;
+mod risk;
 mod session;
 mod sight;
 mod signup;
@@ -33,6 +34,7 @@ use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::mfa::Grace;
+use crate::domain::risk::Assessment;
 use crate::domain::secret::Secret;
 use crate::domain::session::{Delivery, Session};
 use crate::domain::user::User;
@@ -357,6 +359,8 @@ pub struct Grant {
     pub device_token: Option<DeviceToken>,
     /// Until when the user may do without a second factor, where one will be demanded.
     pub grace: Option<Grace>,
+    /// How unusual the login was, where that matters.
+    pub risk: Option<Assessment>,
 }
 
 /// The token of a device, on its way to the client or back.

@@ -9,6 +9,7 @@ use crate::domain::contact::{Email, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::event::{Actor, Event};
 use crate::domain::factor::Factor;
+use crate::domain::risk::Assessment;
 use crate::domain::secret::Secret;
 use crate::domain::session::Session;
 use crate::domain::user::User;
@@ -106,6 +107,13 @@ impl Auth {
         let known: Vec<&str> = parts.into_iter().flatten().collect();
         let device = if known.is_empty() { "an unknown device".to_owned() } else { known.join(", ") };
         self.tell(change, user, Content::NewDevice { device, ip: ctx.ip.to_string(), at: self.now() });
+    }
+
+    /// Tells the user of an unusual login.
+    pub(super) fn tell_risk(&self, change: &mut Change, user: &User, risk: &Assessment) {
+        let factors = risk.signs.iter().map(|sign| sign.as_str().replace('_', " ")).collect();
+        let level = risk.level.as_str().to_owned();
+        self.tell(change, user, Content::RiskAlert { level, factors, at: self.now() });
     }
 
     /// Tells the present address that another one is to take its place.

@@ -13,6 +13,8 @@ use crate::config::settings::{
     Settings, SmsProvider, Target, UsernameRule,
 };
 use crate::domain::factor::Method;
+use crate::domain::mfa::Enforcement;
+use crate::domain::risk::Sign;
 use crate::domain::template::Source;
 
 /// Access tokens that live longer than this are worth a look: a lost one is good for as long.
@@ -40,6 +42,7 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     text_messages_leave_the_house(root, settings);
     nodes_have_what_they_share(root, settings);
     audit_sinks_are_there(root, settings);
+    risks_can_be_told(root, settings);
 }
 
 /// An entry for a webhook that is not there would go nowhere.
@@ -55,6 +58,28 @@ fn audit_sinks_are_there(root: &Section<'_>, settings: &Settings) {
             None => format!("add a `[[webhooks]]` with `name = \"{name}\"`"),
         };
         root.error("audit.sink", format!("`webhook:{name}` names no webhook"), hint);
+    }
+}
+
+/// What makes logins unusual is only seen where somebody looks.
+fn risks_can_be_told(root: &Section<'_>, settings: &Settings) {
+    let (mfa, key) = (&settings.mfa, "mfa.adaptive.triggers");
+    if !mfa.enabled || mfa.policy.enforcement != Enforcement::Adaptive {
+        return;
+    }
+    let needs = "`new_country` and `impossible_travel` need to know where addresses are";
+    if mfa.risk.needs_locations() && !settings.geoip.enabled {
+        let hint = "set `geoip.enabled = true`, or leave them out of `mfa.adaptive.triggers`";
+        root.error(key, format!("{needs}, and `geoip.enabled` is false"), hint);
+    } else if mfa.risk.needs_locations() {
+        for missing in &settings.geoip.missing {
+            let hint = "put the database there, or leave them out of `mfa.adaptive.triggers`";
+            root.error(key, format!("{needs}, and `{}` is not there", missing.display()), hint);
+        }
+    }
+    if mfa.risk.triggers.contains(&Sign::SuspiciousActivity) && !settings.audit.enabled {
+        let message = "`suspicious_activity` is read from the audit trail, and `audit.enabled` is false";
+        root.error(key, message, "keep the audit trail, or leave it out of `mfa.adaptive.triggers`");
     }
 }
 

@@ -556,6 +556,7 @@ fn full_example() -> String {
     text
 }
 
+mod adaptive;
 mod contradictions;
 mod geoip;
 mod identity;

@@ -191,6 +191,7 @@ mod tests {
             has_backup_codes: false,
             is_proven,
             trusted_device: false,
+            risk: None,
             renews: false,
             entry: Entry::Login,
             now: Time::from_secs(100),
@@ -205,6 +206,7 @@ mod tests {
             grace: std::time::Duration::ZERO,
             grace_skip_signup: false,
             trust_spares: false,
+            unenrolled: crate::domain::mfa::Unenrolled::Mail,
             roles: std::collections::BTreeSet::new(),
         }
     }

@@ -143,6 +143,14 @@ pub enum Error {
         /// In the operator's words.
         message: String,
     },
+    /// The login is too unusual.
+    #[error("{message}")]
+    SignInBlocked {
+        /// In the operator's words.
+        message: String,
+        /// Until when it is no use to try again; `None` where it is worth it from elsewhere at once.
+        until: Option<Time>,
+    },
     /// The number belongs to another account.
     #[error("phone number already exists")]
     PhoneTaken,

@@ -7,6 +7,7 @@ use crate::domain::challenge::StepKind;
 use crate::domain::contact::{Email, Phone};
 use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::risk::Assessment;
 use crate::domain::session::EndReason;
 use crate::domain::user::Role;
 
@@ -276,6 +277,15 @@ pub enum Event {
         /// What.
         happened: FactorEvent,
     },
+    /// A login was unusual.
+    Risk {
+        /// Whose.
+        user: UserId,
+        /// What came of it.
+        happened: RiskEvent,
+        /// How unusual it was.
+        risk: Assessment,
+    },
     /// A device is trusted from now on.
     DeviceTrusted {
         /// Whose.
@@ -399,6 +409,20 @@ pub enum FactorEvent {
     },
 }
 
+/// What can come of an unusual login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RiskEvent {
+    /// It was found to be.
+    Assessed,
+    /// Another factor is asked for.
+    Triggered,
+    /// Another factor should be asked for, and is not.
+    Bypassed {
+        /// Why.
+        because: &'static str,
+    },
+}
+
 /// Who did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
@@ -460,6 +484,8 @@ pub enum LoginFailure {
     IdentifierKind,
     /// A hook of the operator refused it.
     Denied,
+    /// It was too unusual.
+    Risk,
 }
 
 /// What somebody logs in with.
@@ -499,6 +525,7 @@ impl LoginFailure {
             Self::AccountLocked => "account_locked",
             Self::IdentifierKind => "identifier_kind",
             Self::Denied => "denied",
+            Self::Risk => "risk",
         }
     }
 }

@@ -139,6 +139,19 @@ impl AskedFactors {
         })
     }
 
+    /// What stands in for factors: a code to the address of the account.
+    #[must_use]
+    pub fn by_mail(user: &User) -> Self {
+        Self {
+            methods: vec![Method::Email],
+            preferred: Method::Email,
+            preferred_id: 0,
+            devices: Vec::new(),
+            email: user.email.clone(),
+            phone: None,
+        }
+    }
+
     /// The method whose code goes out unasked: the suggested one, if it has one.
     #[must_use]
     pub fn sent_at_once(&self) -> Option<Method> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::domain::challenge::Step;
 use crate::domain::clock::Time;
 use crate::domain::factor::{AskedFactors, Factor, Method, usable};
+use crate::domain::risk::Action;
 use crate::domain::user::{Role, User};
 
 /// `mfa.enforcement`
@@ -15,6 +16,19 @@ pub enum Enforcement {
     Optional,
     /// Everybody has to set one up, and is asked for it.
     Required,
+    /// Everybody has to set one up, and is asked for it when the login is unusual.
+    Adaptive,
+}
+
+/// What is asked of an unusual login of somebody who has no factor yet and need not have one yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unenrolled {
+    /// A code that is mailed.
+    Mail,
+    /// Nothing.
+    Allow,
+    /// It is refused.
+    Deny,
 }
 
 impl Enforcement {
@@ -24,6 +38,7 @@ impl Enforcement {
         match self {
             Self::Optional => "OPTIONAL",
             Self::Required => "REQUIRED",
+            Self::Adaptive => "ADAPTIVE",
         }
     }
 }
@@ -39,8 +54,10 @@ pub struct MfaPolicy {
     pub grace: Duration,
     /// Whether nobody is made to set one up while signing up.
     pub grace_skip_signup: bool,
-    /// Whether a trusted device spares its user the question.
+    /// Whether a trusted device spares its user the question, where it is not how usual the login is.
     pub trust_spares: bool,
+    /// What stands in for a factor that is not there yet.
+    pub unenrolled: Unenrolled,
     /// Who has any of these roles always passes a second factor.
     pub roles: BTreeSet<Role>,
 }
@@ -83,7 +100,9 @@ pub struct Standing<'a> {
     pub is_proven: bool,
     /// Whether the client shows the token of a device the user trusts.
     pub trusted_device: bool,
-    /// Whether a living session is to be raised: then trust spares nothing.
+    /// What follows from how unusual the login is; `None` where nobody has looked.
+    pub risk: Option<Action>,
+    /// Whether a living session is to be raised: then neither trust nor habit spares anything.
     pub renews: bool,
     /// On which way.
     pub entry: Entry,
@@ -111,11 +130,44 @@ pub fn second_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -
     }
     let factors = usable(standing.factors, &policy.methods);
     if let Some(asked) = AskedFactors::of(user, &factors, standing.has_backup_codes) {
-        let is_spared = policy.trust_spares && standing.trusted_device && !standing.renews && !demanded_by_role;
+        let is_spared = is_spared(standing, policy) && !standing.renews && !demanded_by_role;
         return (!is_spared).then(|| Step::ProveFactor(Box::new(asked)));
     }
-    let is_due = policy.enforcement == Enforcement::Required && grace(user, standing, policy).is_none();
-    (demanded_by_role || is_due).then(|| set_up_step(user, policy))
+    let is_due = policy.enforcement != Enforcement::Optional && grace(user, standing, policy).is_none();
+    if demanded_by_role || is_due {
+        return Some(set_up_step(user, policy));
+    }
+    let is_mailed = is_unusual_without_factor(user, standing, policy) && policy.unenrolled == Unenrolled::Mail;
+    is_mailed.then(|| Step::ProveFactor(Box::new(AskedFactors::by_mail(user))))
+}
+
+/// Whether a login is refused because there is no factor yet that could be asked for.
+#[must_use]
+pub fn is_refused_without_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> bool {
+    policy.unenrolled == Unenrolled::Deny && is_unusual_without_factor(user, standing, policy)
+}
+
+/// Whether a mailed code stands in for the factors of whoever has none.
+#[must_use]
+pub fn mail_stands_in(factors: &[Factor], policy: &MfaPolicy) -> bool {
+    let is_offered = policy.enforcement == Enforcement::Adaptive && policy.unenrolled == Unenrolled::Mail;
+    is_offered && factors.is_empty()
+}
+
+/// Whether whoever has factors need not prove one: for their device, or for their habits.
+fn is_spared(standing: &Standing<'_>, policy: &MfaPolicy) -> bool {
+    match policy.enforcement {
+        Enforcement::Optional | Enforcement::Required => policy.trust_spares && standing.trusted_device,
+        Enforcement::Adaptive => standing.risk == Some(Action::Allow),
+    }
+}
+
+/// Whether something should be asked of somebody who has no factor, and still time to set one up.
+fn is_unusual_without_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> bool {
+    policy.enforcement == Enforcement::Adaptive
+        && !standing.is_proven
+        && standing.risk != Some(Action::Allow)
+        && grace(user, standing, policy).is_some()
 }
 
 /// What a `MFA_SETUP_REQUIRED` challenge asks this user.
@@ -130,7 +182,7 @@ pub fn set_up_step(user: &User, policy: &MfaPolicy) -> Step {
 /// How long this user may still do without a factor that is demanded of everybody.
 #[must_use]
 pub fn grace(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> Option<Grace> {
-    let is_asked = policy.enforcement == Enforcement::Required
+    let is_asked = policy.enforcement != Enforcement::Optional
         && standing.factors.is_empty()
         && user.mfa_exempt.is_none()
         && !has_demanding_role(user, policy);
@@ -165,6 +217,7 @@ mod tests {
             grace: Duration::ZERO,
             grace_skip_signup: false,
             trust_spares: false,
+            unenrolled: Unenrolled::Mail,
             roles: BTreeSet::new(),
         }
     }
@@ -175,6 +228,7 @@ mod tests {
             has_backup_codes: false,
             is_proven: false,
             trusted_device: false,
+            risk: None,
             renews: false,
             entry: Entry::Login,
             now: Time::from_secs(100_000),
@@ -226,6 +280,59 @@ mod tests {
             };
             assert_eq!(asked(&user, &standing, &policy), expected, "{bits:09b}");
         }
+    }
+
+    /// The same where it depends on how unusual a login is.
+    #[test]
+    fn who_is_asked_for_what_when_habits_count() {
+        for bits in 0..512_u16 {
+            let bit = |n: u16| bits & (1 << n) != 0;
+            let (enrolled, proven, exempt, role, trusted) = (bit(0), bit(1), bit(2), bit(3), bit(4));
+            let (renews, in_grace) = (bit(5), bit(6));
+            let risk =
+                [None, Some(Action::Allow), Some(Action::RequireMfa), Some(Action::RequireMfa)][usize::from(bits >> 7)];
+            let mut user = ada();
+            user.mfa_exempt = exempt.then(|| Exemption { at: Time::from_secs(1), reason: None });
+            for unenrolled in [Unenrolled::Mail, Unenrolled::Allow, Unenrolled::Deny] {
+                let mut policy = MfaPolicy { trust_spares: true, unenrolled, ..policy(Enforcement::Adaptive) };
+                if role {
+                    policy.roles.insert("user".parse().unwrap());
+                }
+                if in_grace {
+                    policy.grace = Duration::from_secs(1_000_000);
+                }
+                let factors: Vec<_> = enrolled.then(|| factor(user.id, 1, Method::Totp)).into_iter().collect();
+                let standing =
+                    Standing { is_proven: proven, trusted_device: trusted, renews, risk, ..standing(&factors) };
+                let is_usual = risk == Some(Action::Allow);
+
+                let expected = if proven || (exempt && !role) {
+                    "nothing"
+                } else if enrolled {
+                    if is_usual && !renews && !role { "nothing" } else { "prove" }
+                } else if role || !in_grace {
+                    "set up"
+                } else if !is_usual && unenrolled == Unenrolled::Mail {
+                    "prove"
+                } else {
+                    "nothing"
+                };
+                let context = format!("{bits:09b} {unenrolled:?}");
+                assert_eq!(asked(&user, &standing, &policy), expected, "{context}");
+                let is_open = !proven && !exempt && !role && !enrolled && in_grace && !is_usual;
+                let is_refused = is_refused_without_factor(&user, &standing, &policy);
+                assert_eq!(is_refused, is_open && unenrolled == Unenrolled::Deny, "{context}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mailed_code_stands_in_for_nobodys_factors() {
+        let policy = policy(Enforcement::Adaptive);
+        assert!(mail_stands_in(&[], &policy));
+        assert!(!mail_stands_in(&[factor(ada().id, 1, Method::Totp)], &policy));
+        assert!(!mail_stands_in(&[], &MfaPolicy { unenrolled: Unenrolled::Allow, ..policy.clone() }));
+        assert!(!mail_stands_in(&[], &MfaPolicy { enforcement: Enforcement::Required, ..policy }));
     }
 
     #[test]

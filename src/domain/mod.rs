@@ -19,6 +19,7 @@ pub mod location;
 pub mod mfa;
 pub mod outcome;
 pub mod password_policy;
+pub mod risk;
 pub mod secret;
 pub mod session;
 pub mod template;

@@ -67,6 +67,8 @@ pub struct User {
     pub metadata_admin: String,
     /// Sorted, without duplicates.
     pub roles: Vec<Role>,
+    /// When a login last brought tokens.
+    pub last_login_at: Option<Time>,
     /// When the account was made.
     pub created_at: Time,
     /// When the account last changed.
@@ -106,6 +108,7 @@ impl User {
             metadata: "{}".to_owned(),
             metadata_admin: "{}".to_owned(),
             roles,
+            last_login_at: None,
             created_at: now,
             updated_at: now,
         }

@@ -4,9 +4,10 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::{Actor, Event, FactorEvent};
+use crate::domain::event::{Actor, Event, FactorEvent, RiskEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
+use crate::domain::risk::Assessment;
 use crate::store::audit::{AuditRow, Origin};
 use crate::store::{StoreError, Tx};
 
@@ -110,6 +111,7 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
             entry("LOGIN_SUCCESS", INFO).of(*user).session(*session).because("reauthenticated")
         }
         Event::Factor { user, happened } => of_factor(happened).of(*user),
+        Event::Risk { user, happened, risk } => of_risk(*happened, risk).of(*user),
         Event::DeviceTrusted { user, device } => {
             entry("DEVICE_TRUSTED", INFO).of(*user).with(&json!({ "deviceId": device }))
         }
@@ -165,6 +167,22 @@ fn of_factor(happened: &FactorEvent) -> AuditRow {
         FactorEvent::ExemptionGranted { reason, by } => entry("MFA_EXEMPTION_GRANTED", INFO).by(*by).because(reason),
         FactorEvent::ExemptionRevoked { by } => entry("MFA_EXEMPTION_REVOKED", INFO).by(*by),
     }
+}
+
+/// The entry for an unusual login.
+fn of_risk(happened: RiskEvent, risk: &Assessment) -> AuditRow {
+    let entry = match happened {
+        RiskEvent::Assessed if risk.is_suspicious() => entry("ADAPTIVE_MFA_RISK_ASSESSED", SUSPICIOUS),
+        RiskEvent::Assessed => entry("ADAPTIVE_MFA_RISK_ASSESSED", INFO),
+        RiskEvent::Triggered => entry("ADAPTIVE_MFA_TRIGGERED", INFO),
+        RiskEvent::Bypassed { because } => entry("ADAPTIVE_MFA_BYPASSED", INFO).because(because),
+    };
+    entry.with(&json!({
+        "riskFactor": risk.score,
+        "riskFactors": risk.names(),
+        "riskLevel": risk.level.as_str(),
+        "action": risk.action.as_str(),
+    }))
 }
 
 impl AuditRow {

@@ -3,7 +3,7 @@
 use tracing::{info, warn};
 
 use crate::domain::event::LoginFailure;
-use crate::domain::event::{Event, FactorEvent, LoginWith};
+use crate::domain::event::{Event, FactorEvent, LoginWith, RiskEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::UserId;
 use crate::metrics::{AuthError, AuthEvent, AuthMethod, AuthResult, Metrics};
@@ -23,7 +23,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::LoginFailed { user, reason, with } => {
             let error = match reason {
                 LoginFailure::AccountLocked => AuthError::Locked,
-                LoginFailure::Denied => AuthError::Forbidden,
+                LoginFailure::Denied | LoginFailure::Risk => AuthError::Forbidden,
                 LoginFailure::UnknownUser
                 | LoginFailure::WrongPassword
                 | LoginFailure::WrongPasskey
@@ -89,6 +89,13 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::EmailChanged { user, .. } => info!(user.id = %user, "e-mail address changed"),
         Event::PhoneChanged { user } => info!(user.id = %user, "phone number changed"),
         Event::Factor { user, happened } => factor(*user, happened, metrics),
+        Event::Risk { user, happened: RiskEvent::Assessed, risk } => {
+            let (level, action) = (risk.level.as_str(), risk.action.as_str());
+            info!(user.id = %user, signs = risk.names().join(","), score = risk.score, level, action, "unusual login");
+        }
+        Event::Risk { user, happened: RiskEvent::Bypassed { because }, .. } => {
+            info!(user.id = %user, because, "an unusual login is not asked for a second factor");
+        }
         Event::DeviceTrusted { user, .. } => info!(user.id = %user, "device trusted"),
         Event::DevicesUntrusted { user, count } => info!(user.id = %user, count, "devices no longer trusted"),
         Event::PasswordChangeForced { user, by } => {
@@ -118,6 +125,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         | Event::ProfileUpdated { .. }
         | Event::ContactChangeRequested { .. }
         | Event::Reauthenticated { .. }
+        | Event::Risk { happened: RiskEvent::Triggered, .. }
         | Event::SessionRefreshed { .. } => {}
     }
 }

@@ -433,7 +433,7 @@ impl From<&Error> for AuthError {
     fn from(error: &Error) -> Self {
         match error {
             Error::InvalidCredentials | Error::PasswordIncorrect => Self::Credentials,
-            Error::AccountLocked { .. } => Self::Locked,
+            Error::AccountLocked { .. } | Error::SignInBlocked { .. } => Self::Locked,
             Error::SignupDisabled
             | Error::SignupNotAllowed(_)
             | Error::SignupDenied { .. }

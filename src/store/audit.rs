@@ -97,6 +97,15 @@ pub struct Entry {
     pub at: Time,
 }
 
+/// What went wrong with an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trouble {
+    /// Logins that failed.
+    pub failed_logins: usize,
+    /// What is worse.
+    pub suspicious_events: usize,
+}
+
 /// The trail, outside or inside a transaction.
 #[derive(Debug)]
 pub struct Audit<'a> {
@@ -150,6 +159,27 @@ impl<'a> Audit<'a> {
              ORDER BY created_at DESC LIMIT 10000) counted");
         let row = wanted.bind(query).fetch_optional(&mut self.on).await?;
         row.map_or(Ok(0), |row| row.int("entries"))
+    }
+
+    /// How many failed logins and how many worse things a user has had since then. Counts no further than three
+    /// of them together. What was made of logins does not count: it would feed itself.
+    pub async fn recent_trouble(&mut self, user: UserId, since: Time) -> Result<Trouble, StoreError> {
+        let rows = sql("SELECT event_status FROM nauth_audit WHERE user_id = ? AND created_at > ? \
+             AND ((event_status = 'SUSPICIOUS' AND event_type <> 'ADAPTIVE_MFA_RISK_ASSESSED') \
+             OR (event_type = 'LOGIN_FAILED' AND reason <> 'risk')) LIMIT 3")
+        .bind(user)
+        .bind(since)
+        .fetch_all(&mut self.on)
+        .await?;
+        let mut trouble = Trouble::default();
+        for row in rows {
+            if row.text("event_status")? == "SUSPICIOUS" {
+                trouble.suspicious_events += 1;
+            } else {
+                trouble.failed_logins += 1;
+            }
+        }
+        Ok(trouble)
     }
 
     /// Removes logins, good and bad, from before `before`; answers how many entries.

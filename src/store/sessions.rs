@@ -1,14 +1,18 @@
 //! Sessions, and the compare-and-set that rotates them.
 
 use crate::domain::clock::Time;
+use crate::domain::context::address_prefix;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::location::{Location, Point};
+use crate::domain::risk::Visit;
 use crate::domain::session::{Delivery, Device, EndReason, Seen, Session};
 use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
 /// Sessions looked up in one query; as many as there are `?` in its text.
 const BATCH: usize = 32;
+/// How many logins of a user are looked back at.
+const VISITS: i64 = 200;
 const EXPIRED: Sweep = sweep!("nauth_sessions", "id", "expires_at < ?", "expires_at");
 const REVOKED: Sweep = sweep!("nauth_sessions", "id", "revoked_at < ?", "revoked_at");
 
@@ -79,6 +83,26 @@ impl<'a> Sessions<'a> {
             .fetch_all(&mut self.on)
             .await?;
         rows.iter().map(|row| row.text("user_agent")).collect()
+    }
+
+    /// From where and with what a user has logged in, the latest first, [`VISITS`] at most.
+    pub async fn visits_of(&mut self, user: UserId) -> Result<Vec<Visit>, StoreError> {
+        let rows =
+            sql("SELECT ip, user_agent, ip_country, ip_city, latitude, longitude, created_at FROM nauth_sessions \
+             WHERE user_id = ? ORDER BY created_at DESC LIMIT ?")
+            .bind(user)
+            .bind(VISITS)
+            .fetch_all(&mut self.on)
+            .await?;
+        let visit = |row: &Row| {
+            Ok(Visit {
+                at: row.time("created_at")?,
+                address: address_prefix(row.parsed("ip")?),
+                user_agent: row.text("user_agent")?,
+                location: location(row)?,
+            })
+        };
+        rows.iter().map(visit).collect()
     }
 
     /// Which of these sessions live at `now`: not revoked, not expired, their users active and of the same epoch.

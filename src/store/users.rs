@@ -23,7 +23,7 @@ macro_rules! select {
              first_name, last_name, password_hash, password_changed_at, must_change_password, locked_at, lock_reason, \
              locked_until, mfa_exempt_at, mfa_exempt_reason, \
              (SELECT COUNT(*) FROM nauth_factors WHERE nauth_factors.user_id = nauth_users.id) AS factors, auth_epoch, device_epoch, claims_version, completed_at, timezone, locale, metadata, \
-             metadata_admin, created_at, updated_at FROM nauth_users ",
+             metadata_admin, last_login_at, created_at, updated_at FROM nauth_users ",
             $tail
         )
     };
@@ -584,6 +584,7 @@ fn read(row: &Row) -> Result<User, StoreError> {
         metadata: row.text("metadata")?,
         metadata_admin: row.text("metadata_admin")?,
         roles: Vec::new(),
+        last_login_at: row.opt_time("last_login_at")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })

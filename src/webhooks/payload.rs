@@ -8,26 +8,10 @@ use uuid::Uuid;
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::{Event, FactorEvent};
+use crate::domain::event::{Event, FactorEvent, RiskEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::UserId;
 use crate::domain::user::{Role, User};
-
-/// The names of events webhooks can ask for.
-pub const EVENTS: [&str; 12] = [
-    "user.created",
-    "user.onboarded",
-    "user.updated",
-    "password.changed",
-    "account.disabled",
-    "account.enabled",
-    "email.changed",
-    "phone.changed",
-    "sessions.revoked",
-    "mfa.enabled",
-    "mfa.method_added",
-    "mfa.device_removed",
-];
 
 /// What one event is for webhooks: its name, whose it is, and what else there is to say.
 #[must_use]
@@ -57,7 +41,18 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
             let (name, method) = of_factor(happened)?;
             (name, user, json!({ "method": method.as_str() }))
         }
-        Event::SignupReplaced { .. }
+        Event::Risk { user, happened: RiskEvent::Assessed, risk } => (
+            "risk.detected",
+            user,
+            json!({
+                "risk_score": risk.score,
+                "risk_level": risk.level.as_str(),
+                "risk_factors": risk.names(),
+                "action": risk.action.as_str(),
+            }),
+        ),
+        Event::Risk { .. }
+        | Event::SignupReplaced { .. }
         | Event::LoginSucceeded { .. }
         | Event::SessionCreated { .. }
         | Event::LoginFailed { .. }
@@ -162,6 +157,7 @@ pub fn user(user: &User, include_pii: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::WEBHOOK_EVENTS;
     use crate::domain::event::Actor;
     use crate::domain::user::tests_support::ada;
 
@@ -183,9 +179,24 @@ mod tests {
 
     #[test]
     fn every_name_is_one_that_can_be_asked_for() {
+        use crate::domain::risk::{Assessment, tests_support::policy};
+
         let user = ada().id;
-        for event in [Event::AccountCompleted { user }, Event::PhoneChanged { user }] {
-            assert!(EVENTS.contains(&of(&event).unwrap().0));
+        let risk = Assessment::unknown(&policy());
+        let (factor, method) = (1, Method::Totp);
+        let factors = [
+            FactorEvent::Added { factor, method, is_first: true },
+            FactorEvent::Added { factor, method, is_first: false },
+            FactorEvent::Removed { factor, method, was_last: true, by: Actor::Owner },
+        ];
+        let factors = factors.map(|happened| Event::Factor { user, happened });
+        let others = [
+            Event::AccountCompleted { user },
+            Event::PhoneChanged { user },
+            Event::Risk { user, happened: RiskEvent::Assessed, risk },
+        ];
+        for event in others.into_iter().chain(factors) {
+            assert!(WEBHOOK_EVENTS.contains(&of(&event).unwrap().0));
         }
     }
 }

@@ -60,6 +60,7 @@ mod refresh;
 mod refusals;
 mod reload;
 mod restored;
+mod risk;
 mod rules;
 mod secured;
 mod smtp;

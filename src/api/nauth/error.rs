@@ -95,6 +95,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::StepUpRequired(_) => (StatusCode::UNAUTHORIZED, "AUTH_STEP_UP_REQUIRED"),
         Error::Forbidden(_) | Error::LoginDenied { .. } => (StatusCode::FORBIDDEN, "FORBIDDEN"),
 
+        Error::SignInBlocked { .. } => (StatusCode::BAD_REQUEST, "SIGNIN_BLOCKED_HIGH_RISK"),
         Error::SignupDisabled => (StatusCode::FORBIDDEN, "SIGNUP_DISABLED"),
         Error::EmailTaken => (StatusCode::CONFLICT, "SIGNUP_EMAIL_EXISTS"),
         Error::UsernameTaken => (StatusCode::CONFLICT, "SIGNUP_USERNAME_EXISTS"),
@@ -166,6 +167,7 @@ fn details(error: &Error) -> Option<Value> {
             "isPermanent": until.is_none(),
         })),
         Error::NoFactor(method) => Some(json!({ "deviceType": method.as_str() })),
+        Error::SignInBlocked { until, .. } => until.map(|until| json!({ "expiresAt": until.to_string() })),
         Error::InvalidField { field, .. } => Some(json!({ "field": field })),
         Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
         Error::DeviceNotFound(id) => Some(json!({ "deviceId": id })),

@@ -147,7 +147,9 @@ fn sentences(error: &Error) -> Vec<String> {
         Error::PhoneTaken => "There is an account with this phone number already.".to_owned(),
         Error::PhoneRequired { .. } => "A phone number is needed, such as +41 79 123 45 67.".to_owned(),
         Error::PhoneInvalid(reason) | Error::SignupNotAllowed(reason) => (*reason).to_owned(),
-        Error::SignupDenied { message } | Error::LoginDenied { message } => message.clone(),
+        Error::SignupDenied { message } | Error::LoginDenied { message } | Error::SignInBlocked { message, .. } => {
+            message.clone()
+        }
         Error::PasswordReused => "This password was used before. Choose another one.".to_owned(),
         Error::SignupDisabled => "Signing up is not possible here.".to_owned(),
         Error::CodeInvalid => "That code is not right.".to_owned(),

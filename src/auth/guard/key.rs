@@ -7,7 +7,7 @@ const KEPT: usize = 16;
 
 /// A counter's name: what it is for, and a hash of what it is about, so that neither addresses nor
 /// endless texts lie about in transient state.
-pub(super) fn key(kind: &str, about: &[&str]) -> String {
+pub(in crate::auth) fn key(kind: &str, about: &[&str]) -> String {
     let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in about {
         hash.update(&(part.len() as u64).to_be_bytes());

@@ -17,6 +17,15 @@ use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
 
+/// What was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// A factor beside the password.
+    Factor,
+    /// To read the account's mail, by somebody who has no factor: enough for an unusual login, not for more.
+    StandIn,
+}
+
 impl Auth {
     /// Gets one of a user's factors ready to be proven: sends its code.
     pub async fn begin_proof(&self, id: ChallengeId, method: Method, ctx: &RequestContext) -> Result<ProofData, Error> {
@@ -59,7 +68,8 @@ impl Auth {
         let (user_id, at) = (user.id, At::Challenge(challenge.id));
         let proven = self.check_factor(&mut change, user, at, answer).await;
         match proven {
-            Ok(Ok(())) => {}
+            Ok(Ok(Shown::Factor)) => prove_by(&mut challenge.amr, answer.method),
+            Ok(Ok(Shown::StandIn)) => challenge.amr.push(answer.method.amr().to_owned()),
             Ok(Err(wrong)) => {
                 self.refuse_factor(change, &challenge, user_id, answer.method, ctx).await?;
                 attempt.failed(Some(user_id), ctx).await;
@@ -71,7 +81,6 @@ impl Auth {
             }
         }
         attempt.succeeded().await;
-        prove_by(&mut challenge.amr, answer.method);
         self.finish(change, challenge, true, input, ctx).await
     }
 
@@ -89,7 +98,7 @@ impl Auth {
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
         let mut change = self.parts.events.begin().await?;
         match self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(wrong)) => {
                 change.record(Event::Factor {
                     user: user.id,
@@ -126,7 +135,7 @@ impl Auth {
         user: User,
         at: At,
         answer: &FactorAnswer,
-    ) -> Result<Result<(), Error>, Error> {
+    ) -> Result<Result<Shown, Error>, Error> {
         let user_id = user.id;
         let mut desk = Desk { auth: self, change, user, at };
         let proven = of_method!(answer.method, kind => kind.prove(&mut desk, answer).await)?;
@@ -141,7 +150,9 @@ impl Auth {
             user: user_id,
             happened: FactorEvent::Proven { method: answer.method, challenge: at.challenge() },
         });
-        Ok(Ok(()))
+        // Backup codes are no factor of their own, and stand for all the others.
+        let is_stand_in = factor.is_none() && answer.method != Method::Backup;
+        Ok(Ok(if is_stand_in { Shown::StandIn } else { Shown::Factor }))
     }
 
     /// Notes that a factor was not proven: the attempt counts, whatever comes of it.

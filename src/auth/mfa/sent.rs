@@ -10,6 +10,7 @@ use crate::auth::mfa::{FactorAnswer, ProofData, SetupData};
 use crate::config::settings::Verification;
 use crate::domain::error::{Error, Limit};
 use crate::domain::factor::Method;
+use crate::domain::mfa::mail_stands_in;
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
@@ -96,7 +97,7 @@ impl Desk<'_> {
         let At::Challenge(challenge) = self.at else {
             return Err(Error::InvalidInput("Codes are sent on the way in only".to_owned()));
         };
-        if self.factors(sent.method, None).await?.is_empty() {
+        if self.factors(sent.method, None).await?.is_empty() && !self.stands_in(sent).await? {
             return Err(Error::NotFound);
         }
         let to = Auth::factor_destination(sent.method, &self.user).ok_or(Error::NotFound)?;
@@ -115,12 +116,23 @@ impl Desk<'_> {
         answer: &FactorAnswer,
     ) -> Result<Result<Option<i64>, Error>, Error> {
         let factor = self.factors(sent.method, answer.factor).await?.into_iter().next();
-        let (Some(factor), At::Challenge(_)) = (factor, self.at) else { return Ok(Err(Error::CodeInvalid)) };
+        let At::Challenge(_) = self.at else { return Ok(Err(Error::CodeInvalid)) };
+        let address = match &factor {
+            Some(factor) => factor.address.clone(),
+            None if self.stands_in(sent).await? => Some(self.user.email.to_string()),
+            None => None,
+        };
         // A code that went to an address is a proof of the factor with that address.
         let stored = self.unused(sent.proves).await?;
-        let stored = stored.filter(|stored| factor.address.as_ref() == Some(&stored.destination));
+        let stored = stored.filter(|stored| address.as_ref() == Some(&stored.destination));
         let used = self.auth.use_code(self.change, stored.as_ref(), &self.user, &answer.code).await?;
-        Ok(used.map(|_| Some(factor.id)).map_err(Wrong::of_verification))
+        Ok(used.map(|_| factor.map(|factor| factor.id)).map_err(Wrong::of_verification))
+    }
+
+    /// Whether such codes stand in for factors that are not there.
+    async fn stands_in(&mut self, sent: Sent) -> Result<bool, Error> {
+        let factors = self.change.factors().of_user(self.user.id).await?;
+        Ok(sent.method == Method::Email && mail_stands_in(&factors, &self.auth.settings.mfa.policy))
     }
 
     /// The factor with this address: the one there is, or a new one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::reader::Section;
 use crate::config::sections::accounts::role;
+use crate::config::sections::adaptive::adaptive;
 use crate::config::sections::passkey::passkey;
 use crate::config::sections::server::number;
 use crate::config::settings::{
@@ -25,8 +26,9 @@ pub(super) fn mfa(
     let doc = "Whether there are factors beside the password.";
     let enabled = s.boolean("enabled", true, doc);
     let doc = "Whom a second factor is demanded of: of whoever has set one up (optional), or of everybody, who has to \
-               set one up (required).";
-    let kinds = [("optional", Enforcement::Optional), ("required", Enforcement::Required)];
+               set one up (required), or must set one up and is asked for it when a login is unusual (adaptive).";
+    let kinds =
+        [("optional", Enforcement::Optional), ("required", Enforcement::Required), ("adaptive", Enforcement::Adaptive)];
     let enforcement = s.choice("enforcement", "optional", &kinds, doc);
     let methods = methods(&mut s);
     let doc = "How long a new account may do without a factor that is demanded. \"0s\" means not at all.";
@@ -42,10 +44,15 @@ pub(super) fn mfa(
         s.error("issuer", "`issuer` holds a colon", "apps split what they show at the first colon");
     }
     let (trust, trust_spares) = trust(&mut s);
+    if trust_spares && enforcement == Enforcement::Adaptive {
+        let hint = "a trusted device is no new device; leave `bypass` out";
+        s.warning("trust.bypass", "`mfa.trust.bypass` has no effect while `mfa.enforcement` is \"adaptive\"", hint);
+    }
+    let (risk, unenrolled) = adaptive(&mut s);
     let totp = totp(&mut s);
     let passkey = passkey(&mut s, public_url, &issuer, enabled.then_some(&methods));
     let methods = without_passkeys_unless(passkey.is_some(), methods);
-    if methods.is_empty() && (enforcement == Enforcement::Required || !roles.is_empty()) {
+    if methods.is_empty() && (enforcement != Enforcement::Optional || !roles.is_empty()) {
         s.error("methods", "a second factor is demanded, and none can be set up", "name another method than `passkey`");
     }
     let codes = codes(&mut s, signup);
@@ -59,8 +66,10 @@ pub(super) fn mfa(
             grace,
             grace_skip_signup,
             trust_spares,
+            unenrolled,
             roles: roles.into_iter().collect(),
         },
+        risk,
         issuer,
         trust,
         totp,

@@ -1,6 +1,7 @@
 //! The keys of `nauth.toml`, section by section, each declared where it is read.
 
 mod accounts;
+mod adaptive;
 mod assertion;
 mod database;
 mod forward_auth;

@@ -8,24 +8,8 @@ use url::Url;
 
 use crate::config::reader::Section;
 use crate::config::sections::server::number;
-use crate::config::settings::{AuditSink, Hook, HookEvent, OnHookError, PublicUrl, Webhook};
+use crate::config::settings::{AuditSink, Hook, HookEvent, OnHookError, PublicUrl, WEBHOOK_EVENTS, Webhook};
 use crate::domain::secret::Secret;
-
-/// The names of events, as `webhooks::payload` makes them.
-const EVENTS: [(&str, &str); 12] = [
-    ("user.created", "user.created"),
-    ("user.onboarded", "user.onboarded"),
-    ("user.updated", "user.updated"),
-    ("password.changed", "password.changed"),
-    ("account.disabled", "account.disabled"),
-    ("account.enabled", "account.enabled"),
-    ("email.changed", "email.changed"),
-    ("phone.changed", "phone.changed"),
-    ("sessions.revoked", "sessions.revoked"),
-    ("mfa.enabled", "mfa.enabled"),
-    ("mfa.method_added", "mfa.method_added"),
-    ("mfa.device_removed", "mfa.device_removed"),
-];
 
 /// `sinks` may name webhooks that get entries of the audit trail, and then need no events.
 pub(super) fn webhooks(root: &mut Section<'_>, public_url: &PublicUrl, sinks: &[AuditSink]) -> Vec<Arc<Webhook>> {
@@ -51,8 +35,8 @@ fn webhook(mut s: Section<'_>, public_url: &PublicUrl, sinks: &[AuditSink]) -> O
     let url = url(&mut s, public_url);
     let doc = "Events: user.created, user.onboarded, user.updated, password.changed, account.disabled, \
                account.enabled, email.changed, phone.changed, sessions.revoked, mfa.enabled, mfa.method_added, \
-               mfa.device_removed.";
-    let events = s.choices("events", "[]", &EVENTS, doc).unwrap_or_default();
+               mfa.device_removed, risk.detected.";
+    let events = s.choices("events", "[]", &WEBHOOK_EVENTS.map(|name| (name, name)), doc).unwrap_or_default();
     let events: Vec<String> = events.into_iter().map(str::to_owned).collect();
     let secret = secret(&mut s);
     let timeout = s.lasting("timeout", "5s", "Longest wait for an answer.");

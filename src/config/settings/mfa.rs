@@ -7,6 +7,7 @@ use url::Url;
 use crate::config::settings::Verification;
 use crate::domain::factor::Method;
 use crate::domain::mfa::MfaPolicy;
+use crate::domain::risk::RiskPolicy;
 
 /// `[mfa]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Mfa {
     pub enabled: bool,
     /// Who is asked for what.
     pub policy: MfaPolicy,
+    /// `[mfa.adaptive]`
+    pub risk: RiskPolicy,
     /// What apps show an account under.
     pub issuer: String,
     /// `[mfa.trust]`

@@ -7,6 +7,23 @@ use url::Url;
 
 use crate::domain::secret::Secret;
 
+/// The names of events `[[webhooks]]` can ask for.
+pub const WEBHOOK_EVENTS: [&str; 13] = [
+    "user.created",
+    "user.onboarded",
+    "user.updated",
+    "password.changed",
+    "account.disabled",
+    "account.enabled",
+    "email.changed",
+    "phone.changed",
+    "sessions.revoked",
+    "mfa.enabled",
+    "mfa.method_added",
+    "mfa.device_removed",
+    "risk.detected",
+];
+
 /// One of `[[webhooks]]`.
 #[derive(Debug, Clone)]
 pub struct Webhook {

@@ -29,6 +29,7 @@ fn header_of(error: &Error, name: &HeaderName) -> Option<String> {
 fn every_error_has_its_status_code_and_sentence() {
     let locked =
         |reason: &str| Error::AccountLocked { reason: reason.to_owned(), since: Time::from_secs(0), until: None };
+    let needs_phone = Error::PhoneRequired { verification_method: "both" };
     let cases: Vec<(Error, u16, &str, &str)> = vec![
         (Error::BadRequest("no Host"), 400, "BAD_REQUEST", "No Host"),
         (Error::Validation(vec![]), 400, "VALIDATION_FAILED", "Validation failed"),
@@ -91,16 +92,12 @@ fn every_error_has_its_status_code_and_sentence() {
             "VALIDATION_FAILED",
             "Email already exists, Phone number already exists",
         ),
+        (blocked(None), 400, "SIGNIN_BLOCKED_HIGH_RISK", "No"),
         (Error::LoginDenied { message: "Not today".to_owned() }, 403, "FORBIDDEN", "Not today"),
         (Error::SignupDenied { message: "ask first".to_owned() }, 400, "SIGNUP_PRESIGNUP_FAILED", "Ask first"),
         (Error::SignupNotAllowed("by invitation"), 400, "SIGNUP_NOT_ALLOWED", "By invitation"),
         (Error::PhoneTaken, 409, "SIGNUP_PHONE_EXISTS", "Phone number already exists"),
-        (
-            Error::PhoneRequired { verification_method: "both" },
-            400,
-            "SIGNUP_PHONE_REQUIRED",
-            "A phone number is required",
-        ),
+        (needs_phone, 400, "SIGNUP_PHONE_REQUIRED", "A phone number is required"),
         (Error::PhoneInvalid("not a number"), 400, "VALIDATION_INVALID_PHONE", "Not a number"),
         (Error::PasswordIncorrect, 400, "PASSWORD_INCORRECT", ""),
         (Error::PasswordReused, 400, "PASSWORD_REUSED", ""),
@@ -156,6 +153,7 @@ fn details_carry_what_programs_need() {
             json!({"lockReason": "unpaid", "lockedAt": "1970-01-01T00:00:00.000Z", "lockedUntil": null, "isPermanent": true}),
         ),
         (Error::DeviceNotFound(7), json!({"deviceId": 7})),
+        (blocked(Some(Time::from_secs(0))), json!({"expiresAt": "1970-01-01T00:00:00.000Z"})),
         (Error::Forbidden(Denial::CrossSite), json!({"reason": "cross_site"})),
         (step_up(), json!({"requiredAcr": "aal2", "maxAge": 900})),
         (Error::WeakPassword(vec!["too short".to_owned()]), json!({"errors": ["too short"]})),
@@ -194,8 +192,12 @@ fn causes_never_reach_the_wire() {
     }
 }
 
+fn blocked(until: Option<Time>) -> Error {
+    Error::SignInBlocked { message: "no".to_owned(), until }
+}
+
 /// How many kinds of errors there are.
-const VARIANTS: usize = 59;
+const VARIANTS: usize = 60;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -259,5 +261,6 @@ fn number(error: &Error) -> usize {
         Error::DeviceNotFound(..) => 56,
         Error::NoFactor(..) => 57,
         Error::NoCeremony => 58,
+        Error::SignInBlocked { .. } => 59,
     }
 }

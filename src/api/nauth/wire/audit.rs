@@ -92,14 +92,17 @@ fn event(entry: &Entry, (device, location): (&Device, &Location), user: &User) -
     let by_owner = entry.performed_by.as_deref() == Some(Actor::Owner.as_str());
     let performed_by = if by_owner { Some(user.id.to_string()) } else { entry.performed_by.clone() };
     let metadata: Option<Value> = entry.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
+    // Of an unusual login the details say what it was.
+    let is_risk = entry.event_type.starts_with("ADAPTIVE_MFA_");
+    let told = |name: &str| metadata.as_ref().filter(|_| is_risk).and_then(|metadata| metadata.get(name));
     json!({
         "id": entry.id,
         "userId": user.number,
         "eventType": entry.event_type,
         "eventStatus": entry.event_status,
-        "riskFactor": null,
-        "riskFactors": null,
-        "adaptiveMfaTriggered": null,
+        "riskFactor": told("riskFactor"),
+        "riskFactors": told("riskFactors"),
+        "adaptiveMfaTriggered": told("action").map(|action| action == "require_mfa"),
         "ipAddress": entry.ip,
         "ipCountry": location.country,
         "ipCity": location.city,

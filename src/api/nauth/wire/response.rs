@@ -9,6 +9,7 @@ use crate::domain::challenge::Step;
 use crate::domain::device;
 use crate::domain::factor::{AskedFactors, Method};
 use crate::domain::mfa::Grace;
+use crate::domain::risk::Assessment;
 use crate::domain::session::Delivery;
 use crate::domain::user::User;
 
@@ -37,6 +38,28 @@ pub(crate) struct Authenticated {
     sub: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     mfa_grace_period: Option<GracePeriod>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    risk: Option<GraceRisk>,
+}
+
+/// How unusual a login was that needed no second factor yet.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GraceRisk {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace_period_ends_at: Option<String>,
+    risk_score: u32,
+    risk_level: &'static str,
+}
+
+impl GraceRisk {
+    fn of(grace: &Grace, risk: &Assessment) -> Self {
+        Self {
+            grace_period_ends_at: grace.ends_at.map(|at| at.to_string()),
+            risk_score: risk.score,
+            risk_level: risk.level.as_str(),
+        }
+    }
 }
 
 /// Until when the user may do without a second factor.
@@ -326,6 +349,7 @@ impl Authenticated {
             user: AuthUser::of(&grant.user),
             sub: grant.user.id.to_string(),
             mfa_grace_period: grant.grace.as_ref().map(GracePeriod::of),
+            risk: grant.grace.as_ref().zip(grant.risk.as_ref()).map(|(grace, risk)| GraceRisk::of(grace, risk)),
         }
     }
 }
