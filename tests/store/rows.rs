@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use nauth::domain::clock::Time;
 use nauth::domain::device::TrustedDevice;
 use nauth::domain::id::{SessionId, UserId, random_number};
 use nauth::domain::location::{Location, Point};
 use nauth::domain::secret::Secret;
 use nauth::domain::session::{Device, EndReason, Seen, Session};
-use nauth::store::audit::{AuditRow, Origin, Wanted};
+use nauth::store::audit::{AuditRow, Origin, Trouble, Wanted};
 use nauth::store::keys::KeyRow;
 use nauth::store::outbox::{Channel, NewMessage};
 use nauth::store::sessions::Rotation;
@@ -70,6 +71,51 @@ on_every_database! {
 
         assert_eq!(format!("{read:?}"), format!("{stored:?}"));
         assert_eq!(store.sessions().user_agents_of(ada.id).await.unwrap(), ["x".repeat(512)]);
+    }
+
+    async fn what_a_login_is_compared_with_is_the_users_own_and_bounded(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ada = ada(&store).await;
+        let point = Point::of_degrees(47.3667, 8.55);
+        let location = Location { country: Some("CH".to_owned()), city: None, point };
+        let mut tx = store.begin().await.unwrap();
+        for age in 1..=201 {
+            let created_at = NOW - Duration::from_secs(age);
+            let opened = Session { created_at, location: location.clone(), ..session(ada.id) };
+            tx.sessions().insert(&opened).await.unwrap();
+        }
+        let origin = Origin { ip: "127.0.0.1", user_agent: None, request_id: "r" };
+        let entries = [
+            ("LOGIN_FAILED", "FAILURE", "wrong_password"),
+            ("LOGIN_FAILED", "FAILURE", "risk"),
+            ("ADAPTIVE_MFA_RISK_ASSESSED", "SUSPICIOUS", "x"),
+            ("TOKEN_REUSE_DETECTED", "SUSPICIOUS", "x"),
+            ("LOGIN_SUCCESS", "SUCCESS", "x"),
+        ];
+        for (event_type, event_status, reason) in entries {
+            let row = AuditRow {
+                id: random_number(),
+                user: Some(ada.id),
+                event_type,
+                event_status,
+                session: None,
+                challenge: None,
+                performed_by: None,
+                reason: Some(reason.to_owned()),
+                details: None,
+            };
+            tx.audit().insert(&row, origin, NOW).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+
+        let visits = store.sessions().visits_of(ada.id).await.unwrap();
+        assert_eq!((visits.len(), visits[0].at), (200, NOW - Duration::from_secs(1)));
+        assert_eq!((&visits[199].location, visits[0].address.to_string()), (&location, "127.0.0.1".to_owned()));
+        assert!(store.sessions().visits_of(UserId::random()).await.unwrap().is_empty());
+        let trouble = store.audit().recent_trouble(ada.id, NOW - Duration::from_secs(1)).await.unwrap();
+        assert_eq!(trouble, Trouble { failed_logins: 1, suspicious_events: 1 });
+        assert_eq!(store.audit().recent_trouble(ada.id, NOW).await.unwrap(), Trouble::default());
+        assert_eq!(store.audit().recent_trouble(UserId::random(), Time::from_secs(0)).await.unwrap(), Trouble::default());
     }
 
     async fn a_session_rotates_once_from_each_generation_while_it_lives(fresh: &Fresh) {
