@@ -157,6 +157,21 @@ impl Auth {
         Ok(true)
     }
 
+    /// Deletes an account and everything that hangs on it; answers whether it was there. Its sessions end, and
+    /// its audit trail stays.
+    pub async fn delete(&self, user: UserId) -> Result<bool, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if change.users().by_id(user).await?.is_none() {
+            return Ok(false);
+        }
+        // Tokens that are about outlive the row.
+        self.end_all(&mut change, user, EndReason::AccountDeleted).await?;
+        change.users().delete(user).await?;
+        change.record(Event::AccountDeleted { user, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await?;
+        Ok(true)
+    }
+
     /// Grants a role; answers whether it was missing.
     pub async fn grant_role(&self, user: UserId, role: Role) -> Result<bool, Error> {
         let mut change = self.parts.events.begin().await?;

@@ -89,6 +89,14 @@ pub(super) enum Command {
         #[command(flatten)]
         how: MfaRelief,
     },
+    /// Delete an account, its sessions and everything else of it but its audit trail. There is no way back
+    Delete {
+        /// E-mail address, user name or id
+        user: String,
+        /// Yes, delete it
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Set a password, read from standard input, and end all sessions
     SetPassword {
         /// E-mail address, user name, phone number or id
@@ -183,6 +191,11 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             let id = find(auth, &user).await?.id;
             let done = auth.enable(id).await.map_err(|error| refused(&user, &error))?;
             tell(&user, done, "enabled", "is not disabled")
+        }
+        Command::Delete { user, .. } => {
+            let id = find(auth, &user).await?.id;
+            let done = auth.delete(id).await.map_err(|error| refused(&user, &error))?;
+            tell(&user, done, "deleted", "is gone already")
         }
         Command::Unlock { user, how } => unlock(auth, &user, how).await,
         Command::SetPassword { user, send_code: true, .. } => {

@@ -316,6 +316,13 @@ pub enum Event {
         /// By whom.
         by: Actor,
     },
+    /// An account is gone, with everything that hung on it but its audit trail.
+    AccountDeleted {
+        /// Whose it was.
+        user: UserId,
+        /// By whom.
+        by: Actor,
+    },
     /// A role was granted.
     RoleGranted {
         /// To whom.

@@ -148,6 +148,8 @@ pub enum EndReason {
     SignupReplaced,
     /// An operator took the second factors away.
     MfaReset,
+    /// An operator deleted the account.
+    AccountDeleted,
 }
 
 impl EndReason {
@@ -167,6 +169,7 @@ impl EndReason {
             Self::SameDevice => "same_device",
             Self::SignupReplaced => "signup_replaced",
             Self::MfaReset => "mfa_reset",
+            Self::AccountDeleted => "account_deleted",
         }
     }
 }

@@ -122,6 +122,7 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
             entry("ACCOUNT_DISABLED", INFO).of(*user).by(*by).because(reason)
         }
         Event::AccountEnabled { user, by } => entry("ACCOUNT_ENABLED", INFO).of(*user).by(*by),
+        Event::AccountDeleted { user, by } => entry("ACCOUNT_DELETED", INFO).of(*user).by(*by),
         Event::RoleGranted { user, role, by } => {
             entry("ADMIN_ROLE_GRANTED", INFO).of(*user).by(*by).because(role.as_str())
         }

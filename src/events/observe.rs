@@ -103,6 +103,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         }
         Event::AccountDisabled { user, by, .. } => info!(user.id = %user, by = by.as_str(), "account disabled"),
         Event::AccountEnabled { user, by } => info!(user.id = %user, by = by.as_str(), "account enabled"),
+        Event::AccountDeleted { user, by } => info!(user.id = %user, by = by.as_str(), "account deleted"),
         Event::RoleGranted { user, role, by } => {
             info!(user.id = %user, role = role.as_str(), by = by.as_str(), "role granted");
         }

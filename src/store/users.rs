@@ -135,6 +135,12 @@ impl<'a> Users<'a> {
         Ok(())
     }
 
+    /// Removes an account and everything that hangs on it; answers whether it was there.
+    pub async fn delete(&mut self, id: UserId) -> Result<bool, StoreError> {
+        let rows = sql("DELETE FROM nauth_users WHERE id = ?").bind(id).execute(&mut self.on).await?;
+        Ok(rows == 1)
+    }
+
     /// Removes an account that is not finished, and everything that hangs on it; answers whether it was one.
     pub async fn delete_unfinished(&mut self, id: UserId) -> Result<bool, StoreError> {
         let rows =

@@ -53,6 +53,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         ),
         Event::Risk { .. }
         | Event::SignupReplaced { .. }
+        | Event::AccountDeleted { .. }
         | Event::LoginSucceeded { .. }
         | Event::SessionCreated { .. }
         | Event::LoginFailed { .. }

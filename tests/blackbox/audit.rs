@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Account, Config, Nauth, PASSWORD, Receiver, Request, eventually, secs};
+use super::support::{Account, Config, Echo, Nauth, PASSWORD, Receiver, Request, eventually, secs};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -228,4 +228,30 @@ async fn entries_are_delivered_to_a_webhook_with_as_much_of_people_as_it_may_kno
 
     let hint = Config::whoami().set("audit.sink", json!(["webhook:sien"])).table(&webhook("siem", &siem, true));
     Nauth::start_refused(hint).await.expect(2).says("did you mean `webhook:siem`?");
+}
+
+#[tokio::test]
+async fn a_deleted_account_is_gone_and_its_trail_is_not() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo).without_verification().route("path = \"/\"\naccess = \"required\"");
+    let sink = tempfile::tempdir().unwrap();
+    let file = sink.path().join("audit.log");
+    let nauth = Nauth::start(config.set("audit.sink", json!([format!("file:{}", file.display())]))).await;
+    let ada = nauth.signup("ada@example.com").await;
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(200);
+    nauth.command(&["user", "delete", "ada@example.com"]).await.expect(2).says("--yes");
+
+    nauth.command(&["user", "delete", "ada@example.com", "--yes"]).await.expect(0).says("deleted");
+
+    let refused = eventually(secs(2), async || {
+        let answer = nauth.send(&Request::get("/").bearer(&ada.access_token)).await;
+        (answer.status == 401).then_some(())
+    });
+    assert!(refused.await.is_some(), "its token is good no longer");
+    nauth.try_refresh(&ada.refresh_token).await.expect(401);
+    nauth.try_login("ada@example.com", PASSWORD).await.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+    nauth.command(&["user", "delete", "ada@example.com", "--yes"]).await.expect(1);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains("ACCOUNT_DELETED") && written.contains(&ada.sub), "{written}");
+    nauth.signup("ada@example.com").await;
 }

@@ -21,7 +21,9 @@ async fn help_names_every_command() {
         assert!(help.output.contains(command), "{command} is not in:\n{}", help.output);
     }
     let help = Finished::of(empty.path(), &["user", "--help"]).await.expect(0);
-    for command in ["create", "list", "show", "set-password", "grant-role", "revoke-role", "disable", "enable"] {
+    for command in
+        ["create", "list", "show", "set-password", "grant-role", "revoke-role", "disable", "enable", "delete"]
+    {
         assert!(help.output.contains(command), "{command} is not in:\n{}", help.output);
     }
     Finished::of(empty.path(), &["--version"]).await.expect(0).says(env!("CARGO_PKG_VERSION"));
