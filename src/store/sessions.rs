@@ -85,7 +85,7 @@ impl<'a> Sessions<'a> {
         rows.iter().map(|row| row.text("user_agent")).collect()
     }
 
-    /// From where and with what a user has logged in, the latest first, [`VISITS`] at most.
+    /// From where and with what a user has logged in, the latest first, `VISITS` at most.
     pub async fn visits_of(&mut self, user: UserId) -> Result<Vec<Visit>, StoreError> {
         let rows =
             sql("SELECT ip, user_agent, ip_country, ip_city, latitude, longitude, created_at FROM nauth_sessions \
