@@ -83,10 +83,12 @@ impl Answer {
         Some(Session { access: text("accessToken")?, refresh: text("refreshToken")?, fate: Fate::Live })
     }
 
-    /// The same, of an answer to a browser.
+    /// The same, of an answer to a browser. Cookies that are taken away bring nothing.
     fn session_in_cookies(&self) -> Option<Session> {
-        let cookie =
-            |wanted: &str| self.cookies.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let cookie = |wanted: &str| {
+            let of_name = self.cookies.iter().find(|(name, _)| name == wanted);
+            of_name.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
         let (access, refresh) = (cookie("nauth_access_token")?, cookie("nauth_refresh_token")?);
         Some(Session { access, refresh, fate: Fate::Live })
     }
