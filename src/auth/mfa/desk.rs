@@ -87,8 +87,19 @@ impl Desk<'_> {
         Ok(factors)
     }
 
+    /// Stores a factor unless the very same is there: an address is one factor.
+    pub(super) async fn put(&mut self, new: NewFactor) -> Result<i64, Error> {
+        if let Some(address) = &new.address {
+            let present = self.factors(new.method, None).await?;
+            if let Some(same) = present.iter().find(|factor| factor.address.as_ref() == Some(address)) {
+                return Ok(same.id);
+            }
+        }
+        self.store(new).await
+    }
+
     /// Stores a factor that is set up, and tells everybody.
-    pub(super) async fn store(&mut self, new: NewFactor) -> Result<i64, Error> {
+    async fn store(&mut self, new: NewFactor) -> Result<i64, Error> {
         let present = self.change.factors().of_user(self.user.id).await?;
         if present.len() >= MAX_FACTORS {
             return Err(Error::InvalidInput(format!("No more than {MAX_FACTORS} factors; remove one first")));

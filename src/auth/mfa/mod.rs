@@ -17,7 +17,7 @@ mod sent;
 mod setup;
 mod sms;
 
-use desk::{At, Desk, Kind, NewFactor};
+use desk::{At, Desk, Kind};
 pub(in crate::auth) use passkey::{Asked, Shown};
 pub(in crate::auth) use relying_party::RelyingParty;
 

@@ -2,6 +2,7 @@
 
 use crate::auth::challenge::Begun;
 use crate::auth::code::Destination;
+use crate::auth::guard::Attempt;
 use crate::auth::mfa::setup::{expect, prove_by};
 use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, of_method, passkey, sms};
 use crate::auth::{Auth, Caller, Grant, Operation, Outcome, Respond};
@@ -24,6 +25,16 @@ enum Shown {
     Factor,
     /// To read the account's mail, by somebody who has no factor: enough for an unusual login, not for more.
     StandIn,
+}
+
+/// An answer that was checked: in which change, as which attempt, whose, and to what.
+pub(super) struct Tried<'a> {
+    pub(super) change: Change,
+    pub(super) attempt: Attempt,
+    pub(super) user: UserId,
+    pub(super) method: Method,
+    /// `None` = in a session.
+    pub(super) challenge: Option<&'a Challenge>,
 }
 
 impl Auth {
@@ -66,19 +77,12 @@ impl Auth {
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
         let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
         let (user_id, at) = (user.id, At::Challenge(challenge.id));
-        let proven = self.check_factor(&mut change, user, at, answer).await;
-        match proven {
-            Ok(Ok(Shown::Factor)) => prove_by(&mut challenge.amr, answer.method),
-            Ok(Ok(Shown::StandIn)) => challenge.amr.push(answer.method.amr().to_owned()),
-            Ok(Err(wrong)) => {
-                self.refuse_factor(change, &challenge, user_id, answer.method, ctx).await?;
-                attempt.failed(Some(user_id), ctx).await;
-                return Err(wrong);
-            }
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
-            }
+        let checked = self.check_factor(&mut change, user, at, answer).await;
+        let tried = Tried { change, attempt, user: user_id, method: answer.method, challenge: Some(&challenge) };
+        let (change, attempt, shown) = self.settle(tried, checked, ctx).await?;
+        match shown {
+            Shown::Factor => prove_by(&mut challenge.amr, answer.method),
+            Shown::StandIn => challenge.amr.push(answer.method.amr().to_owned()),
         }
         attempt.succeeded().await;
         self.finish(change, challenge, true, input, ctx).await
@@ -97,22 +101,9 @@ impl Auth {
         let (user, session, now) = (caller.user.clone(), caller.session.clone(), self.now());
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
         let mut change = self.parts.events.begin().await?;
-        match self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(wrong)) => {
-                change.record(Event::Factor {
-                    user: user.id,
-                    happened: FactorEvent::Failed { method: answer.method, challenge: None },
-                });
-                self.parts.events.commit(change, ctx).await?;
-                attempt.failed(Some(user.id), ctx).await;
-                return Err(wrong);
-            }
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
-            }
-        }
+        let checked = self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await;
+        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: None };
+        let (mut change, attempt, _) = self.settle(tried, checked, ctx).await?;
         let mut amr = session.amr.clone();
         prove_by(&mut amr, answer.method);
         let acr = Aal::Two.as_str();
@@ -155,18 +146,32 @@ impl Auth {
         Ok(Ok(if is_stand_in { Shown::StandIn } else { Shown::Factor }))
     }
 
-    /// Notes that a factor was not proven: the attempt counts, whatever comes of it.
-    pub(super) async fn refuse_factor(
+    /// Goes on with what a right answer brought. A wrong one is noted and counts, whatever comes of it; where
+    /// nobody could tell, nothing is decided.
+    pub(super) async fn settle<T>(
         &self,
-        mut change: Change,
-        challenge: &Challenge,
-        user: UserId,
-        method: Method,
+        tried: Tried<'_>,
+        checked: Result<Result<T, Error>, Error>,
         ctx: &RequestContext,
-    ) -> Result<(), Error> {
-        change.record(Event::ChallengeFailed { user, challenge: challenge.id, step: challenge.step });
-        change.record(Event::Factor { user, happened: FactorEvent::Failed { method, challenge: Some(challenge.id) } });
-        self.parts.events.commit(change, ctx).await
+    ) -> Result<(Change, Attempt, T), Error> {
+        let Tried { mut change, attempt, user, method, challenge } = tried;
+        match checked {
+            Ok(Ok(brought)) => Ok((change, attempt, brought)),
+            Ok(Err(wrong)) => {
+                if let Some(&Challenge { id: challenge, step, .. }) = challenge {
+                    change.record(Event::ChallengeFailed { user, challenge, step });
+                }
+                let challenge = challenge.map(|challenge| challenge.id);
+                change.record(Event::Factor { user, happened: FactorEvent::Failed { method, challenge } });
+                self.parts.events.commit(change, ctx).await?;
+                attempt.failed(Some(user), ctx).await;
+                Err(wrong)
+            }
+            Err(error) => {
+                attempt.undecided().await;
+                Err(error)
+            }
+        }
     }
 
     /// What kind of code a factor's challenge has sent, and where to.

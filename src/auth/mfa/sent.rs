@@ -63,7 +63,9 @@ impl Desk<'_> {
     /// Begins to make an address a factor: at once where it was proven, by a code where it was not.
     pub(super) async fn enrol(&mut self, sent: Sent, to: Destination, verified: bool) -> Result<SetupData, Error> {
         if verified {
-            return Ok(SetupData::Done { factor: self.factor_for(sent, &to).await? });
+            let mut factor = NewFactor::new(sent.method);
+            factor.address = Some(to.as_str().to_owned());
+            return Ok(SetupData::Done { factor: self.put(factor).await? });
         }
         let destination = self.auth.shown(&to);
         self.send(sent.enrols, to).await?;
@@ -133,17 +135,6 @@ impl Desk<'_> {
     async fn stands_in(&mut self, sent: Sent) -> Result<bool, Error> {
         let factors = self.change.factors().of_user(self.user.id).await?;
         Ok(sent.method == Method::Email && mail_stands_in(&factors, &self.auth.settings.mfa.policy))
-    }
-
-    /// The factor with this address: the one there is, or a new one.
-    async fn factor_for(&mut self, sent: Sent, to: &Destination) -> Result<i64, Error> {
-        let present = self.factors(sent.method, None).await?;
-        if let Some(factor) = present.iter().find(|factor| factor.address.as_deref() == Some(to.as_str())) {
-            return Ok(factor.id);
-        }
-        let mut factor = NewFactor::new(sent.method);
-        factor.address = Some(to.as_str().to_owned());
-        self.store(factor).await
     }
 
     async fn unused(&mut self, purpose: Purpose) -> Result<Option<OneTimeSecret>, Error> {

@@ -1,16 +1,15 @@
 //! Setting a factor up: in a session whose login is fresh, or on the way in where one is demanded.
 
 use crate::auth::challenge::Begun;
+use crate::auth::mfa::proof::Tried;
 use crate::auth::mfa::{
-    At, Desk, Kind, NewFactor, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method,
-    passkey, sms,
+    At, Desk, Kind, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method, passkey, sms,
 };
 use crate::auth::{Auth, Caller, Operation, Outcome, Respond};
 use crate::domain::assurance::{Aal, MFA};
 use crate::domain::challenge::StepKind;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
-use crate::domain::event::{Event, FactorEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::ChallengeId;
 
@@ -54,23 +53,11 @@ impl Auth {
         change.one_at_a_time().await?;
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::NotFound)?;
         let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(caller.session.id) };
-        let finished = match of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await) {
-            Ok(Ok(new)) => new,
-            Ok(Err(wrong)) => {
-                let user = caller.user.id;
-                change.record(Event::Factor {
-                    user,
-                    happened: FactorEvent::Failed { method: answer.method, challenge: None },
-                });
-                self.parts.events.commit(change, ctx).await?;
-                attempt.failed(Some(user), ctx).await;
-                return Err(wrong);
-            }
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
-            }
-        };
+        let checked = of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await);
+        let Desk { user, at, .. } = desk;
+        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: None };
+        let (mut change, attempt, finished) = self.settle(tried, checked, ctx).await?;
+        let mut desk = Desk { auth: self, change: &mut change, user, at };
         let is_proven = finished.is_proven;
         let stored = desk.put(finished).await;
         let id = match stored {
@@ -120,20 +107,13 @@ impl Auth {
         let (_, user) = self.asked_by(input).await?;
         let attempt = self.begin_factor_attempt(&user, ctx).await?;
         let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
-        let (user_id, at) = (user.id, At::Challenge(challenge.id));
+        let at = At::Challenge(challenge.id);
         let mut desk = Desk { auth: self, change: &mut change, user, at };
-        let finished = match of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await) {
-            Ok(Ok(new)) => new,
-            Ok(Err(wrong)) => {
-                self.refuse_factor(change, &challenge, user_id, answer.method, ctx).await?;
-                attempt.failed(Some(user_id), ctx).await;
-                return Err(wrong);
-            }
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
-            }
-        };
+        let checked = of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await);
+        let Desk { user, .. } = desk;
+        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: Some(&challenge) };
+        let (mut change, attempt, finished) = self.settle(tried, checked, ctx).await?;
+        let mut desk = Desk { auth: self, change: &mut change, user, at };
         let is_proven = finished.is_proven;
         if let Err(error) = desk.put(finished).await {
             attempt.undecided().await;
@@ -149,19 +129,6 @@ impl Auth {
     /// Refuses a method that may not be set up here.
     fn check_method(&self, method: Method) -> Result<(), Error> {
         if self.settings.mfa.allows(method) { Ok(()) } else { Err(not_registered(method)) }
-    }
-}
-
-impl Desk<'_> {
-    /// Stores a factor unless the very same is there: an address is one factor.
-    async fn put(&mut self, new: NewFactor) -> Result<i64, Error> {
-        if let Some(address) = &new.address {
-            let present = self.factors(new.method, None).await?;
-            if let Some(same) = present.iter().find(|factor| factor.address.as_ref() == Some(address)) {
-                return Ok(same.id);
-            }
-        }
-        self.store(new).await
     }
 }
 
