@@ -16,7 +16,9 @@ const MOST_BATCHES: u64 = 2_500;
 pub(super) struct Sweep {
     /// A `DELETE` has no limit of its own here.
     pub(super) sqlite: &'static str,
-    /// Nor here; and what is not an array might be joined by reading the whole table.
+    /// Nor here. The rows are found again by where they stand: looking each up by its key would read as many
+    /// more pages. What is not an array might be joined by reading the whole table, and what has changed
+    /// meanwhile is asked once more.
     pub(super) postgres: &'static str,
     /// The keys of an inner query would not be looked up by their index.
     pub(super) mariadb: &'static str,
@@ -46,17 +48,14 @@ macro_rules! sweep {
             postgres: concat!(
                 "DELETE FROM ",
                 $table,
-                " WHERE ",
-                $key,
-                " = ANY (ARRAY(SELECT ",
-                $key,
-                " FROM ",
+                " WHERE ctid = ANY (ARRAY(SELECT ctid FROM ",
                 $table,
                 " WHERE ",
                 $which,
                 " ORDER BY ",
                 $first,
-                " LIMIT 200))"
+                " LIMIT 200)) AND ",
+                $which
             ),
             mariadb: concat!("DELETE FROM ", $table, " WHERE ", $which, " ORDER BY ", $first, " LIMIT 200"),
         }
@@ -67,14 +66,15 @@ pub(super) use sweep;
 impl Sweep {
     /// Removes what is from before `before`; answers how many rows.
     pub(super) async fn run(self, on: &mut On<'_>, before: Time) -> Result<u64, StoreError> {
-        let text = match on.dialect() {
-            Dialect::Sqlite => self.sqlite,
-            Dialect::Postgres => self.postgres,
-            Dialect::MariaDb => self.mariadb,
+        let dialect = on.dialect();
+        let statement = || match dialect {
+            Dialect::Sqlite => sql(self.sqlite).bind(before),
+            Dialect::Postgres => sql(self.postgres).bind(before).bind(before),
+            Dialect::MariaDb => sql(self.mariadb).bind(before),
         };
         let mut removed = 0;
         for _ in 0..MOST_BATCHES {
-            let rows = sql(text).bind(before).execute(on).await?;
+            let rows = statement().execute(on).await?;
             removed += rows;
             if rows < BATCH {
                 break;

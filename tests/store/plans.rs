@@ -180,10 +180,13 @@ fn texts(kind: Kind) -> BTreeSet<String> {
         }
         for found in sweep.captures_iter(&source) {
             let (table, key) = (read(&found[1]), read(&found[2]));
-            let which = format!("{table} WHERE {} ORDER BY {} LIMIT 200", read(&found[3]), read(&found[4]));
+            let old = read(&found[3]);
+            let which = format!("{table} WHERE {old} ORDER BY {} LIMIT 200", read(&found[4]));
             texts.insert(match kind {
                 Kind::MariaDb => format!("DELETE FROM {which}"),
-                Kind::Postgres => format!("DELETE FROM {table} WHERE {key} = ANY (ARRAY(SELECT {key} FROM {which}))"),
+                Kind::Postgres => {
+                    format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {which})) AND {old}")
+                }
                 Kind::Sqlite => format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {which})"),
             });
         }
