@@ -238,6 +238,8 @@ fn what_would_fail_later_is_refused_now() {
         ("[login]\nidentifiers = [\"username\"]\n[signup]\nusername = \"off\"\n", "nobody could log in"),
         ("[signup.email_verification]\nresend_delay = \"10m\"\n", "must be shorter than"),
         ("[security.csrf]\nexcluded_paths = [\"hooks\"]\n", "must begin with `/`"),
+        ("[session]\nrevocation_poll = \"6s\"\n", "is longer than 5s"),
+        ("[email]\nprovider = \"smtp\"\n[email.smtp]\nurl = \"\"\n", "`email.smtp.url` is empty"),
     ];
     for (text, expected) in cases {
         let found = messages(&format!("{text}{SMALL}"));

@@ -81,7 +81,12 @@ fn email_provider(s: &mut Section<'_>, public_url: &PublicUrl) -> EmailProvider 
     let mut smtp = s.section("smtp");
     let doc = "The mail server: `smtp://user:password@host:port`; `?tls=required` demands STARTTLS, `smtps://` is TLS \
                from the start.";
-    let url = smtp.text("url", "smtp://localhost:25", doc);
+    let written = smtp.unless_empty("url", "smtp://localhost:25", doc);
+    if provider == Provider::Smtp && written.is_none() {
+        // Mail for a server that was forgotten would go to whatever listens on this machine.
+        smtp.error("url", "`email.smtp.url` is empty", "write smtp://mail.example.com:587");
+    }
+    let url = written.unwrap_or_else(|| "smtp://localhost:25".to_owned());
     if lettre::AsyncSmtpTransport::<lettre::Tokio1Executor>::from_url(&url).is_err() {
         smtp.error("url", "`email.smtp.url` is not a mail server", "write smtp://mail.example.com:587");
     }

@@ -21,6 +21,8 @@ use crate::domain::template::{Source, Template, Variable};
 const MAX_CLAIMS: usize = 32;
 /// Shortest fixed signing key, in bytes.
 const SECRET_BYTES: usize = 32;
+/// A node that has not read for ten seconds is not ready.
+const LONGEST_POLL: Duration = Duration::from_secs(5);
 /// A key is published for ten minutes before it signs, and others keep it for a while.
 const SHORTEST_ROTATION: Duration = Duration::from_hours(1);
 /// Memory times passes of the cheapest setting that OWASP's password storage cheat sheet lists (7 MiB, 5 passes).
@@ -183,7 +185,11 @@ pub(super) fn session(root: &mut Section<'_>) -> Session {
             "Whether a login with the token of a trusted device ends the earlier session of that device.",
         ),
         max_lifetime: s.lasting("max_lifetime", "30d", "A session ends this long after login, whatever happens."),
-        revocation_poll: s.lasting("revocation_poll", "500ms", "How often changes of other processes are read."),
+        revocation_poll: s.lasting(
+            "revocation_poll",
+            "500ms",
+            "How often changes of other processes are read: at most `5s`.",
+        ),
         revocation_max_stale: s.lasting(
             "revocation_max_stale",
             "60s",
@@ -192,6 +198,13 @@ pub(super) fn session(root: &mut Section<'_>) -> Session {
     };
     if session.single && session.max_concurrent > 1 {
         s.error("single", "`session.single` allows one session, `session.max_concurrent` more", "remove one of them");
+    }
+    if session.revocation_poll > LONGEST_POLL {
+        s.error(
+            "revocation_poll",
+            "`session.revocation_poll` is longer than 5s",
+            "a node that has not read for 10s is not ready",
+        );
     }
     if session.idle_timeout > session.max_lifetime {
         s.error("idle_timeout", "`session.idle_timeout` is longer than `session.max_lifetime`", "it would never count");
