@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
-use super::support::{
+use crate::redis_server::RedisServer;
+use crate::support::{
     Account, Answer, App, Config, Nauth, PASSWORD, Place, Receiver, Request, challenged, claims_of, eventually, mmdb,
     secs,
 };
@@ -291,6 +292,26 @@ async fn what_cannot_be_told_is_asked_unless_the_file_says_otherwise() {
         assert_eq!(became(&answer), if asks { "asked" } else { "in" });
         nauth.writes("nobody can tell how unusual a login is").await;
     }
+}
+
+/// Who is blocked stands there, and cannot be read.
+#[tokio::test]
+async fn without_its_counters_it_asks_whom_it_knows_rather_than_let_in_whom_it_may_have_blocked() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let config =
+        config().set("redis.url", redis.url()).set("redis.timeout", "300ms").set("transient.on_error_auth", "open");
+    let allowing = config.clone().set("mfa.adaptive.on_error", "allow");
+    let ((asking, _), (allowing, _)) = tokio::join!(enrolled(config), enrolled(allowing));
+    is_in(&log_in(&asking, HOME, FIREFOX).await.expect(200));
+
+    redis.stop();
+
+    assert_eq!(became(&log_in(&asking, HOME, FIREFOX).await), "asked");
+    assert_eq!(became(&log_in(&allowing, HOME, FIREFOX).await), "in");
+    asking.writes("nobody can tell whether a login is blocked").await;
+    redis.start_again();
+    let back = eventually(secs(10), async || (became(&log_in(&asking, HOME, FIREFOX).await) == "in").then_some(()));
+    assert!(back.await.is_some(), "{}", asking.output());
 }
 
 #[tokio::test]
