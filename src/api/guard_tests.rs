@@ -127,6 +127,43 @@ async fn a_right_password_that_brings_no_tokens_clears_nothing() {
 }
 
 #[tokio::test]
+async fn guesses_at_a_password_do_not_keep_out_whoever_has_another_one() {
+    let nauth = nauth(|_| {}).await;
+    fails(&nauth, ADA, 5).await;
+    is_blocked(nauth.login(ADA, PASSWORD).await, 900);
+    nauth.send(post("/auth/forgot-password", &[], &json!({"identifier": ADA}))).await.expect(200);
+    let next = "another horse battery staple";
+    let confirm = json!({"identifier": ADA, "code": nauth.code_to(ADA).await, "newPassword": next});
+    nauth.clock.advance(Duration::from_secs(1));
+
+    nauth.send(post("/auth/forgot-password/confirm", &[], &confirm)).await.expect(200);
+
+    nauth.login(ADA, next).await.expect(200);
+    fails(&nauth, ADA, 5).await;
+    is_blocked(nauth.login(ADA, next).await, 900);
+}
+
+#[tokio::test]
+async fn an_operator_ends_the_lockouts_of_one_user_and_can_do_so_again() {
+    let nauth = nauth(|settings| settings.lockout.ip.max = 100).await;
+    let ada = nauth.auth.find_user(ADA).await.unwrap().id;
+    fails(&nauth, BOB, 5).await;
+    // The clock stands still meanwhile.
+    for _ in 0..3 {
+        fails(&nauth, ADA, 5).await;
+        is_blocked(nauth.login(ADA, PASSWORD).await, 900);
+        nauth.auth.end_lockouts(ada).await.unwrap();
+        nauth.login(ADA, PASSWORD).await.expect(200);
+    }
+
+    is_blocked(nauth.login(BOB, PASSWORD).await, 900);
+    let cleared = nauth.audit_types().await.iter().filter(|kind| *kind == "LOCKOUT_CLEARED").count();
+    assert_eq!(cleared, 3);
+    let nobody = nauth.auth.end_lockouts(crate::domain::id::UserId::random()).await;
+    assert!(matches!(nobody, Err(crate::domain::error::Error::NotFound)));
+}
+
+#[tokio::test]
 async fn exempt_addresses_and_a_lockout_that_is_off_count_nothing() {
     let exempt = nauth(|settings| settings.lockout.allow_ips = vec!["198.51.100.0/24".parse().unwrap()]).await;
     fails(exempt.from("198.51.100.9"), ADA, 25).await;

@@ -199,7 +199,7 @@ impl Auth {
             StepKind::VerifyPhone => &self.settings.signup.phone_verification,
             _ => &self.settings.signup.email_verification,
         };
-        let attempt = self.begin_code_attempt(user.id, rules, ctx).await?;
+        let attempt = self.begin_code_attempt(&user, rules, ctx).await?;
         let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
         let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
         let shown = match proven {

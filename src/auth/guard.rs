@@ -22,7 +22,7 @@ mod key;
 mod lockout;
 
 pub(super) use attempt::Attempt;
-pub(super) use key::key;
+pub(super) use key::{key, name_of};
 
 /// Wrong codes on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
@@ -120,13 +120,13 @@ impl Auth {
     /// [`Error::CodeExhausted`] after too many wrong codes of this user, this client, or everybody.
     pub(super) async fn begin_code_attempt(
         &self,
-        user: UserId,
+        user: &User,
         rules: &Verification,
         ctx: &RequestContext,
     ) -> Result<Attempt, Error> {
         let limit = rules.attempt_limit;
         let counters = vec![
-            wrong_codes(key("code/user", &[&user.to_string()]), RateKey::User, limit.per_user, limit.window),
+            wrong_codes(key("code/user", &[&name_of(user)]), RateKey::User, limit.per_user, limit.window),
             wrong_codes(key("code/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
             site_breaker(),
         ];
@@ -144,9 +144,10 @@ impl Auth {
         let limit = self.settings.signup.email_verification.attempt_limit;
         let mut counters = vec![site_breaker()];
         if self.settings.lockout.counts.factors {
+            let name = name_of(user);
             let whose = match self.device_of(Some(user), ctx).await? {
-                Some(device) => format!("{}/{device}", user.id),
-                None => user.id.to_string(),
+                Some(device) => format!("{name}/{device}"),
+                None => name,
             };
             counters.extend([
                 wrong_codes(key("factor/user", &[&whose]), RateKey::User, limit.per_user, limit.window),

@@ -157,6 +157,21 @@ impl Auth {
         Ok(true)
     }
 
+    /// Ends everything that failed tries and unusual logins have brought upon a user: nothing of it counts any
+    /// more, at once and on every node. What was counted for an address alone stays, and so does a disabled
+    /// account.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such user.
+    pub async fn end_lockouts(&self, user: UserId) -> Result<(), Error> {
+        let mut change = self.parts.events.begin().await?;
+        if !change.users().end_lockouts(user, self.now()).await? {
+            return Err(Error::NotFound);
+        }
+        change.record(Event::LockoutCleared { user, by: Actor::Operator });
+        self.parts.events.commit(change, &RequestContext::local()).await
+    }
+
     /// Deletes an account and everything that hangs on it; answers whether it was there. Its sessions end, and
     /// its audit trail stays.
     pub async fn delete(&self, user: UserId) -> Result<bool, Error> {

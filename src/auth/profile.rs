@@ -82,7 +82,7 @@ impl Auth {
         code: &Secret<String>,
         ctx: &RequestContext,
     ) -> Result<User, Error> {
-        let attempt = self.begin_code_attempt(caller.user.id, &self.settings.signup.email_verification, ctx).await?;
+        let attempt = self.begin_code_attempt(&caller.user, &self.settings.signup.email_verification, ctx).await?;
         let mut change = self.parts.events.begin().await?;
         change.one_at_a_time().await?;
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;

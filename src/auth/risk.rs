@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::entry::{Known, Proof, truncated_agent};
-use crate::auth::guard::key;
+use crate::auth::guard::{key, name_of};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -105,7 +105,10 @@ impl Auth {
         let now = self.now();
         let location = self.settings.geoip.databases.locate(ctx.ip)?;
         let earlier = change.sessions().visits_of(user.id).await?;
-        let trouble = change.audit().recent_trouble(user.id, now - policy.suspicious_window).await?;
+        // What an operator has forgiven weighs nothing.
+        let since = now - policy.suspicious_window;
+        let since = user.lockouts_ended_at.map_or(since, |ended| ended.max(since));
+        let trouble = change.audit().recent_trouble(user.id, since).await?;
         let facts = Facts {
             now,
             address: ctx.address_prefix(),
@@ -151,7 +154,7 @@ impl Auth {
             BlockScope::Device => known.device.map_or_else(|| "stranger".to_owned(), |device| device.to_string()),
             BlockScope::Ip => self.client_key(ctx),
         };
-        key("risk/block", &[&user.id.to_string(), &from])
+        key("risk/block", &[&name_of(user), &from])
     }
 
     /// Whether nobody has been told the same a little while ago.

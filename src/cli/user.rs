@@ -82,7 +82,11 @@ pub(super) enum Command {
         /// E-mail address, user name or id
         user: String,
     },
-    /// Let a user in who has lost the second factors, or can have none
+    /// Let a user in again whom too many failures keep out; with an option, one who has no second factor to show
+    ///
+    /// Without an option every lockout of the user ends, at once and on every node: failed logins, wrong codes and
+    /// blocks of unusual logins are forgotten. What was counted for an address, whoever tried there, stays until it
+    /// ends by itself, and a disabled account stays disabled.
     Unlock {
         /// E-mail address, user name or id
         user: String,
@@ -128,7 +132,7 @@ pub(super) enum Command {
 
 /// What stands between a user and a login, and how it goes.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub(super) struct MfaRelief {
     /// Take away all second factors and backup codes, end all sessions, trust no device any more
     #[arg(long)]
@@ -265,10 +269,19 @@ async fn unlock(auth: &Auth, user: &str, how: MfaRelief) -> anyhow::Result<()> {
             let done = auth.end_exemption(found.id).await.map_err(refused)?;
             tell(user, done, "is asked for a second factor again", "is not exempt")
         }
-        None => {
+        None if how.reset_mfa => {
             let count = auth.reset_factors(&found).await.map_err(refused)?;
             let changed = format!("has no second factor any more ({count} removed); all sessions ended");
             tell(user, count > 0, &changed, "has no second factor")
+        }
+        None => {
+            auth.end_lockouts(found.id).await.map_err(refused)?;
+            let forgotten = "failed logins, wrong codes and blocks are forgotten";
+            let done = match found.lock {
+                Some(_) => format!("is disabled, see `nauth user enable`; {forgotten}"),
+                None => format!("may log in again: {forgotten}"),
+            };
+            tell(user, true, &done, "")
         }
     }
 }
@@ -294,6 +307,9 @@ async fn show(auth: &Auth, user: &User) -> anyhow::Result<()> {
     }
     if let Some(exempt) = &user.mfa_exempt {
         writeln!(out, "exempt    {} ({})", exempt.at, exempt.reason.as_deref().unwrap_or("-"))?;
+    }
+    if let Some(at) = user.lockouts_ended_at {
+        writeln!(out, "unlocked  {at}")?;
     }
     if let Some(lock) = &user.lock {
         writeln!(out, "disabled  {} ({})", lock.at, lock.reason)?;

@@ -137,6 +137,13 @@ pub enum Event {
         /// For whom.
         scope: LockoutScope,
     },
+    /// Nothing that was counted against a user keeps them out any more.
+    LockoutCleared {
+        /// Whose account.
+        user: UserId,
+        /// By whom.
+        by: Actor,
+    },
     /// A refresh token was rotated. Counted, not audited: there are too many.
     SessionRefreshed {
         /// Whose.

@@ -45,6 +45,8 @@ pub struct User {
     pub must_change_password: bool,
     /// Set while an operator has disabled the account.
     pub lock: Option<Lock>,
+    /// When an operator last ended what kept the user out; counters of failures begin anew with it.
+    pub lockouts_ended_at: Option<Time>,
     /// Whether a factor beside the password is set up.
     pub mfa_enabled: bool,
     /// Set while an operator has freed the account from second factors.
@@ -97,6 +99,7 @@ impl User {
             password_changed_at: None,
             must_change_password: false,
             lock: None,
+            lockouts_ended_at: None,
             mfa_enabled: false,
             mfa_exempt: None,
             auth_epoch: 1,

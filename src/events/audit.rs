@@ -37,6 +37,7 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::LockoutTriggered { user, scope } => {
             entry("LOCKOUT_TRIGGERED", SUSPICIOUS).of(*user).because(scope.as_str())
         }
+        Event::LockoutCleared { user, by } => entry("LOCKOUT_CLEARED", INFO).of(*user).by(*by),
         Event::ChallengeCreated { user, challenge, step } => {
             entry("CHALLENGE_CREATED", INFO).of(*user).challenge(*challenge).because(step.as_str())
         }

@@ -86,6 +86,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
             let user = user.map(|id| id.to_string()).unwrap_or_default();
             warn!(user.id = %user, scope = scope.as_str(), "too many logins have failed; the next ones have to wait");
         }
+        Event::LockoutCleared { user, by } => info!(user.id = %user, by = by.as_str(), "lockout cleared"),
         Event::EmailChanged { user, .. } => info!(user.id = %user, "e-mail address changed"),
         Event::PhoneChanged { user } => info!(user.id = %user, "phone number changed"),
         Event::Factor { user, happened } => factor(*user, happened, metrics),

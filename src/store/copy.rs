@@ -85,7 +85,7 @@ const TABLES: &[Table] = &[
         Int "last_login_at", Int "created_at", Int "updated_at", Text "phone", Int "phone_verified",
         Text "phone_claim", Text "pending_email", Text "pending_phone", Int "password_changed_at",
         Int "must_change_password", Int "device_epoch", Int "locked_until", Text "metadata_admin",
-        Int "mfa_exempt_at", Text "mfa_exempt_reason"),
+        Int "mfa_exempt_at", Text "mfa_exempt_reason", Int "lockouts_ended_at"),
     table!("nauth_user_roles", Key::Texts("user_id", "role"), "user_id > ? OR (user_id = ? AND role > ?)", "user_id, role",
         Text "user_id", Text "role", Text "granted_by", Int "granted_at"),
     table!("nauth_sessions", Key::Int("id"), "id > ?", "id",

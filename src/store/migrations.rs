@@ -35,6 +35,7 @@ const STEPS: &[Step] = &[
     step!(6, "indexes", "0006_indexes.sql"),
     step!(7, "factors", "0007_factors.sql"),
     step!(8, "locations", "0008_locations.sql"),
+    step!(9, "lockouts", "0009_lockouts.sql"),
 ];
 
 /// From this step on it is known what each of them said.

@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod password_history;
 pub mod revocations;
 pub mod sessions;
+mod standing;
 mod sweep;
 pub mod transients;
 pub mod trusted_devices;

@@ -13,7 +13,7 @@ const UNFINISHED: Sweep = sweep!("nauth_users", "id", "completed_at IS NULL AND 
 /// The users, outside or inside a transaction.
 #[derive(Debug)]
 pub struct Users<'a> {
-    on: On<'a>,
+    pub(super) on: On<'a>,
 }
 
 macro_rules! select {
@@ -21,7 +21,7 @@ macro_rules! select {
         concat!(
             "SELECT id, number, email, email_verified, pending_email, username, phone, phone_verified, pending_phone, \
              first_name, last_name, password_hash, password_changed_at, must_change_password, locked_at, lock_reason, \
-             locked_until, mfa_exempt_at, mfa_exempt_reason, \
+             locked_until, lockouts_ended_at, mfa_exempt_at, mfa_exempt_reason, \
              (SELECT COUNT(*) FROM nauth_factors WHERE nauth_factors.user_id = nauth_users.id) AS factors, auth_epoch, device_epoch, claims_version, completed_at, timezone, locale, metadata, \
              metadata_admin, last_login_at, created_at, updated_at FROM nauth_users ",
             $tail
@@ -425,56 +425,6 @@ impl<'a> Users<'a> {
         self.epoch(id).await
     }
 
-    /// Disables the account, unless it is already; answers whether it did.
-    pub async fn lock(&mut self, id: UserId, lock: &Lock) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_users SET locked_at = ?, lock_reason = ?, locked_until = ?, updated_at = ? \
-             WHERE id = ? AND locked_at IS NULL")
-        .bind(lock.at)
-        .bind(lock.reason.as_str())
-        .bind(lock.until)
-        .bind(lock.at)
-        .bind(id)
-        .execute(&mut self.on)
-        .await?;
-        Ok(rows == 1)
-    }
-
-    /// Enables the account, unless it is already; answers whether it did.
-    pub async fn unlock(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
-        let rows =
-            sql("UPDATE nauth_users SET locked_at = NULL, lock_reason = NULL, locked_until = NULL, updated_at = ? \
-             WHERE id = ? AND locked_at IS NOT NULL")
-            .bind(now)
-            .bind(id)
-            .execute(&mut self.on)
-            .await?;
-        Ok(rows == 1)
-    }
-
-    /// Notes that a user is asked for no second factor; answers whether that is new.
-    pub async fn exempt(&mut self, id: UserId, reason: &str, now: Time) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_users SET mfa_exempt_at = ?, mfa_exempt_reason = ?, updated_at = ? \
-             WHERE id = ? AND mfa_exempt_at IS NULL")
-        .bind(now)
-        .bind(reason)
-        .bind(now)
-        .bind(id)
-        .execute(&mut self.on)
-        .await?;
-        Ok(rows == 1)
-    }
-
-    /// Notes that a user is asked for a second factor again; answers whether that is new.
-    pub async fn end_exemption(&mut self, id: UserId, now: Time) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_users SET mfa_exempt_at = NULL, mfa_exempt_reason = NULL, updated_at = ? \
-             WHERE id = ? AND mfa_exempt_at IS NOT NULL")
-        .bind(now)
-        .bind(id)
-        .execute(&mut self.on)
-        .await?;
-        Ok(rows == 1)
-    }
-
     /// Grants a role, unless it is granted already; answers whether it did.
     pub async fn grant_role(
         &mut self,
@@ -579,6 +529,7 @@ fn read(row: &Row) -> Result<User, StoreError> {
         password_changed_at: row.opt_time("password_changed_at")?,
         must_change_password: row.bool("must_change_password")?,
         lock,
+        lockouts_ended_at: row.opt_time("lockouts_ended_at")?,
         mfa_enabled: row.int("factors")? > 0,
         mfa_exempt,
         auth_epoch: row.int("auth_epoch")?,

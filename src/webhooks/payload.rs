@@ -60,6 +60,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::LoginChallenged { .. }
         | Event::LoginBlocked { .. }
         | Event::LockoutTriggered { .. }
+        | Event::LockoutCleared { .. }
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }
         | Event::ChallengeFailed { .. }

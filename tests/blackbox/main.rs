@@ -72,5 +72,6 @@ mod streams;
 mod tls;
 mod tracing;
 mod transient;
+mod unlock;
 mod upgrade;
 mod upstreams;

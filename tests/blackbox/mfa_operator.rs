@@ -93,7 +93,8 @@ async fn an_operator_exempts_somebody_for_a_reason_until_further_notice() {
     let revoked = nauth.get_as(&ada, "/auth/audit/history?eventTypes=MFA_EXEMPTION_REVOKED").await.json();
     assert_eq!(revoked["total"], 1, "{revoked}");
 
-    nauth.command(&["user", "unlock", "ada@example.com"]).await.expect(2);
+    let both = ["user", "unlock", "ada@example.com", "--reset-mfa", "--end-mfa-exemption"];
+    nauth.command(&both).await.expect(2);
     nauth.command(&["user", "unlock", "ada@example.com", "--mfa-exempt", " "]).await.expect(2);
 }
 

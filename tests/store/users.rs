@@ -36,6 +36,29 @@ on_every_database! {
         assert!(store.users().by_id(nauth::domain::id::UserId::random()).await.unwrap().is_none());
     }
 
+    async fn lockouts_end_at_a_later_time_whatever_the_clock_says(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let (ada, bob) = (ada(&store).await, user("bob@example.com"));
+        insert(&store, &bob).await;
+        let ended = async |at| {
+            let mut tx = store.begin().await.unwrap();
+            assert!(tx.users().end_lockouts(ada.id, at).await.unwrap());
+            tx.commit().await.unwrap();
+            store.users().by_id(ada.id).await.unwrap().unwrap().lockouts_ended_at.unwrap()
+        };
+
+        let first = ended(NOW).await;
+        let same = ended(NOW).await;
+        let earlier = ended(NOW - Duration::from_mins(1)).await;
+        let later = ended(NOW + Duration::from_mins(1)).await;
+
+        assert_eq!((first, later), (NOW, NOW + Duration::from_mins(1)));
+        assert!(first < same && same < earlier && earlier < later);
+        assert!(store.users().by_id(bob.id).await.unwrap().unwrap().lockouts_ended_at.is_none());
+        let mut tx = store.begin().await.unwrap();
+        assert!(!tx.users().end_lockouts(nauth::domain::id::UserId::random(), NOW).await.unwrap());
+    }
+
     async fn what_is_not_known_is_null_and_not_empty(fresh: &Fresh) {
         let store = fresh.store().await;
         let empty = User { first_name: Some(String::new()), ..user("ada@example.com") };

@@ -2,6 +2,8 @@
 
 use crate::domain::hex::hex;
 
+use crate::domain::user::User;
+
 /// Bytes of a hash that make two names different for sure.
 const KEPT: usize = 16;
 
@@ -14,6 +16,15 @@ pub(in crate::auth) fn key(kind: &str, about: &[&str]) -> String {
         hash.update(part.as_bytes());
     }
     format!("{kind}/{}", hex(&hash.finish().as_ref()[..KEPT]))
+}
+
+/// A user, as the names of counters say it. Whoever is unlocked goes by another name from then on: every
+/// counter begins anew, wherever it stands, and those of the old name lapse.
+pub(in crate::auth) fn name_of(user: &User) -> String {
+    match user.lockouts_ended_at {
+        None => user.id.to_string(),
+        Some(at) => format!("{}@{}", user.id, at.micros()),
+    }
 }
 
 #[cfg(test)]

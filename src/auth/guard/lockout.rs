@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::guard::attempt::{Attempt, Held};
-use crate::auth::guard::key::key;
+use crate::auth::guard::key::{key, name_of};
 use crate::config::settings::{DelayRule, LockRule};
+use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::event::LockoutScope;
@@ -65,8 +66,7 @@ impl Auth {
         if !rules.enabled || !rules.counts.passwords {
             return Vec::new();
         }
-        // An account is one whichever of its identifiers is tried.
-        let account = user.map_or_else(|| format!("nobody/{identifier}"), |user| user.id.to_string());
+        let account = user.map_or_else(|| format!("nobody/{identifier}"), guessed_at);
         let mut counters = Vec::with_capacity(3);
         let is_exempt = rules.allow_ips.iter().any(|net| net.contains(&ctx.ip.to_canonical()));
         let client = self.client_key(ctx);
@@ -95,6 +95,14 @@ impl Auth {
         }));
         counters
     }
+}
+
+/// What guesses are counted for: an account, whichever of its identifiers is tried, with the password that was
+/// not guessed. What was tried against another one than is in force tells nothing: whoever resets a forgotten
+/// password is not kept out by the tries before.
+fn guessed_at(user: &User) -> String {
+    let since = user.password_changed_at.map_or(0, Time::micros);
+    format!("{}#{since}", name_of(user))
 }
 
 /// Tries of one client, by its address or its device.
