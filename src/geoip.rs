@@ -131,6 +131,15 @@ impl Databases {
         }
         Ok(known)
     }
+
+    /// The same for what goes on without it: a damaged database keeps nobody out.
+    #[must_use]
+    pub fn locate_if_possible(&self, ip: IpAddr) -> Location {
+        self.locate(ip).unwrap_or_else(|LookupError(error)| {
+            tracing::warn!(%error, "a GeoIP database is damaged; nothing is known of where an address is");
+            Location::default()
+        })
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! | 7 | [`cli`], [`app`] | the program: commands, and the one place where the world is built |
 //! | 6 | [`gateway`], [`api`] | the edges: who talks to us (the gateway may use the API) |
 //! | 5 | [`auth`] | the use cases: what nauth does; no HTTP types |
-//! | 4 | [`events`], [`outbox`], [`webhooks`], [`sms`], [`mail`], [`outgoing`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
+//! | 4 | [`outbox`], [`events`], [`webhooks`], [`sms`], [`mail`], [`outgoing`], [`revocation`], [`password_hash`], [`sealing`], [`tokens`] | engines |
 //! | 3 | [`transient`], [`store`] | state |
 //! | 2 | [`logging`], [`metrics`], [`config`], [`geoip`] | what the operator sets and sees |
 //! | 1 | [`domain`] | what it is all about; pure |

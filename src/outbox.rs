@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::domain::clock::{Clock, Time};
+use crate::domain::context::RequestContext;
+use crate::domain::error::Error;
+use crate::domain::event::Event;
+use crate::events::{Events, Wake};
 use crate::mail::{DeliveryError, Rendered, Transport};
 use crate::metrics::{DeliveryResult, MailTemplate, Metrics};
 use crate::sealing::{OUTBOX, Sealer};
@@ -29,6 +32,8 @@ const BATCH: i64 = 16;
 const POLL: Duration = Duration::from_secs(1);
 /// Tries before a message is given up.
 const MAX_ATTEMPTS: i64 = 12;
+/// Most characters kept of why a webhook was given up.
+const MAX_CAUSE: usize = 200;
 /// Longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
@@ -50,6 +55,8 @@ pub struct Dispatcher {
     pub store: Store,
     /// Opens bodies.
     pub sealer: Arc<Sealer>,
+    /// Says what is given up.
+    pub events: Events,
     /// The ways out.
     pub ways: Arc<ArcSwap<WaysOut>>,
     /// Counts.
@@ -58,21 +65,6 @@ pub struct Dispatcher {
     pub wake: Arc<Wake>,
     /// Time.
     pub clock: Clock,
-}
-
-/// Wakes the loops of the channels.
-#[derive(Debug, Default)]
-pub struct Wake {
-    channels: [Notify; Channel::ALL.len()],
-}
-
-impl Wake {
-    /// Says that there is something to deliver.
-    pub fn all(&self) {
-        for channel in &self.channels {
-            channel.notify_one();
-        }
-    }
 }
 
 /// Takes one kind of message out of the house.
@@ -118,7 +110,7 @@ impl Dispatcher {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.wake.channels[channel as usize].notified() => {}
+                () = self.wake.next(channel) => {}
                 () = tokio::time::sleep(POLL) => {}
             }
         }
@@ -131,7 +123,7 @@ impl Dispatcher {
     }
 
     /// Delivers what is due now; answers how many messages it took.
-    pub async fn deliver_due(&self, channel: Channel) -> Result<usize, StoreError> {
+    pub async fn deliver_due(&self, channel: Channel) -> Result<usize, Error> {
         // Looking is cheap and happens often; taking is a write and happens only when there is something.
         let now = self.clock.now();
         if self.store.outbox().next_due(channel).await?.is_none_or(|due| due > now) {
@@ -147,7 +139,7 @@ impl Dispatcher {
         Ok(rows.len())
     }
 
-    async fn deliver(&self, channel: Channel, row: &OutboxRow) -> Result<(), StoreError> {
+    async fn deliver(&self, channel: Channel, row: &OutboxRow) -> Result<(), Error> {
         let now = self.clock.now();
         if row.expires_at <= now {
             return self.give_up(channel, row, "it expired before it could be delivered").await;
@@ -169,7 +161,7 @@ impl Dispatcher {
         match delivered {
             Ok(()) => {
                 self.count(channel, row, DeliveryResult::Delivered);
-                self.store.outbox().delivered(row.id, self.clock.now()).await
+                Ok(self.store.outbox().delivered(row.id, self.clock.now()).await?)
             }
             Err(DeliveryError::Permanent(reason)) => self.give_up(channel, row, &reason).await,
             Err(DeliveryError::Temporary(reason)) if row.attempts >= max => self.give_up(channel, row, &reason).await,
@@ -177,7 +169,7 @@ impl Dispatcher {
         }
     }
 
-    async fn try_later(&self, channel: Channel, row: &OutboxRow, reason: &str) -> Result<(), StoreError> {
+    async fn try_later(&self, channel: Channel, row: &OutboxRow, reason: &str) -> Result<(), Error> {
         let due = next_try(self.clock.now(), row.attempts);
         self.count(channel, row, DeliveryResult::Retried);
         warn!(
@@ -188,10 +180,25 @@ impl Dispatcher {
             reason,
             "a message was not delivered; trying again"
         );
-        self.store.outbox().retry(row.id, due, reason).await
+        Ok(self.store.outbox().retry(row.id, due, reason).await?)
     }
 
-    async fn give_up(&self, channel: Channel, row: &OutboxRow, reason: &str) -> Result<(), StoreError> {
+    /// Gives a message up. Of a webhook the audit trail tells, in the same transaction.
+    async fn give_up(&self, channel: Channel, row: &OutboxRow, reason: &str) -> Result<(), Error> {
+        let mut change = self.events.begin().await?;
+        if !change.outbox().dead(row.id, reason, self.clock.now()).await? {
+            // Another node had it, too, and knows better.
+            return Ok(());
+        }
+        if channel == Channel::Webhook {
+            change.record(Event::WebhookFailed {
+                webhook: row.target.clone().unwrap_or_default(),
+                event: row.kind.clone(),
+                attempts: row.attempts,
+                cause: reason.chars().take(MAX_CAUSE).collect(),
+            });
+        }
+        self.events.commit(change, &RequestContext::local()).await?;
         self.count(channel, row, DeliveryResult::Dead);
         error!(
             channel = channel.as_str(),
@@ -201,7 +208,7 @@ impl Dispatcher {
             reason,
             "a message is given up"
         );
-        self.store.outbox().dead(row.id, reason, self.clock.now()).await
+        Ok(())
     }
 
     fn count(&self, channel: Channel, row: &OutboxRow, result: DeliveryResult) {

@@ -17,10 +17,9 @@ use crate::domain::clock::{Clock, Time};
 use crate::domain::password_policy::PasswordPolicy;
 use crate::domain::password_policy::tests_support::lenient;
 use crate::domain::secret::Secret;
-use crate::events::{Events, Feed, Outlet, Outputs, Parts as EventParts, Recorder};
+use crate::events::{Events, Feed, Outlet, Outputs, Parts as EventParts, Recorder, Wake};
 use crate::mail::{Rendered, Renderer};
 use crate::metrics::Metrics as Counts;
-use crate::outbox::Wake;
 use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
@@ -199,6 +198,7 @@ fn parts(settings: &Settings, keys: Keychain, sealer: Arc<Sealer>, store: Store,
         renderer: Renderer::new(&settings.email, &settings.sms).unwrap(),
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),
+        geoip: settings.geoip.databases.clone(),
         outputs: Outputs::default(),
     };
     let revocations = Arc::new(Revocations::new(clock.clone(), metrics.clone()));

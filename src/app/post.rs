@@ -22,6 +22,7 @@ pub(super) fn outlet(settings: &Settings, outgoing: &Outgoing) -> anyhow::Result
         renderer: renderer(settings)?,
         notifications: settings.notifications,
         webhooks: Webhooks::new(&settings.webhooks, outgoing.clone()),
+        geoip: settings.geoip.databases.clone(),
         outputs: Outputs::open(&settings.audit.sinks, settings.log.redact_pii)
             .context("a file of `audit.sink` cannot be written")?,
     })

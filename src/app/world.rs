@@ -14,9 +14,9 @@ use crate::config::settings::{Database, DatabasePlace, Settings, TransientBacken
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::secret::Secret;
-use crate::events::{self, Events, Feed, Recorder};
+use crate::events::{self, Events, Feed, Recorder, Wake};
 use crate::metrics::Metrics;
-use crate::outbox::{Dispatcher, Wake};
+use crate::outbox::Dispatcher;
 use crate::outgoing::Outgoing;
 use crate::password_hash::Hasher;
 use crate::revocation::Revocations;
@@ -93,7 +93,15 @@ impl World {
             clock: clock.clone(),
         });
         let ways = Arc::new(ArcSwap::from_pointee(post::ways_out(settings, &outgoing)?));
-        let dispatcher = Dispatcher { store: store.clone(), sealer, ways, metrics, wake: outbox, clock };
+        let dispatcher = Dispatcher {
+            store: store.clone(),
+            sealer,
+            events: parts.events.clone(),
+            ways,
+            metrics,
+            wake: outbox,
+            clock,
+        };
         let auth = Auth::new(Arc::clone(settings), Arc::clone(&parts));
         Ok(Self { store, counters, parts, auth, dispatcher })
     }

@@ -474,10 +474,7 @@ impl Auth {
 
     /// Where an address is, as far as it is known.
     pub(super) fn locate(&self, ip: IpAddr) -> Location {
-        self.settings.geoip.databases.locate(ip).unwrap_or_else(|error| {
-            tracing::warn!(error = %crate::logging::chain(&error), "nothing is known of where an address is");
-            Location::default()
-        })
+        self.settings.geoip.databases.locate_if_possible(ip)
     }
 
     /// When an access token made now for a session expires. Where sessions end by idleness, no

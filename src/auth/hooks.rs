@@ -36,7 +36,7 @@ impl Auth {
             "timezone": input.timezone,
             "locale": input.locale,
         });
-        let question = payload::envelope(event.as_str(), &user, Map::new(), ctx, true, self.now());
+        let question = payload::envelope(event.as_str(), &user, self.client(ctx), Map::new(), self.now());
         match self.hooks.ask(event, &question).await {
             Verdict::Allow(changes) => Ok(changes),
             Verdict::Deny { message } => {
@@ -63,7 +63,8 @@ impl Auth {
         self.parts.events.commit(change, ctx).await?;
         let mut data = Map::new();
         data.insert("auth".to_owned(), json!({ "amr": proof.amr, "renews_session": proof.renews.is_some() }));
-        let question = payload::envelope(event.as_str(), &payload::user(&user, true), data, ctx, true, self.now());
+        let question =
+            payload::envelope(event.as_str(), &payload::user(&user, true), self.client(ctx), data, self.now());
         let changes = match self.hooks.ask(event, &question).await {
             Verdict::Allow(changes) => changes,
             Verdict::Deny { message } => {
@@ -81,6 +82,10 @@ impl Auth {
         let mut change = self.parts.events.begin().await?;
         let user = self.obey(&mut change, user, changes.roles, changes.metadata_admin).await?;
         Ok((change, user, changes.claims))
+    }
+
+    fn client(&self, ctx: &RequestContext) -> Value {
+        payload::client(ctx, &self.settings.geoip.databases)
     }
 
     /// Makes an account what a hook says it should be.

@@ -19,6 +19,7 @@ mod password;
 mod passwordless;
 mod profile;
 mod refresh;
+pub mod restored;
 mod risk;
 mod session;
 mod sight;

@@ -5,13 +5,13 @@ use aws_lc_rs::hmac;
 use crate::auth::{Auth, Caller, ListedSession, NamedSession, Operation};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error};
-use crate::domain::event::Event;
+use crate::domain::event::{DeniedAccess, Event};
 use crate::domain::hex::hex;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::session::EndReason;
 use crate::store::revocations::Revocation;
-use crate::tokens::TokenError;
 use crate::tokens::keys::Purpose;
+use crate::tokens::{AccessToken, TokenError};
 
 /// Random bytes in a CSRF token.
 const CSRF_RANDOM_BYTES: usize = 16;
@@ -127,6 +127,12 @@ impl Auth {
     /// Notes that one request carried cookies of more than one session.
     pub fn note_conflict(&self, named: Option<NamedSession>, ctx: &RequestContext) {
         self.parts.events.record_soon(&Event::CredentialConflict { user: named.map(|named| named.user) }, ctx);
+    }
+
+    /// Notes that a route refused somebody known. Never waits.
+    pub fn note_denied(&self, token: &AccessToken, denied: DeniedAccess, ctx: &RequestContext) {
+        let event = Event::AccessDenied { user: token.user, session: token.session, denied };
+        self.parts.events.record_soon(&event, ctx);
     }
 
     /// A CSRF token for this session: `<random>.<HMAC(session, random)>`, good as long as the session

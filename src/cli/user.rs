@@ -147,23 +147,25 @@ pub(super) struct MfaRelief {
 
 pub(super) fn run(settings: &Arc<Settings>, command: Command) -> anyhow::Result<()> {
     super::block_on(async {
-        // What a command writes there is its answer.
-        let mut settings = Settings::clone(settings);
-        settings.audit.sinks.retain(|sink| *sink != AuditSink::Stdout);
-        let auth = open(&Arc::new(settings)).await?;
+        let auth = open(settings).await?;
         let done = execute(&auth, command).await;
         auth.flush().await;
         done
     })
 }
 
-pub(super) async fn open(settings: &Arc<Settings>) -> anyhow::Result<Auth> {
+/// The use cases, for a command beside a running server. No entry of the audit trail goes to standard output:
+/// what a command writes there is its answer.
+pub(super) async fn open(settings: &Settings) -> anyhow::Result<Auth> {
+    let mut settings = settings.clone();
+    settings.audit.sinks.retain(|sink| *sink != AuditSink::Stdout);
+    let settings = Arc::new(settings);
     let data = DataDir::open(&settings.server.data_dir)?;
     let clock = Clock::system();
     let schema = if settings.database.migrate { Schema::Migrate } else { Schema::Expect };
-    let store = open_store(settings, &data, schema, &clock).await?;
-    let masters = master_keys(settings, &data, &store).await?;
-    Ok(World::build(settings, store, &masters, clock, Metrics::new()).await?.auth)
+    let store = open_store(&settings, &data, schema, &clock).await?;
+    let masters = master_keys(&settings, &data, &store).await?;
+    Ok(World::build(&settings, store, &masters, clock, Metrics::new()).await?.auth)
 }
 
 async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {

@@ -348,11 +348,49 @@ pub enum Event {
         /// By whom.
         by: Actor,
     },
+    /// A route refused a request of somebody known.
+    AccessDenied {
+        /// Whose.
+        user: UserId,
+        /// In which session.
+        session: SessionId,
+        /// What was refused.
+        denied: DeniedAccess,
+    },
+    /// A delivery to a webhook was given up.
+    WebhookFailed {
+        /// The name of the webhook.
+        webhook: String,
+        /// The name of the event that was to be told.
+        event: String,
+        /// How often it was tried.
+        attempts: i64,
+        /// Why it was given up.
+        cause: String,
+    },
+    /// The database was put back to an earlier state, and what that state must not bring back is void.
+    StateRestored {
+        /// Whether every session ended with it.
+        sessions_ended: bool,
+    },
     /// Other settings are in force.
     ConfigReloaded {
         /// The sections that changed.
         sections: Vec<&'static str>,
     },
+}
+
+/// A request that a route refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeniedAccess {
+    /// The name of the route.
+    pub route: String,
+    /// The method, cut to what is worth keeping.
+    pub method: String,
+    /// The path without the query, cut to what is worth keeping.
+    pub path: String,
+    /// What was missing, in the words of the wire.
+    pub reason: &'static str,
 }
 
 /// What can happen to second factors.

@@ -4,10 +4,11 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
-use crate::domain::event::{Actor, Event, FactorEvent, RiskEvent};
+use crate::domain::event::{Actor, DeniedAccess, Event, FactorEvent, RiskEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId, random_number};
 use crate::domain::risk::Assessment;
+use crate::events::outlet::AUDIT_ENTRY;
 use crate::store::audit::{AuditRow, Origin};
 use crate::store::{StoreError, Tx};
 
@@ -130,6 +131,18 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::RoleRevoked { user, role, by } => {
             entry("ADMIN_ROLE_REVOKED", INFO).of(*user).by(*by).because(role.as_str())
         }
+        Event::AccessDenied { user, session, denied } => {
+            let DeniedAccess { route, method, path, reason } = denied;
+            let asked = json!({ "route": route, "method": method, "path": path });
+            entry("GATEWAY_ACCESS_DENIED", FAILURE).of(*user).session(*session).because(reason).with(&asked)
+        }
+        Event::WebhookFailed { webhook, event, attempts, cause } => entry("WEBHOOK_FAILED", FAILURE)
+            .by(Actor::System)
+            .because(cause)
+            .with(&json!({ "webhook": webhook, "event": event, "attempts": attempts })),
+        Event::StateRestored { sessions_ended } => {
+            entry("STATE_RESTORED", INFO).by(Actor::Operator).with(&json!({ "sessionsEnded": sessions_ended }))
+        }
         Event::ConfigReloaded { sections } => {
             entry("CONFIG_RELOADED", INFO).by(Actor::Operator).with(&json!({ "sections": sections }))
         }
@@ -215,6 +228,11 @@ impl AuditRow {
     fn with(self, details: &serde_json::Value) -> Self {
         Self { details: Some(details.to_string()), ..self }
     }
+}
+
+/// Whether an entry did not get to a webhook. That is told to no webhook: it would go round in circles.
+pub(super) fn is_about_an_entry(event: &Event) -> bool {
+    matches!(event, Event::WebhookFailed { event, .. } if event == AUDIT_ENTRY)
 }
 
 /// Writes an entry.

@@ -11,6 +11,7 @@ mod observe;
 mod outlet;
 mod recorder;
 mod sinks;
+mod wake;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -27,7 +28,6 @@ use crate::domain::event::Event;
 use crate::events::recorder::Entry;
 use crate::mail::Message;
 use crate::metrics::Metrics;
-use crate::outbox::Wake;
 use crate::revocation::Revocations;
 use crate::sealing::Sealer;
 use crate::store::audit::AuditRow;
@@ -37,6 +37,7 @@ use crate::store::{Store, StoreError, Tx};
 pub use outlet::Outlet;
 pub use recorder::Recorder;
 pub use sinks::{Feed, Outputs};
+pub use wake::Wake;
 
 /// Added to the life of the longest-lived token a revocation speaks of, beside the leeway.
 const REVOCATION_MARGIN: Duration = Duration::from_mins(1);
@@ -170,10 +171,14 @@ impl Events {
         let Change { mut tx, events, messages, revocations } = change;
         let now = self.parts.clock.now();
         let outlet = self.parts.outlet.load();
-        let rows: Vec<AuditRow> = events.iter().filter_map(audit::row).filter(|_| outlet.audit.enabled).collect();
+        let kept = events.iter().filter(|_| outlet.audit.enabled);
+        let entries: Vec<(&Event, AuditRow)> = kept.filter_map(|event| Some((event, audit::row(event)?))).collect();
         let mut waiting = outlet.tell_users(&mut tx, &self.parts.sealer, &messages, now).await?;
-        for row in &rows {
-            waiting += outlet.keep(&mut tx, &self.parts.sealer, row, ctx, now).await?;
+        for (event, row) in &entries {
+            audit::insert(&mut tx, row, ctx, now).await?;
+            if !audit::is_about_an_entry(event) {
+                waiting += outlet.tell_sinks(&mut tx, &self.parts.sealer, row, ctx, now).await?;
+            }
         }
         waiting += outlet.tell_webhooks(&mut tx, &self.parts.sealer, &events, ctx, now).await?;
         let mut revoked = Vec::new();
@@ -186,7 +191,7 @@ impl Events {
         tx.commit().await?;
 
         self.parts.revocations.apply_own(&revoked);
-        for row in &rows {
+        for (_, row) in &entries {
             self.parts.feed.push(&outlet.outputs, row, ctx, now, &self.parts.metrics);
         }
         for event in &events {
@@ -233,7 +238,8 @@ impl Events {
         let mut tx = self.parts.store.begin().await?;
         let mut waiting = 0;
         for Entry { row, ctx, at } in entries {
-            waiting += outlet.keep(&mut tx, &self.parts.sealer, row, ctx, *at).await?;
+            audit::insert(&mut tx, row, ctx, *at).await?;
+            waiting += outlet.tell_sinks(&mut tx, &self.parts.sealer, row, ctx, *at).await?;
         }
         tx.commit().await?;
         for Entry { row, ctx, at } in entries {

@@ -111,7 +111,15 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::RoleRevoked { user, role, by } => {
             info!(user.id = %user, role = role.as_str(), by = by.as_str(), "role revoked");
         }
-        Event::SignupReplaced { .. }
+        Event::AccessDenied { user, denied, .. } => {
+            info!(user.id = %user, route = denied.route, reason = denied.reason, "access denied");
+        }
+        Event::StateRestored { sessions_ended } => {
+            warn!(sessions_ended, "the database was put back to an earlier state");
+        }
+        // Counted and logged where it is given up, like every other message.
+        Event::WebhookFailed { .. }
+        | Event::SignupReplaced { .. }
         | Event::SessionCreated { .. }
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::settings::{Audit, AuditSink, Notifications};
+use crate::config::settings::{Audit, AuditSink, Notifications, Webhook};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -14,6 +14,7 @@ use crate::domain::event::Event;
 use crate::domain::id::{UserId, random_number};
 use crate::domain::user::User;
 use crate::events::{Outputs, audit};
+use crate::geoip::Databases;
 use crate::mail::{Message, Recipient, Renderer};
 use crate::sealing::{OUTBOX, Sealer};
 use crate::store::Tx;
@@ -22,7 +23,7 @@ use crate::store::outbox::{Channel, NewMessage};
 use crate::webhooks::{Webhooks, payload};
 
 /// What an entry of the audit trail is called towards webhooks.
-const AUDIT_ENTRY: &str = "audit.entry";
+pub(super) const AUDIT_ENTRY: &str = "audit.entry";
 /// How long an event is worth telling. A webhook's `max_attempts` usually ends it sooner.
 const EVENT_TTL: Duration = Duration::from_hours(7 * 24);
 
@@ -37,6 +38,8 @@ pub struct Outlet {
     pub notifications: Notifications,
     /// Who wants to know of events.
     pub webhooks: Webhooks,
+    /// Where clients are.
+    pub geoip: Databases,
     /// Who reads entries of the audit trail line by line.
     pub outputs: Outputs,
 }
@@ -68,9 +71,9 @@ impl Outlet {
         Ok(count)
     }
 
-    /// Writes an entry into the audit trail, and for whichever webhook gets them; answers how many deliveries
+    /// Writes down an entry of the audit trail for whichever webhook gets them; answers how many deliveries
     /// there are.
-    pub(super) async fn keep(
+    pub(super) async fn tell_sinks(
         &self,
         tx: &mut Tx,
         sealer: &Sealer,
@@ -78,7 +81,6 @@ impl Outlet {
         ctx: &RequestContext,
         now: Time,
     ) -> Result<usize, Error> {
-        audit::insert(tx, row, ctx, now).await?;
         let mut count = 0;
         for sink in &self.audit.sinks {
             let AuditSink::Webhook(name) = sink else { continue };
@@ -91,7 +93,7 @@ impl Outlet {
             }
             let user = json!({ "sub": row.user.map(|id| id.to_string()) });
             let data = Map::from_iter([("entry".to_owned(), Value::Object(entry))]);
-            let body = payload::envelope(AUDIT_ENTRY, &user, data, ctx, webhook.include_pii, now);
+            let body = payload::envelope(AUDIT_ENTRY, &user, self.client(webhook, ctx), data, now);
             let target = Some(webhook.name.as_str());
             let letter = Letter { channel: Channel::Webhook, target, kind: AUDIT_ENTRY, expires_at: now + EVENT_TTL };
             letter.enqueue(tx, sealer, &json::<Value>(&body)?, now).await?;
@@ -122,7 +124,7 @@ impl Outlet {
                     Some(Some(user)) => payload::user(user, webhook.include_pii),
                     _ => json!({ "sub": id.to_string() }),
                 };
-                let body = payload::envelope(name, &user, data.clone(), ctx, webhook.include_pii, now);
+                let body = payload::envelope(name, &user, self.client(webhook, ctx), data.clone(), now);
                 let target = Some(webhook.name.as_str());
                 let letter = Letter { channel: Channel::Webhook, target, kind: name, expires_at: now + EVENT_TTL };
                 letter.enqueue(tx, sealer, &json::<Value>(&body)?, now).await?;
@@ -130,6 +132,11 @@ impl Outlet {
             }
         }
         Ok(count)
+    }
+
+    /// What a webhook learns of the client.
+    fn client(&self, webhook: &Webhook, ctx: &RequestContext) -> Value {
+        if webhook.include_pii { payload::client(ctx, &self.geoip) } else { json!({}) }
     }
 }
 

@@ -16,10 +16,12 @@ use crate::auth::Grant;
 use crate::config::settings::{Access, Route, Serves};
 use crate::domain::context::RequestContext as AuthContext;
 use crate::domain::error::{Denial, Error};
+use crate::domain::event::DeniedAccess;
 use crate::domain::session::Delivery;
 use crate::gateway::canonical::Canonical;
 use crate::gateway::context::RequestContext;
 use crate::gateway::decide::{self, By, Decision, Identified, Question};
+use crate::gateway::denials::Telling;
 use crate::gateway::identify::{Findings, identify};
 use crate::gateway::inflight::{Holder, LetIn};
 use crate::gateway::policy::{self, Asked, Sender};
@@ -31,6 +33,9 @@ use crate::tokens::AccessToken;
 
 /// Most bytes kept of a user agent.
 const MAX_USER_AGENT: usize = 512;
+/// Most bytes kept of a path and of a method that were refused.
+const MAX_PATH: usize = 512;
+const MAX_METHOD: usize = 32;
 
 /// Most that is read of a body nobody wants, and for how long.
 const UNREAD_BYTES: usize = 4 << 20;
@@ -85,7 +90,10 @@ impl Gateway {
             let upstream = runtime.upstream(&route).ok_or(Error::NotFound)?;
             ctx.route = Some((Arc::clone(&route), upstream));
         }
-        check_surroundings(session, ctx, &route, &target)?;
+        if let Err(error) = check_surroundings(session, ctx, &route, &target) {
+            self.note_kept_out(session, ctx, &route, &error);
+            return Err(error);
+        }
         if preflight == Preflight::Unlisted {
             policy::pass_preflight(&route)?;
             return Self::onward(session, ctx).await;
@@ -141,7 +149,7 @@ impl Gateway {
         self.note(ctx, &asked, &question, &findings);
         match decide::decide(&question) {
             Decision::Refresh => Box::pin(self.refresh(session, ctx, &question, findings)).await,
-            decision => Self::settle(session, ctx, route, decision, &findings),
+            decision => self.settle(session, ctx, route, decision, &findings),
         }
     }
 
@@ -162,6 +170,7 @@ impl Gateway {
     }
 
     fn settle(
+        &self,
         session: &Session,
         ctx: &mut RequestContext,
         route: &Route,
@@ -204,6 +213,9 @@ impl Gateway {
             Decision::Deny(error) => {
                 let decided = if is_step_up(&error) { Decided::StepUp } else { Decided::Deny };
                 ctx.decided(decided, reason(&error));
+                if let Some(token) = &findings.token {
+                    self.note_denied(session, ctx, route, token, &error);
+                }
                 if matches!(findings.identified, Identified::Conflict) {
                     ctx.runtime.auth.note_conflict(findings.conflict, &auth_context(session, ctx));
                     ctx.set_cookies = delivery::clear_cookies(&ctx.runtime.settings);
@@ -214,27 +226,60 @@ impl Gateway {
         }
     }
 
+    /// Leaves in the audit trail that a route refuses somebody known, once in a while.
+    fn note_denied(&self, session: &Session, ctx: &RequestContext, route: &Route, token: &AccessToken, error: &Error) {
+        let Some(reason) = kept_reason(error).filter(|_| ctx.runtime.settings.audit.enabled) else { return };
+        match self.denials.note(token.user, &route.name, reason, self.clock.now()) {
+            Telling::First => {
+                let denied = DeniedAccess {
+                    route: route.name.clone(),
+                    method: beginning(session.req_header().method.as_str(), MAX_METHOD).to_owned(),
+                    path: beginning(ctx.path(), MAX_PATH).to_owned(),
+                    reason,
+                };
+                ctx.runtime.auth.note_denied(token, denied, &auth_context(session, ctx));
+            }
+            Telling::Again => {}
+            Telling::TooMany => self.metrics.audit_dropped(1),
+        }
+    }
+
+    /// The same for who is kept out by where they are, which is asked before who they are.
+    fn note_kept_out(&self, session: &Session, ctx: &RequestContext, route: &Route, error: &Error) {
+        if route.access == Access::Public || !matches!(error, Error::Forbidden(Denial::Address)) {
+            return;
+        }
+        let (runtime, headers) = (&ctx.runtime, &session.req_header().headers);
+        let findings = identify(headers, &runtime.names, route.credentials, &runtime.auth, &self.metrics);
+        if let Identified::Known(token, _) = &findings.identified {
+            self.note_denied(session, ctx, route, token, error);
+        }
+    }
+
     /// Refreshes the session on the way, then lets the fresh token be judged like any other.
     async fn refresh(
         &self,
         session: &Session,
         ctx: &mut RequestContext,
         question: &Question<'_>,
-        findings: Findings,
+        mut findings: Findings,
     ) -> Result<Option<Response<Bytes>>, Error> {
         let token = findings.refresh.clone().unwrap_or_default();
         if ctx.verify.is_some() {
-            let decision = self.vouched(session, ctx, question, &token).await;
-            return Self::settle(session, ctx, question.route, decision, &findings);
+            let decision = self.vouched(session, ctx, question, &token, &mut findings).await;
+            return self.settle(session, ctx, question.route, decision, &findings);
         }
         let (auth, client) = (ctx.runtime.auth.clone(), auth_context(session, ctx));
         let presented = token.clone();
         let rotate = async move { auth.refresh(&presented, Delivery::Cookies, &client).await };
         let decision = match self.refreshes.refresh(&token, rotate).await {
-            Ok(grant) => self.refreshed(ctx, question, &grant),
+            Ok(grant) => {
+                findings.token = Some(Arc::clone(&grant.access));
+                self.refreshed(ctx, question, &grant)
+            }
             Err(error) => not_refreshed(ctx, question, &error),
         };
-        Self::settle(session, ctx, question.route, decision, &findings)
+        self.settle(session, ctx, question.route, decision, &findings)
     }
 
     /// Lets the session behind a refresh cookie be judged without refreshing it: a proxy that asks may lose
@@ -245,9 +290,10 @@ impl Gateway {
         ctx: &mut RequestContext,
         question: &Question<'_>,
         token: &str,
+        findings: &mut Findings,
     ) -> Decision {
         match self.vouched.ask(token, &ctx.runtime.auth, &auth_context(session, ctx)).await {
-            Ok(token) => decide::known(question, &token, By::Cookie),
+            Ok(token) => decide::known(question, findings.token.insert(token), By::Cookie),
             Err(error) => not_refreshed(ctx, question, &error),
         }
     }
@@ -455,6 +501,22 @@ fn reason(error: &Error) -> DecisionReason {
         Error::Forbidden(_) => DecisionReason::BadRequest,
         _ => DecisionReason::NoSession,
     }
+}
+
+/// Why somebody known is refused, where the audit trail keeps it.
+fn kept_reason(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Forbidden(denial @ (Denial::Role | Denial::Scope | Denial::VerifiedEmail | Denial::Address)) => {
+            Some(denial.as_str())
+        }
+        Error::StepUpRequired(_) => Some("step_up"),
+        _ => None,
+    }
+}
+
+/// The longest beginning of a text that fits, cut between characters.
+fn beginning(text: &str, max_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {

@@ -11,6 +11,7 @@ pub mod connections;
 pub mod context;
 pub mod credentials;
 pub mod decide;
+pub mod denials;
 pub mod edge;
 pub mod forward;
 pub mod frames;
@@ -68,6 +69,7 @@ use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::gateway::conn::{Conn, Protocol};
 use crate::gateway::context::{RequestContext, RequestId};
+use crate::gateway::denials::Denials;
 use crate::gateway::inflight::InFlight;
 use crate::gateway::recent::Recent;
 use crate::gateway::refresh::Refreshes;
@@ -85,6 +87,7 @@ pub struct Gateway {
     refreshes: Arc<Refreshes>,
     vouched: Arc<Vouched>,
     recent: Arc<Recent>,
+    denials: Arc<Denials>,
     renewed: Arc<Notify>,
     metrics: Metrics,
     clock: Clock,
@@ -96,8 +99,16 @@ impl Gateway {
     pub fn new(runtime: Runtime, metrics: &Metrics, clock: Clock) -> Self {
         let refreshes = Arc::new(Refreshes::new(metrics.clone()));
         let runtime = Arc::new(ArcSwap::from_pointee(runtime));
-        let (vouched, recent) = (Arc::default(), Arc::default());
-        Self { runtime, refreshes, vouched, recent, renewed: Arc::default(), metrics: metrics.clone(), clock }
+        Self {
+            runtime,
+            refreshes,
+            vouched: Arc::default(),
+            recent: Arc::default(),
+            denials: Arc::default(),
+            renewed: Arc::default(),
+            metrics: metrics.clone(),
+            clock,
+        }
     }
 
     /// The runtime new requests get.

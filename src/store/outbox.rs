@@ -173,12 +173,26 @@ impl<'a> Outbox<'a> {
 
     /// Marks a message delivered and blanks its body.
     pub async fn delivered(&mut self, id: i64, now: Time) -> Result<(), StoreError> {
-        self.finish(id, "delivered", None, now).await
+        sql(
+            "UPDATE nauth_outbox SET state = 'delivered', sealed = '', last_error = NULL, finished_at = ? WHERE id = ?",
+        )
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
     }
 
-    /// Gives a message up and blanks its body.
-    pub async fn dead(&mut self, id: i64, error: &str, now: Time) -> Result<(), StoreError> {
-        self.finish(id, "dead", Some(error), now).await
+    /// Gives a message up that still waits, and blanks its body; answers whether it did.
+    pub async fn dead(&mut self, id: i64, error: &str, now: Time) -> Result<bool, StoreError> {
+        let given_up = sql("UPDATE nauth_outbox SET state = 'dead', sealed = '', last_error = ?, finished_at = ? \
+             WHERE id = ? AND state = 'waiting'")
+        .bind(error)
+        .bind(now)
+        .bind(id)
+        .execute(&mut self.on)
+        .await?;
+        Ok(given_up == 1)
     }
 
     /// Leaves a message for later.
@@ -195,16 +209,5 @@ impl<'a> Outbox<'a> {
     /// Removes messages finished before `before`; answers how many.
     pub async fn purge(&mut self, before: Time) -> Result<u64, StoreError> {
         FINISHED.run(&mut self.on, before).await
-    }
-
-    async fn finish(&mut self, id: i64, state: &str, error: Option<&str>, now: Time) -> Result<(), StoreError> {
-        sql("UPDATE nauth_outbox SET state = ?, sealed = '', last_error = ?, finished_at = ? WHERE id = ?")
-            .bind(state)
-            .bind(error)
-            .bind(now)
-            .bind(id)
-            .execute(&mut self.on)
-            .await?;
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::domain::event::{Event, FactorEvent, RiskEvent};
 use crate::domain::factor::Method;
 use crate::domain::id::UserId;
 use crate::domain::user::{Role, User};
+use crate::geoip::Databases;
 
 /// What one event is for webhooks: its name, whose it is, and what else there is to say.
 #[must_use]
@@ -76,6 +77,9 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::VerificationFailed { .. }
         | Event::ForcedPasswordChanged { .. }
         | Event::UsernameChanged { .. }
+        | Event::AccessDenied { .. }
+        | Event::WebhookFailed { .. }
+        | Event::StateRestored { .. }
         | Event::ConfigReloaded { .. }
         | Event::PasswordResetRequested { .. }
         | Event::PasswordResetCompleted { .. }
@@ -110,19 +114,7 @@ fn of_factor(happened: &FactorEvent) -> Option<(&'static str, Method)> {
 
 /// The body of a delivery: the envelope of DECISIONS' contract, version 1.
 #[must_use]
-pub fn envelope(
-    name: &str,
-    user: &Value,
-    data: Map<String, Value>,
-    ctx: &RequestContext,
-    include_pii: bool,
-    now: Time,
-) -> Value {
-    let client = if include_pii {
-        json!({ "ip": ctx.ip.to_string(), "user_agent": ctx.user_agent.as_deref(), "country": null })
-    } else {
-        json!({})
-    };
+pub fn envelope(name: &str, user: &Value, client: Value, data: Map<String, Value>, now: Time) -> Value {
     let mut all = Map::new();
     all.insert("user".to_owned(), user.clone());
     all.insert("client".to_owned(), client);
@@ -134,6 +126,13 @@ pub fn envelope(
         "version": 1,
         "data": all,
     })
+}
+
+/// What is told of the client, where webhooks may know of people.
+#[must_use]
+pub fn client(ctx: &RequestContext, geoip: &Databases) -> Value {
+    let country = geoip.locate_if_possible(ctx.ip).country;
+    json!({ "ip": ctx.ip.to_string(), "user_agent": ctx.user_agent.as_deref(), "country": country })
 }
 
 /// What is told of a user.
@@ -170,8 +169,9 @@ mod tests {
         let (name, _, data) = of(&event).unwrap();
         let ctx = RequestContext::local();
 
-        let full = envelope(name, &user(&ada, true), data.clone(), &ctx, true, Time::from_secs(0)).to_string();
-        let bare = envelope(name, &user(&ada, false), data, &ctx, false, Time::from_secs(0)).to_string();
+        let client = client(&ctx, &Databases::default());
+        let full = envelope(name, &user(&ada, true), client, data.clone(), Time::from_secs(0)).to_string();
+        let bare = envelope(name, &user(&ada, false), json!({}), data, Time::from_secs(0)).to_string();
 
         for personal in ["ada@example.com", "Ada", "127.0.0.1"] {
             assert!(full.contains(personal) && !bare.contains(personal), "{bare}");

@@ -11,12 +11,12 @@ const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Appl
 
 impl Nauth {
     /// A page of somebody's history.
-    async fn history(&self, account: &Account, query: &str) -> Value {
+    pub(crate) async fn history(&self, account: &Account, query: &str) -> Value {
         self.get_as(account, &format!("/auth/audit/history{query}")).await.expect(200).json()
     }
 
     /// The first entry of a type in somebody's history, as soon as it is there.
-    async fn entry(&self, account: &Account, kind: &str) -> Value {
+    pub(crate) async fn entry(&self, account: &Account, kind: &str) -> Value {
         let query = format!("?eventTypes={kind}");
         let found = eventually(secs(10), async || {
             let page = self.history(account, &query).await;
@@ -140,13 +140,13 @@ async fn what_users_and_operators_do_is_written_down() {
 }
 
 /// The entries of a file, as far as they are whole.
-fn lines(path: &std::path::Path) -> Vec<Value> {
+pub(crate) fn lines(path: &std::path::Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| serde_json::from_str(line.strip_suffix('\n')?).ok()).collect()
 }
 
 /// The first entry of a type in a file, as soon as it is there.
-async fn written(path: &std::path::Path, kind: &str) -> Value {
+pub(crate) async fn written(path: &std::path::Path, kind: &str) -> Value {
     let found = eventually(secs(10), async || lines(path).into_iter().find(|entry| entry["eventType"] == kind)).await;
     found.unwrap_or_else(|| panic!("no {kind} in {:?}", lines(path)))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::support::{Account, Config, Nauth, PASSWORD, Place, Request, mmdb};
+use super::support::{Account, Config, Nauth, PASSWORD, Place, Posted, Receiver, Request, mmdb};
 
 const ZURICH: Place = Place { country: "CH", city: Some("Zürich"), point: Some((47.3667, 8.55)) };
 const TOKYO: Place = Place { country: "JP", city: Some("Tokyo"), point: Some((35.6895, 139.6917)) };
@@ -75,4 +75,49 @@ async fn a_database_that_is_demanded_and_missing_or_damaged_stops_the_start_and_
     Nauth::start_refused(config(directory.path())).await.expect(2).says("is no database in MaxMind's format");
     write(directory.path(), &[("192.0.2.1", ZURICH)], BUILT);
     drop(Nauth::start(demanded).await);
+}
+
+#[tokio::test]
+async fn webhooks_and_hooks_learn_the_country_where_they_may_know_of_people() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[("192.0.2.1", ZURICH)], BUILT);
+    let (crm, bare, asked) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
+    let secret = "0123456789abcdef0123456789abcdef";
+    let webhook = |name: &str, at: &Receiver, pii: bool| {
+        let url = at.url("/in");
+        format!(
+            "[[webhooks]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret = \"{secret}\"\nallow_private = true\n\
+             events = [\"user.created\"]\ninclude_pii = {pii}\n"
+        )
+    };
+    let url = asked.url("/may");
+    let hook =
+        format!("[[hooks]]\nevent = \"signup.pre\"\nurl = \"{url}\"\nsecret = \"{secret}\"\non_error = \"allow\"");
+    let config = config(directory.path())
+        .set("audit.sink", json!(["webhook:crm"]))
+        .table(&webhook("crm", &crm, true))
+        .table(&webhook("bare", &bare, false))
+        .table(&hook);
+    let nauth = Nauth::start(config).await;
+
+    for (email, ip, country) in
+        [("ada@example.com", "192.0.2.1", json!("CH")), ("eve@example.com", "192.0.2.9", Value::Null)]
+    {
+        let body = json!({ "email": email, "password": PASSWORD });
+        let signup = Request::post("/auth/signup").header("X-Forwarded-For", ip).json(&body);
+        nauth.send(&signup).await.expect(201);
+        let from = move |kind: &'static str| {
+            move |posted: &Posted| posted.json()["type"] == kind && posted.json()["data"]["client"]["ip"] == ip
+        };
+        let told = [
+            crm.wait_for(from("user.created")).await,
+            crm.wait_for(from("audit.entry")).await,
+            asked.wait_for(|posted| posted.json()["data"]["client"]["ip"] == ip).await,
+        ];
+        for posted in told {
+            assert_eq!(posted.json()["data"]["client"]["country"], country, "{posted:?}");
+        }
+    }
+    let told = bare.wait_for(|posted| posted.header("nauth-event") == "user.created").await;
+    assert_eq!(told.json()["data"]["client"], json!({}));
 }

@@ -71,6 +71,7 @@ mod step_up;
 mod streams;
 mod tls;
 mod tracing;
+mod trail;
 mod transient;
 mod unlock;
 mod upgrade;
