@@ -51,6 +51,7 @@ mod mfa_operator;
 mod monitoring;
 mod nodes;
 mod outages;
+mod passkey_pages;
 mod passkeys;
 mod paths;
 mod proxies;

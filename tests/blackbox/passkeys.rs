@@ -6,8 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::support::{
-    Account, Answer, Authenticator, Browser, Chromium, Config, Echo, Form, Nauth, PASSWORD, Request, challenged,
-    claims_of,
+    Account, Answer, Authenticator, Chromium, Config, Echo, Nauth, PASSWORD, Request, challenged, claims_of,
 };
 
 fn passwordless() -> Config {
@@ -415,22 +414,6 @@ async fn another_site_logs_nobody_in() {
     let inside = nauth.send(&from(&nauth.origin())).await.expect(200);
     assert!(inside.cookie("nauth_access_token").is_some(), "{inside}");
     assert!(inside.json().get("accessToken").is_none(), "{inside}");
-}
-
-#[tokio::test]
-async fn the_pages_say_that_they_know_no_passkeys() {
-    let nauth = Nauth::start(Config::whoami().set("mfa.backup.enabled", false)).await;
-    let ada = nauth.signup("ada@example.com").await;
-    set_up(&nauth, &ada, &mut Authenticator::at(&nauth)).await;
-    let mut browser = Browser::new(&nauth);
-    let page = browser.open("/auth/ui/login").await.expect(200);
-
-    let login = Form::with_fields(&page, &["identifier", "password"]);
-    let page =
-        browser.submit(&login.fill("identifier", "ada@example.com").fill("password", PASSWORD)).await.expect(200);
-
-    assert!(page.text().contains("which this page cannot ask for"), "{page}");
-    assert!(!page.text().contains("name=\"code\""), "{page}");
 }
 
 #[tokio::test]

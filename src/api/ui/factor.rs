@@ -37,7 +37,7 @@ pub(super) async fn set_up(State(api): State<Api>, asked: crate::api::context::A
         Ok(SetupData::CodeSent { .. }) => desk.show(StatusCode::OK, Page::FinishFactor, &fields, None),
         // Proven before: nothing is left to be typed.
         Ok(SetupData::Done { .. }) => desk.respond(&step, &fields.with([("code", String::new())])).await,
-        // Not read above: passkeys need a script, and these pages run none.
+        // Not read above: passkeys have a form of their own.
         Ok(SetupData::Passkey(_)) => desk.go_to("login", None),
         Err(error) => desk.refuse(Page::SetUpFactor, &asked_for(&fields, &step), &error),
     }
@@ -68,6 +68,7 @@ fn read_wish(fields: &Fields) -> Result<SetupWish, Error> {
     Ok(SetupWish { method: read_method(fields)?, phone })
 }
 
+/// What is answered by typing.
 fn read_method(fields: &Fields) -> Result<Method, Error> {
     let wrong = || Error::Validation(vec![FieldError::new("method", "Choose one of the ways offered.")]);
     Method::from_name(fields.get("method")).filter(|method| *method != Method::Passkey).ok_or_else(wrong)
@@ -88,7 +89,9 @@ pub(super) fn read_proof(fields: &Fields) -> Result<Answer, Error> {
 
 /// What the pages of factors show beside the rest.
 pub(super) fn values(fields: &Fields) -> Value {
-    let choices: Vec<Value> = fields.get("choices").split(' ').filter_map(Method::from_name).map(choice).collect();
+    let choices = fields.get("choices").split(' ').filter_map(Method::from_name);
+    // Passkeys have a form of their own.
+    let choices: Vec<Value> = choices.filter(|method| *method != Method::Passkey).map(choice).collect();
     let uri = fields.get("uri");
     context! {
         choices,
@@ -113,11 +116,7 @@ fn choice(method: Method) -> Value {
 
 /// The fields of a form, and what its page offers.
 pub(super) fn asked_for(fields: &Fields, step: &Step) -> Fields {
-    // Passkeys need a script, and these pages run none.
-    let offered = |methods: &[Method]| {
-        let names = methods.iter().filter(|method| **method != Method::Passkey).map(|method| method.as_str());
-        names.collect::<Vec<_>>().join(" ")
-    };
+    let offered = |methods: &[Method]| methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(" ");
     match step {
         Step::SetUpFactor { methods, needs_phone } => fields
             .with([("choices", offered(methods)), ("needs_phone", if *needs_phone { "true" } else { "" }.to_owned())]),

@@ -16,11 +16,6 @@ impl Fields {
         Self(fields)
     }
 
-    /// One field, as if it had been typed.
-    pub(super) fn of(name: &str, value: String) -> Self {
-        Self(HashMap::from([(name.to_owned(), value)]))
-    }
-
     /// The same with other values for some.
     pub(super) fn with<const N: usize>(&self, others: [(&str, String); N]) -> Self {
         let mut fields = self.0.clone();

@@ -1,12 +1,15 @@
-//! The built-in pages: log in, sign up, enter a code. They work without JavaScript and run none.
+//! The built-in pages: log in, sign up, enter a code. They work without JavaScript; only passkeys need it, and
+//! the pages that take one load the one script there is.
 //!
 //! A form is only taken from a page of our own: the browser says where it stands, and without a
 //! word of it the form is refused. What the pages hand out are cookies, never anything a script or
 //! another site could read.
 
+mod asset;
 mod factor;
 mod form;
 mod page;
+mod passkey;
 mod refused;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use crate::api::evidence::{self, Verdict};
 use crate::api::nauth::error as wire;
 use crate::api::ui::form::Fields;
 use crate::api::ui::page::{Page, View};
+use crate::api::ui::passkey::Question;
 use crate::api::{Api, return_to};
 use crate::auth::{Answer, Caller, Challenged, Client, Login, Outcome, Respond, Signup};
 use crate::config::settings::Settings;
@@ -40,9 +44,8 @@ use crate::domain::session::Delivery;
 
 /// Where the pages live, below the prefix of the API.
 pub const PATH: &str = "/ui";
-/// What the pages load.
-const POLICY: &str =
-    "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors ";
+/// What every page loads, and what may be done with it; who may show it in a frame comes after.
+const POLICY: &str = "style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors ";
 
 /// What logs in here is a browser.
 const CLIENT: Client = Client::new("nauth", Delivery::Cookies);
@@ -52,6 +55,9 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route("/login", get(show_login).post(login))
         .route("/confirm", post(confirm))
+        .route("/confirm/passkey", post(passkey::confirm))
+        .route("/step-up/passkey", post(passkey::step_up))
+        .route("/passkey", post(passkey::login))
         .route("/signup", get(show_signup).post(signup))
         .route("/code", get(show_code).post(code))
         .route("/resend", post(resend))
@@ -59,6 +65,7 @@ pub fn routes() -> Router<Api> {
         .route("/setup", post(factor::set_up))
         .route("/logout", post(logout))
         .route("/style.css", get(style))
+        .route("/passkey.js", get(script))
 }
 
 /// What pages need that stand alone.
@@ -87,8 +94,8 @@ async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
     let Some(caller) = desk.caller().await else {
         return desk.show(StatusCode::OK, Page::Login, &Fields::default(), None);
     };
-    let page = desk.page_for(&caller);
-    desk.show(StatusCode::OK, page, &Fields::of("identifier", caller.user.email.to_string()), None)
+    let fields = desk.fields_for(&caller, &Fields::default()).await;
+    desk.show(StatusCode::OK, desk.page_for(&caller), &fields, None)
 }
 
 async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
@@ -98,8 +105,10 @@ async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
 async fn show_code(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
     match desk.challenged().await {
-        Some((_, step)) => {
-            desk.show(StatusCode::OK, page_of(&step), &factor::asked_for(&Fields::default(), &step), None)
+        Some((challenge, step)) => {
+            let fields = factor::asked_for(&Fields::default(), &step);
+            let question = passkey::at_first(&desk, challenge, &step).await;
+            desk.show_asking(StatusCode::OK, page_of(&step), &fields, None, question.as_ref())
         }
         None => desk.go_to("login", None),
     }
@@ -141,6 +150,7 @@ async fn confirm(State(api): State<Api>, asked: Asked) -> Response {
     };
     // The page may have been open until the session ended.
     let Some(caller) = desk.caller().await else { return desk.go_to("login", Some(&fields)) };
+    let fields = desk.fields_for(&caller, &fields).await;
     let password = Secret::new(fields.get("password").to_owned());
     let outcome = desk.api.auth.reauthenticate(&caller, password, &desk.asked.ctx).await;
     desk.settle(Page::Confirm, &fields, outcome.map(|grant| Outcome::Authenticated(Box::new(grant))))
@@ -189,7 +199,10 @@ async fn code(State(api): State<Api>, asked: Asked) -> Response {
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some((_, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    if passkey::is_meant(&fields, &step) {
+        return passkey::at_challenge(&desk, challenge, &step, &fields).await;
+    }
     desk.respond(&step, &fields).await
 }
 
@@ -243,9 +256,12 @@ async fn logout(State(api): State<Api>, asked: Asked) -> Response {
     response
 }
 
-async fn style() -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "public, max-age=3600")];
-    (headers, include_str!("templates/style.css")).into_response()
+async fn style(asked: Asked) -> Response {
+    asset::STYLE.answer(&asked)
+}
+
+async fn script(asked: Asked) -> Response {
+    asset::SCRIPT.answer(&asked)
 }
 
 /// One visit to a page.
@@ -333,11 +349,26 @@ impl Desk {
 
     fn refuse(&self, page: Page, fields: &Fields, error: &Error) -> Response {
         wire::report(error, &self.asked.ctx.request_id);
-        let status = wire::render(error, &self.asked.path, self.api.auth.clock().now()).status;
-        self.show(status, page, fields, Some(error))
+        self.show(self.status_of(error), page, fields, Some(error))
+    }
+
+    fn status_of(&self, error: &Error) -> StatusCode {
+        wire::render(error, &self.asked.path, self.api.auth.clock().now()).status
     }
 
     fn show(&self, status: StatusCode, page: Page, fields: &Fields, error: Option<&Error>) -> Response {
+        self.show_asking(status, page, fields, error, None)
+    }
+
+    /// Shows a page, with what a passkey is asked there.
+    fn show_asking(
+        &self,
+        status: StatusCode,
+        page: Page,
+        fields: &Fields,
+        error: Option<&Error>,
+        question: Option<&Question>,
+    ) -> Response {
         let view = View {
             page,
             base: &format!("{}{PATH}", self.api.settings.api.prefix),
@@ -345,11 +376,14 @@ impl Desk {
             return_to: &self.return_to(fields),
             fields,
             error,
+            question,
         };
         let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], view.html()).into_response();
         let headers = response.headers_mut();
+        let scripts = if view.runs() { "script-src 'self'; " } else { "" };
         let ancestors = self.api.settings.security.headers.frame_options.ancestors();
-        let policy = HeaderValue::from_str(&format!("{POLICY}{ancestors}")).expect("a policy is printable");
+        let policy = format!("default-src 'none'; {scripts}{POLICY}{ancestors}");
+        let policy = HeaderValue::from_str(&policy).expect("a policy is printable");
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         response
     }

@@ -5,8 +5,10 @@ use std::sync::LazyLock;
 use http::StatusCode;
 use minijinja::{AutoEscape, Environment, context};
 
+use crate::api::nauth::wire::request::MAX_NAME;
 use crate::api::ui::form::Fields;
-use crate::api::ui::{factor, refused};
+use crate::api::ui::passkey::{Offer, Question};
+use crate::api::ui::{asset, factor, passkey, refused};
 use crate::config::settings::{Settings, UsernameRule};
 use crate::domain::error::{Error, Limit};
 
@@ -41,6 +43,8 @@ pub(super) enum Page {
     SetUpFactor,
     /// Set it up.
     FinishFactor,
+    /// Set a passkey up.
+    SetUpPasskey,
 }
 
 impl Page {
@@ -58,6 +62,7 @@ impl Page {
             Self::Factor | Self::FactorSent => "factor.html",
             Self::SetUpFactor => "set_up_factor.html",
             Self::FinishFactor => "finish_factor.html",
+            Self::SetUpPasskey => "set_up_passkey.html",
         }
     }
 }
@@ -74,11 +79,15 @@ pub(super) struct View<'a> {
     /// What was typed; passwords are never shown again.
     pub(super) fields: &'a Fields,
     pub(super) error: Option<&'a Error>,
+    /// What a passkey is asked here.
+    pub(super) question: Option<&'a Question>,
 }
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    templates.add_global("style_version", asset::STYLE.version());
+    templates.add_global("script_version", asset::SCRIPT.version());
     for (name, text) in [
         ("base.html", include_str!("templates/base.html.j2")),
         ("login.html", include_str!("templates/login.html.j2")),
@@ -93,6 +102,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("factor.html", include_str!("templates/factor.html.j2")),
         ("set_up_factor.html", include_str!("templates/set_up_factor.html.j2")),
         ("finish_factor.html", include_str!("templates/finish_factor.html.j2")),
+        ("set_up_passkey.html", include_str!("templates/set_up_passkey.html.j2")),
+        ("passkey.html", include_str!("templates/passkey.html.j2")),
         ("refused.html", include_str!("templates/refused.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
@@ -118,11 +129,29 @@ impl View<'_> {
             can_sign_up => self.settings.signup.enabled,
             min_length => self.settings.password.policy.min_length,
             sent => matches!(self.page, Page::CodeSent | Page::FactorSent),
-            errors => self.error.map(sentences).unwrap_or_default(),
+            errors => self.error.map(|error| self.sentences(error)).unwrap_or_default(),
+            passkey => self.passkey().map(|offer| offer.values(self.question)),
+            name => self.fields.get("name"),
+            name_max => MAX_NAME,
             ..factor::values(self.fields)
         };
         let template = TEMPLATES.get_template(self.page.template()).expect("every page has a template");
         template.render(values).expect("built-in templates render with their values")
+    }
+
+    /// Whether the page runs the script.
+    pub(super) fn runs(&self) -> bool {
+        self.passkey().is_some()
+    }
+
+    /// The form for passkeys, on pages that have one.
+    fn passkey(&self) -> Option<Offer> {
+        Offer::on(self.page, self.fields, self.settings)
+    }
+
+    fn sentences(&self, error: &Error) -> Vec<String> {
+        let of_passkey = passkey::is_answered(self.fields).then(|| passkey::sentence(error)).flatten();
+        of_passkey.map_or_else(|| sentences(error), |sentence| vec![sentence.to_owned()])
     }
 }
 
@@ -173,12 +202,41 @@ fn sentences(error: &Error) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::api::tests_support::settings;
 
+    const PAGES: [Page; 15] = [
+        Page::Login,
+        Page::Signup,
+        Page::Code,
+        Page::CodeSent,
+        Page::Phone,
+        Page::NewPassword,
+        Page::SignedIn,
+        Page::Confirm,
+        Page::TooWeak,
+        Page::StepUp,
+        Page::Factor,
+        Page::FactorSent,
+        Page::SetUpFactor,
+        Page::FinishFactor,
+        Page::SetUpPasskey,
+    ];
+
+    fn passwordless() -> Settings {
+        let mut settings = settings();
+        settings.mfa.passkey.as_mut().unwrap().passwordless = true;
+        settings
+    }
+
+    fn view<'a>(page: Page, settings: &'a Settings, fields: &'a Fields) -> View<'a> {
+        View { page, base: "/auth/ui", settings, return_to: "/a?b=\"><c>", fields, error: None, question: None }
+    }
+
     fn html(page: Page, fields: &[u8], error: Option<&Error>) -> String {
-        let (settings, fields) = (settings(), Fields::read(fields));
-        View { page, base: "/auth/ui", settings: &settings, return_to: "/a?b=\"><c>", fields: &fields, error }.html()
+        View { error, ..view(page, &settings(), &Fields::read(fields)) }.html()
     }
 
     #[test]
@@ -192,23 +250,7 @@ mod tests {
 
     #[test]
     fn no_page_runs_or_styles_anything_inline() {
-        let pages = [
-            Page::Login,
-            Page::Signup,
-            Page::Code,
-            Page::CodeSent,
-            Page::Phone,
-            Page::NewPassword,
-            Page::SignedIn,
-            Page::Confirm,
-            Page::TooWeak,
-            Page::StepUp,
-            Page::Factor,
-            Page::FactorSent,
-            Page::SetUpFactor,
-            Page::FinishFactor,
-        ];
-        for page in pages {
+        for page in PAGES.into_iter().filter(|page| *page != Page::SetUpPasskey) {
             let html = html(page, b"", Some(&Error::CodeInvalid));
             assert!(!html.contains("<script") && !html.contains("style=") && !html.contains("onclick"), "{html}");
             assert!(html.contains("style.css"));
@@ -216,8 +258,38 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_takes_a_passkey_loads_the_one_script_and_no_other_page_does() {
+        let (settings, fields) = (passwordless(), Fields::read(b"choices=totp+passkey&method=totp"));
+        let takers: Vec<Page> = PAGES.into_iter().filter(|page| view(*page, &settings, &fields).runs()).collect();
+        let expected = [Page::Login, Page::Confirm, Page::StepUp, Page::Factor, Page::FactorSent, Page::SetUpFactor];
+        assert_eq!(takers, [&expected[..], &[Page::SetUpPasskey]].concat());
+        for page in PAGES {
+            let html = view(page, &settings, &fields).html();
+            let is_taker = takers.contains(&page);
+            assert_eq!(html.matches("<script").count(), usize::from(is_taker), "{html}");
+            assert_eq!(html.contains("defer></script>"), is_taker, "nothing stands inside: {html}");
+            assert_eq!(html.contains("A passkey needs JavaScript"), is_taker, "{html}");
+            assert_eq!(html.contains(" hidden>\n<input type=\"hidden\" name=\"return_to\""), is_taker, "{html}");
+            assert!(!html.contains("value=\"passkey\">passkey<"), "it is nothing to be typed: {html}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_escaped_and_never_taken_from_a_form() {
+        let (settings, fields) = (settings(), Fields::read(b"choices=passkey&question=%7B%7D&credential=%3Cb%3E"));
+        let page = view(Page::Factor, &settings, &fields).html();
+        assert!(!page.contains("data-question") && !page.contains("b>\""), "{page}");
+
+        let question = Question::new(&json!({ "challenge": "\"><script>'&" }));
+        let page = View { question: Some(&question), ..view(Page::Factor, &settings, &fields) }.html();
+        let expected = r#" data-question="{&quot;challenge&quot;:&quot;\&quot;&gt;&lt;script&gt;&#x27;&amp;&quot;}""#;
+        assert!(page.contains(expected), "{page}");
+        assert!(page.contains(" data-starts hidden>"), "{page}");
+    }
+
+    #[test]
     fn a_refusal_is_a_page_of_the_same_frame() {
-        let refused = refused(&settings(), "/auth/ui", StatusCode::BAD_GATEWAY, &Error::BadGateway, "<id>");
+        let refused = refused(&passwordless(), "/auth/ui", StatusCode::BAD_GATEWAY, &Error::BadGateway, "<id>");
         assert!(refused.contains("out of reach") && refused.contains("502 · &lt;id&gt;"), "{refused}");
         assert!(refused.contains("style.css") && !refused.contains("<script"), "{refused}");
     }
@@ -226,5 +298,10 @@ mod tests {
     fn errors_are_told_in_words() {
         let missed = Error::WeakPassword(vec!["too short".to_owned()]);
         assert!(html(Page::Signup, b"", Some(&missed)).contains("too short"));
+        for (fields, words) in
+            [(&b"credential=x"[..], "This passkey was not accepted"), (b"", "That code is not right")]
+        {
+            assert!(html(Page::Factor, fields, Some(&Error::CodeInvalid)).contains(words));
+        }
     }
 }

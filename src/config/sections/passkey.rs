@@ -70,8 +70,8 @@ fn attachment(s: &mut Section<'_>) -> Attachment {
 }
 
 fn passwordless(s: &mut Section<'_>, methods: Option<&Vec<Method>>) -> bool {
-    let doc = "Whether a passkey is enough to log in, without password and identifier \
-               (`POST /passkey/options`, `POST /passkey/login`). It counts as two factors.";
+    let doc = "Whether a passkey is enough to log in, without password and identifier: a \
+               button of the login page; `POST /passkey/options` and `POST /passkey/login`. It counts as two factors.";
     let passwordless = s.boolean("passwordless", false, doc);
     if passwordless && !methods.is_some_and(|methods| methods.contains(&Method::Passkey)) {
         let hint = "add \"passkey\" to `mfa.methods` and leave `mfa.enabled` on";

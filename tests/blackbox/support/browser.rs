@@ -176,6 +176,12 @@ impl Form {
         self.fields.iter().any(|(present, _)| present == name)
     }
 
+    /// What one of its `data-` attributes says.
+    #[track_caller]
+    pub(crate) fn data(&self, name: &str) -> String {
+        attribute(&self.html, &format!("data-{name}")).unwrap_or_else(|| panic!("no data-{name}: {}", self.html))
+    }
+
     /// Fills in a field.
     #[track_caller]
     pub(crate) fn fill(mut self, name: &str, value: &str) -> Self {

@@ -10,11 +10,14 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::{eventually, secs};
+
 /// The browser; it ends with its owner.
 pub(crate) struct Chromium {
     process: Child,
     tools: WebSocketStream<TcpStream>,
     page: Option<String>,
+    authenticator: Value,
     sent: u64,
     _profile: TempDir,
 }
@@ -45,7 +48,7 @@ impl Chromium {
         let host = address.trim_start_matches("ws://").split('/').next().unwrap().to_owned();
         let stream = TcpStream::connect(host).await.unwrap();
         let (tools, _) = tokio_tungstenite::client_async(address, stream).await.unwrap();
-        let mut browser = Self { process, tools, page: None, sent: 0, _profile: profile };
+        let mut browser = Self { process, tools, page: None, authenticator: Value::Null, sent: 0, _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await;
         let wish = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = browser.call("Target.attachToTarget", wish).await;
@@ -55,11 +58,57 @@ impl Chromium {
             "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
             "isUserVerified": true, "automaticPresenceSimulation": true,
         });
-        browser.call("WebAuthn.addVirtualAuthenticator", json!({ "options": authenticator })).await;
+        let mut added = browser.call("WebAuthn.addVirtualAuthenticator", json!({ "options": authenticator })).await;
+        browser.authenticator = added["authenticatorId"].take();
         browser.call("Page.enable", json!({})).await;
-        browser.call("Page.navigate", json!({ "url": url })).await;
-        while browser.message().await["method"] != "Page.loadEventFired" {}
+        browser.goto(url).await;
         browser
+    }
+
+    /// Types an address.
+    pub(crate) async fn goto(&mut self, url: &str) {
+        self.call("Page.navigate", json!({ "url": url })).await;
+        while self.message().await["method"] != "Page.loadEventFired" {}
+    }
+
+    /// Switches JavaScript on or off, for the pages from here on.
+    pub(crate) async fn scripts(&mut self, are_run: bool) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({ "value": !are_run })).await;
+    }
+
+    /// Has the authenticator forget every passkey.
+    pub(crate) async fn forget_passkeys(&mut self) {
+        let wish = json!({ "authenticatorId": self.authenticator });
+        self.call("WebAuthn.clearCredentials", wish).await;
+    }
+
+    /// Types into a field of the page.
+    pub(crate) async fn fill(&mut self, field: &str, text: &str) {
+        let (field, text) = (json!(field), json!(text));
+        self.run(&format!("document.querySelector({field}).value = {text};")).await;
+    }
+
+    /// Presses the first button that can be seen and says exactly this.
+    pub(crate) async fn press(&mut self, words: &str) {
+        let find = format!("[...document.querySelectorAll('button')].find(it => it.innerText === {})", json!(words));
+        let press = json!({ "expression": format!("{find}.click()"), "userGesture": true });
+        let answer = self.call("Runtime.evaluate", press).await;
+        assert!(answer["exceptionDetails"].is_null(), "no button `{words}`: {answer}");
+    }
+
+    /// Waits until the page shows this; answers all it shows.
+    pub(crate) async fn shows(&mut self, words: &str) -> String {
+        let mut seen = String::new();
+        let shown = eventually(secs(20), async || {
+            // Between two pages there is nothing to be asked.
+            let look = json!({ "expression": "document.body.innerText", "returnByValue": true });
+            let answer = self.try_call("Runtime.evaluate", look).await.ok()?;
+            answer["result"]["value"].as_str().unwrap_or_default().clone_into(&mut seen);
+            seen.contains(words).then_some(())
+        });
+        let shown = shown.await.is_some();
+        assert!(shown, "`{words}` never came; the page shows:\n{seen}");
+        seen
     }
 
     /// Runs the body of an asynchronous function on the page; answers what it returns.
@@ -73,6 +122,10 @@ impl Chromium {
     }
 
     async fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.try_call(method, parameters).await.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    async fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": parameters });
         if let Some(page) = &self.page {
@@ -82,8 +135,7 @@ impl Chromium {
         loop {
             let mut answer = self.message().await;
             if answer["id"] == self.sent {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].take();
+                return if answer["error"].is_null() { Ok(answer["result"].take()) } else { Err(answer) };
             }
         }
     }

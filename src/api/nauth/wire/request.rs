@@ -24,7 +24,7 @@ const MAX_PHONE: usize = 20;
 /// Shortest thing a link carries, in characters.
 const LINK_TOKEN: std::ops::RangeInclusive<usize> = 26..=64;
 /// Longest given or family name, in characters.
-const MAX_NAME: usize = 100;
+pub(in crate::api) const MAX_NAME: usize = 100;
 
 /// Reads `POST /signup`.
 pub fn signup(body: &Object, client: Client) -> Result<auth::Signup, Error> {
@@ -273,7 +273,8 @@ fn invite_code(text: &str) -> Result<Secret<String>, Problems> {
     within(text.trim(), MAX_NAME).map(|text| Secret::new(text.to_owned()))
 }
 
-pub(super) fn name(text: &str) -> Result<String, Problems> {
+/// What somebody calls themselves or something of theirs.
+pub(in crate::api) fn name(text: &str) -> Result<String, Problems> {
     let text = within(text.trim(), MAX_NAME)?;
     if text.chars().any(char::is_control) {
         return Err(vec!["must not contain control characters".to_owned()]);
