@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use papaya::HashMap;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,10 @@ use crate::tokens::AccessToken;
 
 /// Rows read in one go.
 const BATCH: i64 = 10_000;
+/// What takes longer is asked once more,
+const ANSWERED_WITHIN: Duration = Duration::from_millis(400);
+/// at most so many times side by side: a database that is slow is not helped by more.
+const MOST_ASKED: usize = 4;
 /// Entries kept. Beyond it everybody's tokens are refreshed once instead.
 const MAX_ENTRIES: usize = 1_000_000;
 /// Without a successful poll for this long the node is not ready.
@@ -197,8 +203,7 @@ impl Revocations {
 
     /// Reads everything after the cursor, and sets the clock by the database's.
     pub async fn poll(&self, store: &Store) -> Result<(), StoreError> {
-        let asked = self.clock.now();
-        let head = store.revocations().head(self.cursor.load(Ordering::Relaxed)).await?;
+        let (head, asked) = self.head(store).await?;
         self.clock.follow(head.clock, asked);
         self.global_epoch.fetch_max(head.global_epoch, Ordering::Relaxed);
         self.begin_again_if_rewritten(&head);
@@ -213,6 +218,24 @@ impl Revocations {
         let polled_at = i64::try_from(self.clock.elapsed().as_micros()).unwrap_or(i64::MAX);
         self.polled_at.store(polled_at, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How far the feed is, and when that was asked. Connections that have died without a word are no reason to
+    /// hear of a logout later: others are asked, too.
+    async fn head(&self, store: &Store) -> Result<(Head, Time), StoreError> {
+        let cursor = self.cursor.load(Ordering::Relaxed);
+        let ask = || async move {
+            let asked = self.clock.now();
+            Ok((store.revocations().head(cursor).await?, asked))
+        };
+        let mut asked = FuturesUnordered::new();
+        loop {
+            asked.push(ask());
+            tokio::select! {
+                Some(answer) = asked.next() => return answer,
+                () = tokio::time::sleep(ANSWERED_WITHIN), if asked.len() < MOST_ASKED => {}
+            }
+        }
     }
 
     fn has_read(&self, cursor: i64, last: Option<&NumberedRevocation>) {

@@ -216,6 +216,23 @@ on_every_server! {
         }
     }
 
+    async fn a_node_whose_connections_died_without_a_word_hears_of_a_logout_soon(database: &Database) {
+        let echo = Echo::start().await;
+        let (line, url) = database.over_a_line().await;
+        let near = config(database, &echo);
+        let far = near.clone().set("database.url", url);
+        let (one, other) = tokio::join!(Nauth::start(near), Nauth::start(far));
+        let ada = one.signup("ada@example.com").await;
+        assert!(is_let_in(&other, &ada).await);
+
+        line.forgets_its_connections();
+        log_out(&one, &ada).await;
+
+        // Long before what it asked is given up.
+        let ended = eventually(secs(3), async || (!is_let_in(&other, &ada).await).then_some(())).await;
+        assert!(ended.is_some(), "{}", other.output());
+    }
+
     async fn a_node_that_starts_without_redis_hears_of_logouts_before_and_after_it_is_back(database: &Database) {
         let Some(mut redis) = RedisServer::start() else { return };
         let echo = Echo::start().await;

@@ -144,6 +144,31 @@ on_every_server! {
         nauth.refresh(&ada).await;
     }
 
+    async fn connections_that_died_without_a_word_are_replaced(database: &Database) {
+        let echo = Echo::start().await;
+        let (line, url) = database.over_a_line().await;
+        let far = database.of(impatient(&echo).set("database.url", url).set("database.max_connections", 8));
+        let nauth = Nauth::start(far).await;
+        nauth.signup("ada@example.com").await;
+        let log_in = || nauth.try_login("ada@example.com", PASSWORD);
+        join_all((0..16).map(|_| log_in())).await;
+
+        for pause in [secs(0), secs(2)] {
+            // Some are in use then, and later all rest.
+            tokio::time::sleep(pause).await;
+            let (under_way, ()) =
+                tokio::join!(join_all((0..8).map(|_| log_in())), async { line.forgets_its_connections() });
+            for answer in under_way {
+                assert!(matches!(answer.status, 200 | 503), "{answer}");
+            }
+            // Each of eight was waited for at most once.
+            tokio::time::sleep(secs(6)).await;
+            for answer in join_all((0..16).map(|_| log_in())).await {
+                answer.expect(200);
+            }
+        }
+    }
+
     async fn a_database_that_comes_and_goes_logs_nobody_out(database: &Database) {
         let echo = Echo::start().await;
         let (nauth, line) = over_a_line(database, &echo).await;

@@ -5,22 +5,28 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, MySql, Row as _, SqlStr};
+use sqlx::{ConnectOptions as _, Executor as _, MySql, Row as _, SqlStr};
 
 use crate::config::settings::{Database, DatabaseServer, DatabaseTls, ServerAddress, SslMode};
+use crate::store::db::held::{self, Server};
 use crate::store::db::{StoreError, Value};
 
 /// Statements kept ready on each connection: more than there are.
 const PREPARED: usize = 256;
-/// A connection that rested longer is asked whether it still stands before it is used.
-const RESTED: Duration = Duration::from_secs(1);
 /// The oldest releases the store is made for.
 const OLDEST_MARIADB: Release = (10, 6, 0);
 /// Before it there was no collation in which a trailing space counts.
 const OLDEST_MYSQL: Release = (8, 0, 17);
 
 type Release = (u32, u32, u32);
+
+impl Server for MySql {
+    fn say<'c>(connection: &'c mut MySqlConnection, text: &'static str) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+        Box::pin(async move { sqlx::raw_sql(text).execute(connection).await.map(drop) })
+    }
+}
 
 /// Connects to a server.
 pub(super) async fn open(server: &DatabaseServer, settings: &Database) -> Result<MySqlPool, StoreError> {
@@ -31,14 +37,7 @@ pub(super) async fn open(server: &DatabaseServer, settings: &Database) -> Result
         .min_connections(settings.min_connections)
         .acquire_timeout(settings.acquire_timeout)
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > RESTED {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+        .before_acquire(|connection, meta| Box::pin(held::stands::<MySql>(connection, meta)))
         .after_connect(move |connection, _| Box::pin(async move { prepare(connection, limit).await }));
     let pool = match pool.connect_with(options.clone()).await {
         Ok(pool) => pool,

@@ -11,6 +11,7 @@
 //! or one after the other, begins with a conditional `UPDATE`, never with a `SELECT`.
 
 mod error;
+mod held;
 mod mariadb;
 mod postgres;
 mod row;
@@ -25,10 +26,11 @@ use std::time::Duration;
 use sqlx::mysql::MySqlPool;
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{MySql, Postgres, Transaction};
+use sqlx::{MySql, Postgres};
 
 use crate::config::settings::{Database, DatabasePlace};
 use crate::metrics::{DatabaseConnection, DatabaseMetrics, DatabaseOperation, Metrics};
+use held::{Held, in_time};
 use sqlite::Standing;
 use text::{Texts, Values};
 use watch::Watch;
@@ -172,12 +174,14 @@ impl Db {
         Ok(match &self.driver {
             Driver::Sqlite { writer, .. } => Open::Sqlite(writer.begin(sqlite::Kind::Transaction).await?),
             Driver::Postgres(pool) => {
-                let connection = Box::pin(pool.acquire()).await?;
-                Open::Postgres(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
+                let mut held = Held::of(pool, self.patience).await?;
+                held.begin().await?;
+                Open::Postgres(held)
             }
             Driver::MariaDb(pool) => {
-                let connection = Box::pin(pool.acquire()).await?;
-                Open::MariaDb(in_time(self.patience, Box::pin(Transaction::begin(connection, None))).await?)
+                let mut held = Held::of(pool, self.patience).await?;
+                held.begin().await?;
+                Open::MariaDb(held)
             }
         })
     }
@@ -197,12 +201,6 @@ impl Db {
     }
 }
 
-/// What a server answers, unless it does not. Callers box the answer: what waits for a network is no
-/// place to save an allocation, and the futures of all use cases would grow by what each of these holds.
-async fn in_time<T>(patience: Duration, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    Ok(tokio::time::timeout(patience, answer).await.map_err(|_| StoreError::Late)??)
-}
-
 /// A transaction.
 ///
 /// Once a statement of it has failed nothing more is done in it, and it cannot be committed: databases
@@ -219,8 +217,8 @@ pub struct Tx {
 #[derive(Debug)]
 enum Open {
     Sqlite(sqlite::Member),
-    Postgres(Transaction<'static, Postgres>),
-    MariaDb(Transaction<'static, MySql>),
+    Postgres(Held<Postgres>),
+    MariaDb(Held<MySql>),
 }
 
 impl Tx {
@@ -230,8 +228,8 @@ impl Tx {
         let watch = Watch::begin(DatabaseOperation::Commit);
         let done = match self.inner {
             Open::Sqlite(member) => member.commit().await,
-            Open::Postgres(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
-            Open::MariaDb(tx) => in_time(self.patience, Box::pin(tx.commit())).await,
+            Open::Postgres(mut held) => held.commit().await,
+            Open::MariaDb(mut held) => held.commit().await,
         };
         watch.end(self.metrics.as_ref(), &done);
         done
@@ -255,8 +253,14 @@ impl Tx {
                 let done = script.execute(member.connection()).await.map(drop);
                 member.judged(done)
             }
-            Open::Postgres(tx) => script.execute(&mut **tx).await.map(drop).map_err(StoreError::from),
-            Open::MariaDb(tx) => script.execute(&mut **tx).await.map(drop).map_err(StoreError::from),
+            Open::Postgres(held) => {
+                let done = script.execute(held.asked()).await.map(drop).map_err(StoreError::from);
+                held.heard(done)
+            }
+            Open::MariaDb(held) => {
+                let done = script.execute(held.asked()).await.map(drop).map_err(StoreError::from);
+                held.heard(done)
+            }
         };
         self.noting(done)
     }
@@ -343,14 +347,16 @@ macro_rules! run {
                         member.commit().await.map(|()| done).map($read)
                     }
                     Driver::Postgres(pool) => {
-                        let mut connection = Box::pin(pool.acquire()).await?;
-                        let answer = postgres::query(text, values).$method(&mut *connection);
-                        in_time(db.patience, Box::pin(answer)).await.map($read)
+                        let mut held = Held::of(pool, db.patience).await?;
+                        let answer = postgres::query(text, values).$method(held.asked());
+                        let answer = in_time(db.patience, Box::pin(answer)).await;
+                        held.heard(answer).map($read)
                     }
                     Driver::MariaDb(pool) => {
-                        let mut connection = Box::pin(pool.acquire()).await?;
-                        let answer = mariadb::query(text, values).$method(&mut *connection);
-                        in_time(db.patience, Box::pin(answer)).await.map($read)
+                        let mut held = Held::of(pool, db.patience).await?;
+                        let answer = mariadb::query(text, values).$method(held.asked());
+                        let answer = in_time(db.patience, Box::pin(answer)).await;
+                        held.heard(answer).map($read)
                     }
                 }
             }
@@ -362,13 +368,15 @@ macro_rules! run {
                         let answer = sqlite::query(text, values).$method(member.connection()).await;
                         member.judged(answer).map($read)
                     }
-                    Open::Postgres(on) => {
-                        let answer = postgres::query(text, values).$method(&mut **on);
-                        in_time(tx.patience, Box::pin(answer)).await.map($read)
+                    Open::Postgres(held) => {
+                        let answer = postgres::query(text, values).$method(held.asked());
+                        let answer = in_time(tx.patience, Box::pin(answer)).await;
+                        held.heard(answer).map($read)
                     }
-                    Open::MariaDb(on) => {
-                        let answer = mariadb::query(text, values).$method(&mut **on);
-                        in_time(tx.patience, Box::pin(answer)).await.map($read)
+                    Open::MariaDb(held) => {
+                        let answer = mariadb::query(text, values).$method(held.asked());
+                        let answer = in_time(tx.patience, Box::pin(answer)).await;
+                        held.heard(answer).map($read)
                     }
                 };
                 tx.noting(done)

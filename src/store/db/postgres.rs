@@ -1,17 +1,21 @@
 //! `PostgreSQL`.
 
-use std::time::Duration;
-
+use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, Postgres, SqlStr};
+use sqlx::{ConnectOptions as _, Postgres, SqlStr};
 
 use crate::config::settings::{Database, DatabaseServer, DatabaseTls, ServerAddress, SslMode};
+use crate::store::db::held::{self, Server};
 use crate::store::db::{StoreError, Value};
 
 /// Statements kept ready on each connection: more than there are.
 const PREPARED: usize = 256;
-/// A connection that rested longer is asked whether it still stands before it is used.
-const RESTED: Duration = Duration::from_secs(1);
+
+impl Server for Postgres {
+    fn say<'c>(connection: &'c mut PgConnection, text: &'static str) -> BoxFuture<'c, Result<(), sqlx::Error>> {
+        Box::pin(async move { sqlx::raw_sql(text).execute(connection).await.map(drop) })
+    }
+}
 
 /// Connects to a server.
 pub(super) async fn open(server: &DatabaseServer, settings: &Database) -> Result<PgPool, StoreError> {
@@ -23,14 +27,7 @@ pub(super) async fn open(server: &DatabaseServer, settings: &Database) -> Result
         .min_connections(settings.min_connections)
         .acquire_timeout(settings.acquire_timeout)
         .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > RESTED {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+        .before_acquire(|connection, meta| Box::pin(held::stands::<Postgres>(connection, meta)))
         .after_connect(move |connection, _| {
             let (limit, schema) = (limit.clone(), schema.clone());
             Box::pin(async move { prepare(connection, &limit, schema.as_deref()).await })

@@ -25,7 +25,14 @@ pub(crate) enum Condition {
 #[derive(Debug)]
 pub(crate) struct Line {
     address: SocketAddr,
-    condition: Arc<watch::Sender<Condition>>,
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    condition: Condition,
+    /// How often the other end has died without a word.
+    deaths: u32,
 }
 
 impl Line {
@@ -33,14 +40,14 @@ impl Line {
     pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let condition = Arc::new(watch::Sender::new(Condition::Good));
-        let told = Arc::clone(&condition);
+        let state = Arc::new(watch::Sender::new(State { condition: Condition::Good, deaths: 0 }));
+        let told = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connect(client, server, told.subscribe()));
             }
         });
-        Self { address, condition }
+        Self { address, state }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -48,26 +55,35 @@ impl Line {
     }
 
     pub(crate) fn becomes(&self, condition: Condition) {
-        self.condition.send_replace(condition);
+        self.state.send_modify(|state| state.condition = condition);
+    }
+
+    /// From the connections there are nothing is heard any more, and new ones are good: as after the death of
+    /// a machine, when another one answers at its address.
+    pub(crate) fn forgets_its_connections(&self) {
+        self.state.send_modify(|state| state.deaths += 1);
     }
 }
 
-async fn connect(mut client: TcpStream, server: SocketAddr, mut condition: watch::Receiver<Condition>) {
+async fn connect(mut client: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
+    let born_after = state.borrow().deaths;
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     loop {
-        let now = *condition.borrow_and_update();
-        match now {
-            Condition::Cut => break,
+        let State { condition, deaths } = *state.borrow_and_update();
+        let is_silent = condition == Condition::Silent || deaths > born_after;
+        if condition == Condition::Cut {
+            break;
+        }
+        if is_silent {
             // Whatever has arrived by now stays in the systems' queues.
-            Condition::Silent => {
-                if condition.changed().await.is_err() {
-                    break;
-                }
+            if state.changed().await.is_err() {
+                break;
             }
-            Condition::Good => tokio::select! {
-                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => break,
-                changed = condition.changed() => if changed.is_err() { break },
-            },
+            continue;
+        }
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => break,
+            changed = state.changed() => if changed.is_err() { break },
         }
     }
     let _ = client.shutdown().await;
