@@ -233,6 +233,25 @@ async fn a_redis_that_comes_and_goes_logs_nobody_out() {
     }
 }
 
+#[tokio::test]
+async fn connections_to_redis_that_died_without_a_word_are_replaced() {
+    let Some(redis) = RedisServer::start() else { return };
+    let echo = Echo::start().await;
+    let line = Line::to(redis.address()).await;
+    let config =
+        Config::in_front_of(&echo).without_verification().set("redis.url", format!("redis://{}", line.address()));
+    let nauth = Nauth::start(config.set("redis.timeout", "300ms")).await;
+    nauth.signup("ada@example.com").await;
+
+    for _ in 0..2 {
+        // All that there may be.
+        join_all((0..8).map(|_| nauth.login("ada@example.com"))).await;
+        line.forgets_its_connections();
+        costs_nothing(&nauth.try_login("ada@example.com", PASSWORD).await);
+        works_again(&nauth).await;
+    }
+}
+
 /// The data directory on a file system of two megabytes, which a test fills and empties.
 struct SmallDisk {
     directory: tempfile::TempDir,
