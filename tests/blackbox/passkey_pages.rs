@@ -47,7 +47,12 @@ async fn type_password(browser: &mut Chromium) {
     browser.press("Log in").await;
 }
 
-/// The sentence beside the button, once it is there and has the focus.
+/// Lets the browser's page be as old as a forgotten one.
+async fn age(browser: &mut Chromium) {
+    browser.run("performance.now = () => 3_600_000;").await;
+}
+
+/// What went wrong, once it is there and has the focus.
 async fn told(browser: &mut Chromium, words: &str) {
     browser.shows(words).await;
     let focused = browser.run("return document.activeElement.getAttribute('role') ?? ''").await;
@@ -173,11 +178,64 @@ async fn a_passkey_alone_logs_in_on_the_page_and_its_failures_are_told() {
     nauth.send(&Request::new("DELETE", &path).bearer(&ada.access_token)).await.expect(200);
     for _ in 0..2 {
         browser.press("Log in with a passkey").await;
-        browser.shows("This passkey was not accepted").await;
+        told(&mut browser, "This passkey was not accepted").await;
         browser.run("document.querySelector('main > [role=alert]').remove()").await;
     }
     type_password(&mut browser).await;
     browser.shows(ARRIVED).await;
+}
+
+#[tokio::test]
+async fn a_question_that_has_grown_old_is_asked_anew_before_anybody_answers_it() {
+    let nauth = Nauth::start(config()).await;
+    let ada = nauth.signup(ADA).await;
+    let mut browser = at_the_door(&nauth).await;
+    set_up(&nauth, &ada, &mut browser).await;
+    browser.forget_passkeys().await;
+    type_password(&mut browser).await;
+    told(&mut browser, "No passkey was used").await;
+
+    // The question of the page knows nothing of this one.
+    set_up(&nauth, &ada, &mut browser).await;
+    age(&mut browser).await;
+    browser.press("Use a passkey").await;
+
+    browser.shows(ARRIVED).await;
+}
+
+#[tokio::test]
+async fn a_set_up_that_has_grown_old_goes_on_with_the_name_that_was_typed() {
+    let demanded = config().set("mfa.enforcement", "required").set("mfa.grace", "0s");
+    let nauth = Nauth::start(demanded.set("mfa.methods", json!(["passkey"]))).await;
+    let mut browser = at_the_door(&nauth).await;
+    browser.fill("#email", ADA).await;
+    browser.fill("#new-password", PASSWORD).await;
+    browser.press("Sign up").await;
+    browser.shows("Set up a second step").await;
+    browser.press("Passkey").await;
+    browser.shows("Name of the passkey").await;
+
+    browser.fill("#name", "Laptop").await;
+    age(&mut browser).await;
+    browser.press("Set up the passkey").await;
+
+    browser.shows(ARRIVED).await;
+    browser.goto(&format!("{}/auth/mfa/devices", nauth.origin())).await;
+    browser.shows("Laptop").await;
+    let output = nauth.output();
+    let posts = output.lines().filter(|line| line.contains("method=POST path=\"/auth/ui/code\""));
+    assert_eq!(posts.count(), 3, "asked, asked anew, answered");
+}
+
+#[tokio::test]
+async fn a_page_at_another_address_says_that_passkeys_do_not_work_there() {
+    let nauth = Nauth::start(passwordless()).await;
+    let elsewhere = nauth.origin().replace("localhost", "127.0.0.1");
+    let mut browser = Chromium::open(&format!("{elsewhere}/auth/ui/login")).await;
+
+    browser.press("Log in with a passkey").await;
+
+    told(&mut browser, "Passkeys do not work at this address").await;
 }
 
 #[tokio::test]

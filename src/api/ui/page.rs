@@ -186,6 +186,7 @@ fn sentences(error: &Error) -> Vec<String> {
         Error::ChallengeInvalid | Error::ChallengeExpired | Error::ChallengeExhausted | Error::ChallengeCompleted => {
             "This took too long or too many tries. Log in again to go on.".to_owned()
         }
+        Error::NoFactor(_) => "This account has no such factor any more. Choose another way.".to_owned(),
         Error::RateLimited { limit: Limit::Resend { .. }, retry_after } => {
             format!("Another message can be sent in {} seconds.", retry_after.as_secs() + 1)
         }

@@ -274,7 +274,6 @@ pub(super) fn sentence(error: &Error) -> Option<&'static str> {
         }
         Error::CodeExhausted => "Too many tries. Log in again to go on.",
         Error::NoCeremony => "That took too long. Try again.",
-        Error::NoFactor(_) => "This account has no passkey. Choose another way.",
         _ => return None,
     })
 }

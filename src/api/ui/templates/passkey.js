@@ -81,5 +81,7 @@
 
   for (const need of document.querySelectorAll("[data-passkey-needs]")) need.hidden = true;
   form.hidden = false;
+  const failure = document.querySelector("main > [role=alert]");
   if ("starts" in form.dataset && isFresh()) ask();
+  else if (question && failure) failure.focus();
 })();
