@@ -1,7 +1,7 @@
 //! What a request is before anybody reads its body: who asks, and under which of our names.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
@@ -105,6 +105,8 @@ pub fn context(arrival: &Arrival, headers: &HeaderMap, names: &CookieNames) -> R
         address_is_certain: arrival.address_is_certain,
         user_agent: headers.get(header::USER_AGENT).map(|value| cut(value.as_bytes()).into()),
         device_token: device_token(headers, names),
+        session: None,
+        device: OnceLock::new(),
         request_id: Arc::clone(&arrival.request_id),
     }
 }

@@ -101,7 +101,7 @@ impl Auth {
         let (id, epoch) = user.map_or((UserId::random(), 0), |user| (user.id, user.device_epoch));
         let mut devices = self.parts.store.trusted_devices();
         let device = devices.by_token(id, &hash_of(token), epoch, self.now()).await?;
-        Ok(device.map(|device| device.id))
+        Ok(device.inspect(|device| ctx.comes_from(&device.device)).map(|device| device.id))
     }
 
     /// Forgets the device whose token the client shows, if it is one of the user's.
@@ -151,6 +151,7 @@ impl Auth {
             return Ok(Recognised { device, trusted: Some(known.id), token });
         }
         device.id = uuid::Uuid::new_v4().to_string();
+        ctx.comes_from(&device);
         if self.settings.mfa.trust.devices == TrustRule::Always {
             let (id, value) = self.trust(change, user, device.clone(), ctx).await?;
             let token = Some(DeviceToken { value, trusted: true, renewed: true });
@@ -173,7 +174,8 @@ impl Auth {
     ) -> Result<Option<TrustedDevice>, Error> {
         let Some(token) = &ctx.device_token else { return Ok(None) };
         let mut devices = change.trusted_devices();
-        Ok(devices.by_token(user.id, &hash_of(token), user.device_epoch, self.now()).await?)
+        let device = devices.by_token(user.id, &hash_of(token), user.device_epoch, self.now()).await?;
+        Ok(device.inspect(|device| ctx.comes_from(&device.device)))
     }
 
     async fn trust(

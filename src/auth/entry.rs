@@ -324,6 +324,7 @@ impl Auth {
             return Err(Error::InvalidCredentials);
         }
         if let Some(session) = self.renewed(&mut change, &user, &proof, now).await? {
+            ctx.comes_from(&session.device);
             self.parts.events.commit(change, ctx).await?;
             return self.grant(user, session, now);
         }

@@ -37,6 +37,7 @@ impl Auth {
             return Err(Error::SessionExpired);
         }
         self.note_use(&token, || ctx.clone());
+        ctx.comes_from(&session.device);
         Ok(Caller { user, session })
     }
 
@@ -82,6 +83,7 @@ impl Auth {
             let Some(session) = change.sessions().by_id(id).await?.filter(|session| session.user == user) else {
                 continue;
             };
+            ctx.comes_from(&session.device);
             ended |= self.end_session(&mut change, &session, EndReason::Logout).await?;
             if forget_device {
                 self.forget_this_device(&mut change, user, ctx).await?;

@@ -1,7 +1,10 @@
 //! Who asks: plain data about one request, built at the edge and passed to every use case.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use crate::domain::id::SessionId;
+use crate::domain::session::Device;
 
 /// What is known about the client of one request. Carries no HTTP type.
 #[derive(Debug, Clone)]
@@ -15,6 +18,10 @@ pub struct RequestContext {
     pub user_agent: Option<Arc<str>>,
     /// The token that names a trusted device, from its cookie or header.
     pub device_token: Option<Arc<str>>,
+    /// The session it came with, where nothing else of that was looked up.
+    pub session: Option<SessionId>,
+    /// The device it came from, once somebody has found out.
+    pub device: OnceLock<Arc<Device>>,
     /// Identifies the request in logs, errors and towards the upstream.
     pub request_id: Arc<str>,
 }
@@ -32,6 +39,14 @@ impl RequestContext {
         self.address_prefix().to_string() == prefix || self.user_agent.as_deref().unwrap_or("") == user_agent
     }
 
+    /// Notes which device it came from. What was found out first stays; a device without a name of its own
+    /// among those of its user is none.
+    pub fn comes_from(&self, device: &Device) {
+        if !device.id.is_empty() {
+            self.device.get_or_init(|| Arc::new(device.clone()));
+        }
+    }
+
     /// A context for what the program does by itself or on the operator's command.
     #[must_use]
     pub fn local() -> Self {
@@ -40,6 +55,8 @@ impl RequestContext {
             address_is_certain: true,
             user_agent: None,
             device_token: None,
+            session: None,
+            device: OnceLock::new(),
             request_id: Arc::from("local"),
         }
     }

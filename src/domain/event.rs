@@ -270,6 +270,13 @@ pub enum Event {
         /// Whose.
         user: UserId,
     },
+    /// What is in force instead of a proven address or number is not proven.
+    ContactUnverified {
+        /// Whose.
+        user: UserId,
+        /// Whether it is a number.
+        is_phone: bool,
+    },
     /// A user confirmed who they are.
     Reauthenticated {
         /// Who.

@@ -109,6 +109,11 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
             entry("EMAIL_CHANGED", SUCCESS).of(*user).with(&json!({ "old": old.masked(), "new": new.masked() }))
         }
         Event::PhoneChanged { user } => entry("PHONE_CHANGED", SUCCESS).of(*user),
+        Event::ContactUnverified { user, is_phone } => {
+            let kind =
+                if *is_phone { "PHONE_VERIFICATION_STATUS_UPDATED" } else { "EMAIL_VERIFICATION_STATUS_UPDATED" };
+            entry(kind, INFO).of(*user).by(Actor::Owner).with(&json!({ "verified": false }))
+        }
         Event::Reauthenticated { user, session } => {
             entry("LOGIN_SUCCESS", INFO).of(*user).session(*session).because("reauthenticated")
         }
@@ -238,12 +243,14 @@ pub(super) fn is_about_an_entry(event: &Event) -> bool {
 /// Writes an entry.
 pub(super) async fn insert(tx: &mut Tx, row: &AuditRow, ctx: &RequestContext, now: Time) -> Result<(), StoreError> {
     let ip = ctx.ip.to_string();
-    let origin = Origin { ip: &ip, user_agent: ctx.user_agent.as_deref(), request_id: &ctx.request_id };
+    let (user_agent, device) = (ctx.user_agent.as_deref(), ctx.device.get().map(AsRef::as_ref));
+    let origin = Origin { ip: &ip, user_agent, request_id: &ctx.request_id, device };
     tx.audit().insert(row, origin, now).await
 }
 
-/// An entry as it is told elsewhere: all of it, but where it came from.
-pub(super) fn json(row: &AuditRow, now: Time) -> Map<String, Value> {
+/// An entry as it is told elsewhere: all of it, but the address it came from.
+pub(super) fn json(row: &AuditRow, ctx: &RequestContext, now: Time) -> Map<String, Value> {
+    let device = ctx.device.get();
     let details = row.details.as_deref().and_then(|details| serde_json::from_str::<Value>(details).ok());
     let entry = json!({
         "id": row.id,
@@ -253,6 +260,9 @@ pub(super) fn json(row: &AuditRow, now: Time) -> Map<String, Value> {
         "sub": row.user.map(|id| id.to_string()),
         "sessionId": row.session.map(|id| id.to_string()),
         "challengeSessionId": row.challenge.map(|id| id.to_string()),
+        "deviceId": device.map(|device| &device.id),
+        "deviceName": device.and_then(|device| device.name.as_ref()),
+        "deviceType": device.and_then(|device| device.kind.as_ref()),
         "performedBy": row.performed_by,
         "reason": row.reason,
         "metadata": details,
@@ -279,17 +289,20 @@ fn entry(event_type: &'static str, event_status: &'static str) -> AuditRow {
 mod tests {
     use regex::Regex;
 
-    use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES};
+    use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES, describe};
 
     #[test]
-    fn every_type_that_is_written_is_one_the_wire_knows() {
+    fn every_type_that_is_written_is_one_the_wire_knows_and_has_a_sentence() {
         let name = Regex::new(r#""([A-Z][A-Z_]{3,})""#).unwrap();
         let source = include_str!("audit.rs");
         let written: Vec<&str> = name.captures_iter(source).map(|found| found.get(1).unwrap().as_str()).collect();
 
         assert!(written.len() > 50, "{written:?}");
         for name in written {
-            assert!(EVENT_TYPES.contains(&name) || EVENT_STATUSES.contains(&name), "{name}");
+            if !EVENT_STATUSES.contains(&name) {
+                assert!(EVENT_TYPES.contains(&name), "{name}");
+                assert!(describe(name, None, None).is_some_and(|sentence| !sentence.is_empty()), "{name}");
+            }
         }
     }
 }

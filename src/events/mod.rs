@@ -238,6 +238,10 @@ impl Events {
         let mut tx = self.parts.store.begin().await?;
         let mut waiting = 0;
         for Entry { row, ctx, at } in entries {
+            if let (Some(session), None) = (ctx.session, ctx.device.get()) {
+                // Where tokens alone are looked at, nobody has asked for the device.
+                tx.sessions().by_id(session).await?.inspect(|session| ctx.comes_from(&session.device));
+            }
             audit::insert(&mut tx, row, ctx, *at).await?;
             waiting += outlet.tell_sinks(&mut tx, &self.parts.sealer, row, ctx, *at).await?;
         }

@@ -134,6 +134,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         | Event::ConfigReloaded { .. }
         | Event::ProfileUpdated { .. }
         | Event::ContactChangeRequested { .. }
+        | Event::ContactUnverified { .. }
         | Event::Reauthenticated { .. }
         | Event::Risk { happened: RiskEvent::Triggered, .. }
         | Event::SessionRefreshed { .. } => {}

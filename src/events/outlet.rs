@@ -85,11 +85,12 @@ impl Outlet {
         for sink in &self.audit.sinks {
             let AuditSink::Webhook(name) = sink else { continue };
             let Some(webhook) = self.webhooks.named(name) else { continue };
-            let mut entry = audit::json(row, now);
+            let mut entry = audit::json(row, ctx, now);
             if !webhook.include_pii {
-                // Masked, but of a person.
-                entry.remove("metadata");
-                entry.remove("reason");
+                // Masked, or in somebody's own words, but of a person.
+                for personal in ["metadata", "reason", "deviceName"] {
+                    entry.remove(personal);
+                }
             }
             let user = json!({ "sub": row.user.map(|id| id.to_string()) });
             let data = Map::from_iter([("entry".to_owned(), Value::Object(entry))]);

@@ -175,7 +175,7 @@ impl Feed {
 
 /// An entry as a line says it.
 fn line(row: &AuditRow, ctx: &RequestContext, ip: String, now: Time) -> String {
-    let mut entry = audit::json(row, now);
+    let mut entry = audit::json(row, ctx, now);
     entry.insert("type".to_owned(), "audit".into());
     entry.insert("ipAddress".to_owned(), ip.into());
     entry.insert("userAgent".to_owned(), ctx.user_agent.as_deref().into());

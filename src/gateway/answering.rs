@@ -1,6 +1,6 @@
 //! From an admitted request to a decision, and to every answer the gateway gives itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -237,7 +237,8 @@ impl Gateway {
                     path: beginning(ctx.path(), MAX_PATH).to_owned(),
                     reason,
                 };
-                ctx.runtime.auth.note_denied(token, denied, &auth_context(session, ctx));
+                let client = AuthContext { session: Some(token.session), ..auth_context(session, ctx) };
+                ctx.runtime.auth.note_denied(token, denied, &client);
             }
             Telling::Again => {}
             Telling::TooMany => self.metrics.audit_dropped(1),
@@ -531,6 +532,8 @@ fn auth_context(session: &Session, ctx: &RequestContext) -> AuthContext {
         ip: ctx.client.as_ref().map_or(ctx.request.conn().peer().ip(), |client| client.ip),
         user_agent: agent,
         device_token: None,
+        session: None,
+        device: OnceLock::new(),
         request_id: ctx.id.as_str().into(),
     }
 }

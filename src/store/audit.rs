@@ -3,6 +3,7 @@
 use crate::domain::audit::EVENT_STATUSES;
 use crate::domain::clock::Time;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
+use crate::domain::session::Device;
 use crate::store::db::{On, Row, Statement, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
@@ -53,6 +54,8 @@ pub struct Origin<'a> {
     pub user_agent: Option<&'a str>,
     /// The request's id.
     pub request_id: &'a str,
+    /// The device, where it is known.
+    pub device: Option<&'a Device>,
 }
 
 /// Which entries of a user somebody wants to see.
@@ -93,6 +96,12 @@ pub struct Entry {
     pub user_agent: Option<String>,
     /// Whatever else was worth keeping, as JSON.
     pub details: Option<String>,
+    /// The device's id among those of its user.
+    pub device_id: Option<String>,
+    /// What the device is called.
+    pub device_name: Option<String>,
+    /// `mobile`, `desktop` or `tablet`.
+    pub device_type: Option<String>,
     /// When.
     pub at: Time,
 }
@@ -120,8 +129,8 @@ impl<'a> Audit<'a> {
     /// Appends an entry.
     pub async fn insert(&mut self, row: &AuditRow, origin: Origin<'_>, now: Time) -> Result<(), StoreError> {
         sql("INSERT INTO nauth_audit (id, user_id, event_type, event_status, session_id, challenge_id, \
-             performed_by, reason, ip, user_agent, request_id, details, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             performed_by, reason, ip, user_agent, request_id, details, created_at, device_id, device_name, device_type) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(row.id)
         .bind(row.user.map(|id| id.to_string()))
         .bind(row.event_type)
@@ -135,6 +144,9 @@ impl<'a> Audit<'a> {
         .bind(origin.request_id)
         .bind(row.details.as_deref())
         .bind(now)
+        .bind(origin.device.map(|device| device.id.as_str()))
+        .bind(origin.device.and_then(|device| device.name.as_deref()))
+        .bind(origin.device.and_then(|device| device.kind.as_deref()))
         .execute(&mut self.on)
         .await?;
         Ok(())
@@ -143,7 +155,7 @@ impl<'a> Audit<'a> {
     /// Some of the entries that are wanted, the latest first: `limit` of them after `skip`.
     pub async fn history(&mut self, wanted: &Wanted<'_>, limit: i64, skip: i64) -> Result<Vec<Entry>, StoreError> {
         let query = sql("SELECT id, event_type, event_status, session_id, challenge_id, performed_by, reason, ip, \
-             user_agent, details, created_at FROM nauth_audit \
+             user_agent, details, created_at, device_id, device_name, device_type FROM nauth_audit \
              WHERE user_id = ? AND created_at >= ? AND created_at <= ? AND event_status IN (?, ?, ?, ?) AND (? = 1 \
              OR event_type IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) \
              ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?");
@@ -235,6 +247,9 @@ fn read(row: &Row) -> Result<Entry, StoreError> {
         ip: row.text("ip")?,
         user_agent: row.opt_text("user_agent")?,
         details: row.opt_text("details")?,
+        device_id: row.opt_text("device_id")?,
+        device_name: row.opt_text("device_name")?,
+        device_type: row.opt_text("device_type")?,
         at: row.time("created_at")?,
     })
 }

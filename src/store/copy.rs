@@ -112,7 +112,7 @@ const TABLES: &[Table] = &[
     table!("nauth_audit", Key::Int("id"), "id > ?", "id",
         Int "id", Text "user_id", Text "event_type", Text "event_status", Int "session_id", Text "challenge_id",
         Text "performed_by", Text "reason", Text "ip", Text "user_agent", Text "request_id", Text "details",
-        Int "created_at"),
+        Int "created_at", Text "device_id", Text "device_name", Text "device_type"),
     table!("nauth_trusted_devices", Key::Int("id"), "id > ?", "id",
         Int "id", Text "user_id", Text "token_hash", Text "previous_hash", Int "device_epoch", Text "device_id",
         Text "device_name", Text "device_type", Text "platform", Text "browser", Text "ip", Text "user_agent",

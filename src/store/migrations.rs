@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     step!(7, "factors", "0007_factors.sql"),
     step!(8, "locations", "0008_locations.sql"),
     step!(9, "lockouts", "0009_lockouts.sql"),
+    step!(10, "devices_of_entries", "0010_devices_of_entries.sql"),
 ];
 
 /// From this step on it is known what each of them said.

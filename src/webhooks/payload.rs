@@ -86,6 +86,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::PasswordResetFailed { .. }
         | Event::PasswordChangeForced { .. }
         | Event::ContactChangeRequested { .. }
+        | Event::ContactUnverified { .. }
         | Event::Reauthenticated { .. }
         | Event::DeviceTrusted { .. }
         | Event::DevicesUntrusted { .. }

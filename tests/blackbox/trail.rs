@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::audit::{lines, written};
-use super::support::{Config, Echo, Nauth, Receiver, Request, eventually, secs};
+use super::support::{Account, Config, Echo, Nauth, PASSWORD, Receiver, Request, eventually, secs};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -144,4 +144,66 @@ async fn a_restored_database_is_told_of() {
     nauth.signup("ada@example.com").await;
     written(&path, "LOGIN_SUCCESS").await;
     assert!(of_type(&directory.path().join("audit.1"), "LOGIN_SUCCESS").is_empty(), "a file is rotated by a signal");
+}
+
+/// The first page of somebody's history, with the entries of one type alone.
+async fn history_of(nauth: &Nauth, account: &Account, kind: &str) -> Vec<Value> {
+    let page = nauth.history(account, &format!("?eventTypes={kind}")).await;
+    page["data"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn entries_say_from_which_device_where_that_is_known_and_in_a_sentence_what_happened() {
+    let (echo, siem, (_directory, path)) = (Echo::start().await, Receiver::start().await, sink());
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .set("security.contact_change", "immediate")
+        .set("audit.sink", json!([format!("file:{}", path.display()), "webhook:siem"]))
+        .table(&webhook("siem", &siem, "include_pii = false"))
+        .route("name = \"office\"\npath = \"/office\"\naccess = \"required\"\nroles = [\"admin\"]");
+    let nauth = Nauth::start(config).await;
+    nauth.command_reading(&["user", "create", "ada@example.com"], PASSWORD).await.expect(0);
+    let body = json!({ "identifier": "ada@example.com", "password": PASSWORD, "deviceName": "Ada's phone" });
+    let ada = Account::in_answer(&nauth.send(&Request::post("/auth/login").json(&body)).await.expect(200));
+    let token = nauth.post_as(&ada, "/auth/trust-device", &json!({})).await.expect(200).json()["deviceToken"].clone();
+    let device = nauth.get_as(&ada, "/auth/sessions").await.expect(200).json()["sessions"][0]["deviceId"].clone();
+    assert!(device.is_string());
+
+    nauth.send(&Request::get("/office").bearer(&ada.access_token)).await.expect(403);
+    let change = json!({ "email": "ada@example.org" });
+    nauth.send(&Request::new("PUT", "/auth/profile").bearer(&ada.access_token).json(&change)).await.expect(200);
+    let wrong = json!({ "identifier": "ada@example.org", "password": "another one entirely" });
+    let wrong = Request::post("/auth/login").json(&wrong);
+    nauth.send(&wrong).await.expect(401);
+    nauth.send(&wrong.header("X-Device-Token", token.as_str().unwrap())).await.expect(401);
+
+    for (kind, sentence) in [
+        ("LOGIN_SUCCESS", "Signed in with a password"),
+        ("SESSION_CREATED", "A session was opened"),
+        ("DEVICE_TRUSTED", "A device is trusted"),
+        ("GATEWAY_ACCESS_DENIED", "A request was refused because a role is missing"),
+        ("EMAIL_CHANGED", "The e-mail address was changed"),
+        ("EMAIL_VERIFICATION_STATUS_UPDATED", "The new e-mail address is not proven yet"),
+    ] {
+        let entry = nauth.entry(&ada, kind).await;
+        assert_eq!((&entry["deviceId"], &entry["deviceName"]), (&device, &json!("Ada's phone")), "{entry}");
+        assert_eq!(entry["description"], sentence);
+        let line = written(&path, kind).await;
+        assert_eq!((&line["deviceId"], &line["deviceName"]), (&device, &json!("Ada's phone")), "{line}");
+        let bare = told(&siem, kind).await;
+        assert_eq!((&bare["deviceId"], bare.get("deviceName")), (&device, None), "a name is a person's own");
+    }
+    let made = nauth.entry(&ada, "ACCOUNT_CREATED").await;
+    assert_eq!((&made["deviceId"], &made["performedBy"]), (&Value::Null, &json!("operator")));
+    let failed = eventually(secs(10), async || {
+        Some(history_of(&nauth, &ada, "LOGIN_FAILED").await).filter(|entries| entries.len() == 2)
+    });
+    let failed = failed.await.unwrap();
+    assert_eq!(failed[0]["deviceId"], device, "a trusted device is known before anybody has logged in");
+    assert_eq!((&failed[1]["deviceId"], &failed[1]["deviceName"]), (&Value::Null, &Value::Null));
+    assert_eq!(failed[1]["description"], "A sign-in with a wrong password was refused");
+
+    nauth.send(&Request::post("/auth/logout").bearer(&ada.access_token)).await.expect(200);
+    let line = written(&path, "SESSION_REVOKED").await;
+    assert_eq!(line["deviceId"], device);
 }

@@ -84,7 +84,7 @@ on_every_database! {
             let opened = Session { created_at, location: location.clone(), ..session(ada.id) };
             tx.sessions().insert(&opened).await.unwrap();
         }
-        let origin = Origin { ip: "127.0.0.1", user_agent: None, request_id: "r" };
+        let origin = Origin { ip: "127.0.0.1", user_agent: None, request_id: "r", device: None };
         let entries = [
             ("LOGIN_FAILED", "FAILURE", "wrong_password"),
             ("LOGIN_FAILED", "FAILURE", "risk"),
@@ -301,9 +301,16 @@ on_every_database! {
             reason: Some("because \u{1f511}".to_owned()),
             details: Some("d".repeat(70_000)),
         };
-        let origin = Origin { ip: "127.0.0.1", user_agent: None, request_id: "r" };
+        let origin = Origin { ip: "127.0.0.1", user_agent: None, request_id: "r", device: None };
         let mut tx = store.begin().await.unwrap();
         tx.audit().insert(&row("LOGIN_SUCCESS"), origin, NOW).await.unwrap();
+        let phone = Device {
+            id: "d".to_owned(),
+            name: Some("Ada's \u{260e}".to_owned()),
+            kind: Some("mobile".to_owned()),
+            ..Device::default()
+        };
+        let origin = Origin { device: Some(&phone), ..origin };
         tx.audit().insert(&row("PASSWORD_CHANGED"), origin, NOW + Duration::from_secs(1)).await.unwrap();
         tx.commit().await.unwrap();
 
@@ -313,7 +320,9 @@ on_every_database! {
         let latest = store.audit().history(&all, 1, 0).await.unwrap().remove(0);
         assert_eq!((latest.event_type.as_str(), latest.at), ("PASSWORD_CHANGED", NOW + Duration::from_secs(1)));
         assert_eq!((latest.reason, latest.details.unwrap().len()), (Some("because \u{1f511}".to_owned()), 70_000));
-        assert_eq!(store.audit().history(&all, 5, 1).await.unwrap().len(), 1);
+        assert_eq!((latest.device_id, latest.device_name, latest.device_type), (Some(phone.id), phone.name, phone.kind));
+        let earlier = store.audit().history(&all, 5, 1).await.unwrap();
+        assert_eq!((earlier.len(), &earlier[0].device_id), (1, &None));
         let of = |types, statuses, from, user| Wanted { user, from, until: all.until, types, statuses };
         for (wanted, expected) in [
             (all.clone(), 2),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::json::Object;
 use crate::api::nauth::fields::{Fields, Problems};
 use crate::auth::{History, HistoryWish};
-use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES};
+use crate::domain::audit::{EVENT_STATUSES, EVENT_TYPES, describe};
 use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
@@ -95,6 +95,7 @@ fn event(entry: &Entry, (device, location): (&Device, &Location), user: &User) -
     // Of an unusual login the details say what it was.
     let is_risk = entry.event_type.starts_with("ADAPTIVE_MFA_");
     let told = |name: &str| metadata.as_ref().filter(|_| is_risk).and_then(|metadata| metadata.get(name));
+    let method = metadata.as_ref().and_then(|metadata| metadata.get("authMethod")).and_then(Value::as_str);
     json!({
         "id": entry.id,
         "userId": user.number,
@@ -111,15 +112,15 @@ fn event(entry: &Entry, (device, location): (&Device, &Location), user: &User) -
         "userAgent": entry.user_agent,
         "platform": device.platform,
         "browser": device.browser,
-        "deviceId": null,
-        "deviceName": device.name,
-        "deviceType": device.kind,
+        "deviceId": entry.device_id,
+        "deviceName": entry.device_name.as_ref().or(device.name.as_ref()),
+        "deviceType": entry.device_type.as_ref().or(device.kind.as_ref()),
         "sessionId": entry.session.map(|id| id.to_string()),
         "challengeSessionId": entry.challenge,
-        "authMethod": metadata.as_ref().and_then(|metadata| metadata.get("authMethod")),
+        "authMethod": method,
         "performedBy": performed_by,
         "reason": entry.reason,
-        "description": null,
+        "description": describe(&entry.event_type, entry.reason.as_deref(), method),
         "metadata": metadata,
         "createdAt": entry.at.to_string(),
     })

@@ -1,0 +1,5 @@
+-- Which device a request came from that left an entry in the audit trail, as far as it was known then.
+
+ALTER TABLE nauth_audit ADD COLUMN device_id TEXT COLLATE "C";
+ALTER TABLE nauth_audit ADD COLUMN device_name TEXT COLLATE "C";
+ALTER TABLE nauth_audit ADD COLUMN device_type TEXT COLLATE "C";
