@@ -11,10 +11,10 @@ use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
-use crate::domain::event::{Actor, Event};
+use crate::domain::event::{Actor, Event, FactorEvent};
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
-use crate::domain::user::{Role, User};
+use crate::domain::user::{Exemption, Lock, Role, User};
 use crate::events::Change;
 use crate::password_hash::imported::ImportedHash;
 use crate::store::StoreError;
@@ -40,8 +40,10 @@ pub struct ImportedUser {
     pub last_name: Option<String>,
     /// The hash of the password; an account without one logs in another way, or resets it.
     pub password: Option<ImportedHash>,
-    /// The roles; `signup.default_roles` when empty.
-    pub roles: Vec<Role>,
+    /// When the password was set; when the account was made if that is not known.
+    pub password_changed_at: Option<Time>,
+    /// The roles; `signup.default_roles` when nothing is said of them.
+    pub roles: Option<Vec<Role>>,
     /// What the user may write: a JSON object.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// What only operators and hooks write: a JSON object.
@@ -50,6 +52,10 @@ pub struct ImportedUser {
     pub created_at: Option<Time>,
     /// Whether the next login asks for a new password.
     pub must_change_password: bool,
+    /// Set where the account is disabled.
+    pub lock: Option<Lock>,
+    /// Set where nobody asks for a second factor.
+    pub mfa_exempt: Option<Exemption>,
     /// BCP 47 tag.
     pub locale: Option<String>,
     /// IANA time zone.
@@ -129,7 +135,7 @@ impl Auth {
 
     fn imported(&self, from: &ImportedUser, hash: Option<Secret<String>>) -> User {
         let now = self.now();
-        let roles = if from.roles.is_empty() { &self.settings.signup.default_roles } else { &from.roles };
+        let roles = from.roles.as_ref().unwrap_or(&self.settings.signup.default_roles);
         let created_at = from.created_at.unwrap_or(now);
         let new = User::new(from.email.clone(), roles.clone(), now);
         User {
@@ -140,9 +146,11 @@ impl Auth {
             phone_verified: from.phone.is_some() && from.phone_verified,
             first_name: from.first_name.clone(),
             last_name: from.last_name.clone(),
-            password_changed_at: hash.is_some().then_some(created_at),
+            password_changed_at: hash.is_some().then_some(from.password_changed_at.unwrap_or(created_at)),
             password_hash: hash,
             must_change_password: from.must_change_password,
+            lock: from.lock.clone(),
+            mfa_exempt: from.mfa_exempt.clone(),
             completed_at: Some(now),
             timezone: from.timezone.clone(),
             locale: from.locale.clone(),
@@ -161,7 +169,7 @@ impl Auth {
             let clash = self.make_way(&mut change, user).await?;
             if clash.is_none() {
                 change.users().insert(user, self.claims_phones(), Actor::Operator.as_str()).await?;
-                change.record(Event::AccountCreated { user: user.id, by: Actor::Operator });
+                record(&mut change, user);
             }
             done.push(clash.map_or(Ok(()), Err));
         }
@@ -212,6 +220,19 @@ impl Auth {
     /// Whether a number has one holder only.
     fn claims_phones(&self) -> bool {
         !self.settings.signup.allow_duplicate_phones
+    }
+}
+
+/// Notes that an account is there, and how it stands.
+fn record(change: &mut Change, user: &User) {
+    let (id, by) = (user.id, Actor::Operator);
+    change.record(Event::AccountCreated { user: id, by });
+    if let Some(lock) = &user.lock {
+        change.record(Event::AccountDisabled { user: id, reason: lock.reason.clone(), by });
+    }
+    if let Some(exempt) = &user.mfa_exempt {
+        let reason = exempt.reason.clone().unwrap_or_default();
+        change.record(Event::Factor { user: id, happened: FactorEvent::ExemptionGranted { reason, by } });
     }
 }
 

@@ -3,6 +3,7 @@
 //! The file is read row by row and stored some hundred accounts at a time, so its length does not
 //! matter. A row that cannot be imported leaves no trace but a line in the report.
 
+pub(super) mod fields;
 mod rows;
 
 use std::collections::HashSet;

@@ -7,6 +7,7 @@ mod check;
 mod copy;
 mod diff;
 mod explain;
+mod export;
 mod health;
 mod import;
 mod keys;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::app::{DataDir, Schema, World, master_keys, open_store};
 use crate::auth::Auth;
 use crate::auth::operator::NewUser;
+use crate::cli::export::Export;
 use crate::cli::import::Import;
 use crate::config::settings::{AuditSink, Settings};
 use crate::domain::clock::Clock;
@@ -26,7 +27,7 @@ use crate::metrics::Metrics;
 /// Users read at a time.
 const PAGE: i64 = 500;
 /// Longest reason, in characters.
-const MAX_REASON: usize = 500;
+pub(super) const MAX_REASON: usize = 500;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -74,7 +75,7 @@ pub(super) enum Command {
         /// E-mail address, user name or id
         user: String,
         /// Shown to the user
-        #[arg(long, default_value = "disabled by an operator")]
+        #[arg(long, default_value = "disabled by an operator", value_parser = parse_reason)]
         reason: String,
     },
     /// Enable an account again
@@ -128,6 +129,12 @@ pub(super) enum Command {
     },
     /// Import accounts of another system from a JSONL or CSV file
     Import(Import),
+    /// Write every account in the form that `import` reads, one JSON object on each line
+    ///
+    /// With the hashes of passwords: keep it like the database. Left out are second factors and backup codes, which
+    /// their users set up again, sessions and trusted devices, earlier passwords, the audit trail, and accounts that
+    /// were never finished.
+    Export(Export),
 }
 
 /// What stands between a user and a login, and how it goes.
@@ -228,6 +235,7 @@ async fn execute(auth: &Auth, command: Command) -> anyhow::Result<()> {
             tell(&user, done, &format!("no longer has role {role}"), &format!("does not have role {role}"))
         }
         Command::Import(import) => super::import::run(auth, &import).await,
+        Command::Export(export) => super::export::run(auth, &export).await,
     }
 }
 

@@ -98,9 +98,9 @@ impl<'a> Users<'a> {
         let phone = user.phone.as_ref().map(Phone::as_str);
         sql("INSERT INTO nauth_users (id, number, email, email_verified, username, phone, phone_verified, \
              phone_claim, first_name, last_name, password_hash, password_changed_at, must_change_password, \
-             locked_at, lock_reason, locked_until, auth_epoch, device_epoch, claims_version, completed_at, timezone, \
+             locked_at, lock_reason, locked_until, mfa_exempt_at, mfa_exempt_reason, auth_epoch, device_epoch, claims_version, completed_at, timezone, \
              locale, metadata, metadata_admin, created_at, updated_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(user.id)
         .bind(user.number)
         .bind(&user.email)
@@ -117,6 +117,8 @@ impl<'a> Users<'a> {
         .bind(user.lock.as_ref().map(|lock| lock.at))
         .bind(user.lock.as_ref().map(|lock| lock.reason.as_str()))
         .bind(user.lock.as_ref().and_then(|lock| lock.until))
+        .bind(user.mfa_exempt.as_ref().map(|exempt| exempt.at))
+        .bind(user.mfa_exempt.as_ref().and_then(|exempt| exempt.reason.as_deref()))
         .bind(user.auth_epoch)
         .bind(user.device_epoch)
         .bind(user.claims_version)

@@ -31,6 +31,7 @@ mod counters;
 mod databases;
 mod durability;
 mod examples;
+mod export;
 mod flow;
 mod forward_auth;
 mod geoip;

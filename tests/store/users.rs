@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nauth::domain::secret::Secret;
-use nauth::domain::user::{Lock, User};
+use nauth::domain::user::{Exemption, Lock, User};
 use nauth::store::StoreError;
 
 use crate::databases::{Fresh, NOW, on_every_database};
@@ -19,6 +19,7 @@ on_every_database! {
             last_name: Some("Łovelace".to_owned()),
             password_hash: Some(Secret::new("$argon2id$v=19$m=19456$abc".to_owned())),
             lock: Some(Lock { at: NOW, reason: "why?".to_owned(), until: None }),
+            mfa_exempt: Some(Exemption { at: NOW, reason: Some("no phone".to_owned()) }),
             timezone: Some("Europe/Zurich".to_owned()),
             metadata: "{\"a\":\"?\",\"n\":null}".to_owned(),
             must_change_password: true,

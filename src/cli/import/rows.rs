@@ -3,23 +3,13 @@
 use std::io::{BufRead, Read};
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
-use serde_json::{Map, Value};
 
+use super::fields::{COLUMNS, Column, Fields};
 use crate::auth::import::ImportedUser;
 use crate::domain::clock::Time;
-use crate::domain::id::UserId;
-use crate::domain::user::{MAX_METADATA_ADMIN, Role};
-use crate::password_hash::imported::ImportedHash;
 
 /// Longest line of a JSONL file.
 const MAX_LINE: u64 = 1024 * 1024;
-/// Longest given or family name, in characters.
-const MAX_NAME: usize = 100;
-/// Longest language tag or zone, in characters.
-const MAX_TAG: usize = 64;
-/// Numbers from here on are milliseconds: in seconds it would be the year 5138.
-const MILLISECONDS: i64 = 100_000_000_000;
 
 /// A row: where it is, and the account or why it is none.
 #[derive(Debug)]
@@ -88,45 +78,6 @@ pub(super) struct Csv<R> {
     record: csv::StringRecord,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Column {
-    Sub,
-    Email,
-    EmailVerified,
-    Username,
-    Phone,
-    PhoneVerified,
-    FirstName,
-    LastName,
-    PasswordHash,
-    Roles,
-    Metadata,
-    MetadataAdmin,
-    CreatedAt,
-    MustChangePassword,
-    Locale,
-    Timezone,
-}
-
-const COLUMNS: [(&str, Column); 16] = [
-    ("sub", Column::Sub),
-    ("email", Column::Email),
-    ("email_verified", Column::EmailVerified),
-    ("username", Column::Username),
-    ("phone", Column::Phone),
-    ("phone_verified", Column::PhoneVerified),
-    ("first_name", Column::FirstName),
-    ("last_name", Column::LastName),
-    ("password_hash", Column::PasswordHash),
-    ("roles", Column::Roles),
-    ("metadata", Column::Metadata),
-    ("metadata_admin", Column::MetadataAdmin),
-    ("created_at", Column::CreatedAt),
-    ("must_change_password", Column::MustChangePassword),
-    ("locale", Column::Locale),
-    ("timezone", Column::Timezone),
-];
-
 impl<R: Read> Csv<R> {
     /// Reads the header.
     pub(super) fn new(file: R) -> anyhow::Result<Self> {
@@ -176,153 +127,6 @@ impl<R: Read> Rows for Csv<R> {
     }
 }
 
-/// A row as it is written.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Fields {
-    sub: Option<String>,
-    email: Option<String>,
-    email_verified: Option<bool>,
-    username: Option<String>,
-    phone: Option<String>,
-    phone_verified: Option<bool>,
-    first_name: Option<String>,
-    last_name: Option<String>,
-    password_hash: Option<String>,
-    roles: Option<Vec<String>>,
-    metadata: Option<Map<String, Value>>,
-    metadata_admin: Option<Map<String, Value>>,
-    created_at: Option<Value>,
-    must_change_password: Option<bool>,
-    locale: Option<String>,
-    timezone: Option<String>,
-}
-
-impl Fields {
-    fn set(&mut self, column: Column, cell: &str) -> Result<(), String> {
-        let text = || Some(cell.to_owned());
-        match column {
-            Column::Sub => self.sub = text(),
-            Column::Email => self.email = text(),
-            Column::EmailVerified => self.email_verified = Some(boolean("email_verified", cell)?),
-            Column::Username => self.username = text(),
-            Column::Phone => self.phone = text(),
-            Column::PhoneVerified => self.phone_verified = Some(boolean("phone_verified", cell)?),
-            Column::FirstName => self.first_name = text(),
-            Column::LastName => self.last_name = text(),
-            Column::PasswordHash => self.password_hash = text(),
-            Column::Roles => self.roles = Some(words(cell)),
-            Column::Metadata => self.metadata = Some(object("metadata", cell)?),
-            Column::MetadataAdmin => self.metadata_admin = Some(object("metadata_admin", cell)?),
-            Column::CreatedAt => {
-                self.created_at = Some(cell.parse().map_or_else(|_| Value::from(cell), |n: i64| Value::from(n)));
-            }
-            Column::MustChangePassword => self.must_change_password = Some(boolean("must_change_password", cell)?),
-            Column::Locale => self.locale = text(),
-            Column::Timezone => self.timezone = text(),
-        }
-        Ok(())
-    }
-
-    fn check(self, now: Time) -> Result<ImportedUser, String> {
-        let email = self.email.ok_or("`email` is missing")?;
-        Ok(ImportedUser {
-            id: self.sub.map(|sub| id(&sub)).transpose()?,
-            email: email.parse().map_err(|_| "`email` is not an e-mail address")?,
-            email_verified: self.email_verified.unwrap_or(false),
-            username: self
-                .username
-                .map(|name| name.parse().map_err(|_| "`username` is not 3 to 255 of a-z 0-9 _ -"))
-                .transpose()?,
-            phone: self
-                .phone
-                .filter(|phone| !phone.is_empty())
-                .map(|phone| phone.parse().map_err(|_| "`phone` is not a number as in +15551234567"))
-                .transpose()?,
-            phone_verified: self.phone_verified.unwrap_or(false),
-            first_name: short("first_name", self.first_name, MAX_NAME)?,
-            last_name: short("last_name", self.last_name, MAX_NAME)?,
-            password: self
-                .password_hash
-                .filter(|hash| !hash.is_empty())
-                .map(|hash| ImportedHash::parse(&hash).map_err(|error| format!("`password_hash`: {error}")))
-                .transpose()?,
-            roles: self.roles.unwrap_or_default().iter().map(|role| self::role(role)).collect::<Result<_, _>>()?,
-            metadata: self.metadata.unwrap_or_default(),
-            metadata_admin: self.metadata_admin.map(metadata_admin).transpose()?.unwrap_or_default(),
-            created_at: self.created_at.map(|at| time(&at, now)).transpose()?,
-            must_change_password: self.must_change_password.unwrap_or(false),
-            locale: short("locale", self.locale, MAX_TAG)?,
-            timezone: short("timezone", self.timezone, MAX_TAG)?,
-        })
-    }
-}
-
-fn id(text: &str) -> Result<UserId, String> {
-    let id = text.parse().ok().filter(|id: &UserId| id.uuid().get_version_num() == 4);
-    id.ok_or_else(|| "`sub` is not a UUID of version 4".to_owned())
-}
-
-fn role(text: &str) -> Result<Role, String> {
-    text.parse().map_err(|error| format!("`roles`: {error}"))
-}
-
-/// Trimmed text of at most `longest` characters; empty is absent.
-fn short(name: &str, text: Option<String>, longest: usize) -> Result<Option<String>, String> {
-    let Some(text) = text else { return Ok(None) };
-    let text = text.trim();
-    if text.chars().count() > longest || text.chars().any(char::is_control) {
-        return Err(format!("`{name}` must be at most {longest} characters without control characters"));
-    }
-    Ok((!text.is_empty()).then(|| text.to_owned()))
-}
-
-/// RFC 3339 in UTC, or seconds or milliseconds since 1970.
-fn time(value: &Value, now: Time) -> Result<Time, String> {
-    let written = match value {
-        Value::Number(number) => number.as_i64().map(|number| {
-            if number >= MILLISECONDS {
-                Time::from_micros(number.saturating_mul(1000))
-            } else {
-                Time::from_secs(number)
-            }
-        }),
-        Value::String(text) => {
-            let utc = text.strip_suffix("+00:00").unwrap_or(text);
-            let parsed = humantime::parse_rfc3339_weak(utc).ok();
-            let since = parsed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            since.and_then(|since| i64::try_from(since.as_micros()).ok()).map(Time::from_micros)
-        }
-        _ => None,
-    };
-    let past = written.filter(|at| (0..=now.micros()).contains(&at.micros()));
-    past.ok_or_else(|| "`created_at` is not a past time as in 2024-05-01T12:00:00Z or seconds since 1970".to_owned())
-}
-
-fn object(name: &str, text: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(text).map_err(|_| format!("`{name}` is not a JSON object"))
-}
-
-fn metadata_admin(object: Map<String, Value>) -> Result<Map<String, Value>, String> {
-    let bytes = Value::Object(object.clone()).to_string().len();
-    if bytes > MAX_METADATA_ADMIN {
-        return Err(format!("`metadata_admin` is larger than {MAX_METADATA_ADMIN} bytes"));
-    }
-    Ok(object)
-}
-
-fn boolean(name: &str, text: &str) -> Result<bool, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "1" | "t" => Ok(true),
-        "false" | "no" | "0" | "f" => Ok(false),
-        _ => Err(format!("`{name}` is neither true nor false")),
-    }
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split([',', ';', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,9 +140,9 @@ mod tests {
     #[test]
     fn both_formats_say_the_same() {
         let json = r#"
-{"sub":"7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11","email":"Ada@Example.com","email_verified":true,"username":"Ada","phone":"+41791234567","phone_verified":true,"first_name":" Ada ","last_name":"Lovelace","password_hash":"$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va","roles":["user","admin"],"metadata":{"plan":"pro"},"metadata_admin":{"tenant":"acme"},"created_at":"2020-02-03T04:05:06Z","must_change_password":true,"locale":"en","timezone":"Europe/London"}
+{"sub":"7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11","email":"Ada@Example.com","email_verified":true,"username":"Ada","phone":"+41791234567","phone_verified":true,"first_name":" Ada ","last_name":"Lovelace","password_hash":"$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va","roles":["user","admin"],"metadata":{"plan":"pro"},"metadata_admin":{"tenant":"acme"},"password_changed_at":"2021-02-03T04:05:06Z","created_at":"2020-02-03T04:05:06Z","must_change_password":true,"disabled_at":1612325106,"disabled_reason":"left","mfa_exempt_at":1612325106,"mfa_exempt_reason":"no phone","locale":"en","timezone":"Europe/London"}
 "#;
-        let csv = "sub,email,email_verified,username,phone,phone_verified,first_name,last_name,password_hash,roles,metadata,metadata_admin,created_at,must_change_password,locale,timezone\n7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11,Ada@Example.com,yes,Ada,+41791234567,t,Ada,Lovelace,$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va,user;admin,\"{\"\"plan\"\":\"\"pro\"\"}\",\"{\"\"tenant\"\":\"\"acme\"\"}\",1580702706,1,en,Europe/London\n";
+        let csv = "sub,email,email_verified,username,phone,phone_verified,first_name,last_name,password_hash,roles,metadata,metadata_admin,password_changed_at,created_at,must_change_password,disabled_at,disabled_reason,mfa_exempt_at,mfa_exempt_reason,locale,timezone\n7f0c2b9e-3d52-4c8a-9a55-1f6d8f1f2a11,Ada@Example.com,yes,Ada,+41791234567,t,Ada,Lovelace,$2b$10$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va,user;admin,\"{\"\"plan\"\":\"\"pro\"\"}\",\"{\"\"tenant\"\":\"\"acme\"\"}\",1612325106,1580702706,1,1612325106,left,1612325106,no phone,en,Europe/London\n";
 
         let from_json = all(JsonLines::new(json.as_bytes()));
         let from_csv = all(Csv::new(csv.as_bytes()).unwrap());
@@ -366,6 +170,10 @@ mod tests {
             (r#"{"email":"ada@example.com","metadata_admin":"acme"}"#, Some("invalid type")),
             (r#"{"email":"ada@example.com","created_at":"yesterday"}"#, Some("`created_at`")),
             (r#"{"email":"ada@example.com","created_at":4000000000}"#, Some("`created_at`")),
+            (r#"{"email":"ada@example.com","password_changed_at":4000000000}"#, Some("`password_changed_at`")),
+            (r#"{"email":"ada@example.com","disabled_at":"soon"}"#, Some("`disabled_at`")),
+            (r#"{"email":"ada@example.com","disabled_reason":"a\u0007b"}"#, Some("`disabled_reason`")),
+            (r#"{"email":"ada@example.com","mfa_exempt_at":-1}"#, Some("`mfa_exempt_at`")),
             (r#"{"email":"ada@example.com","password_hash":"hunter2"}"#, Some("not a kind of password hash")),
             (
                 r#"{"email":"ada@example.com","password_hash":"$2b$31$dyZdFWUZrw6PXsNpZSlo0u9JSvF1hE.G/YXasjAe2ntISifbct6Va"}"#,
