@@ -228,6 +228,22 @@ async fn a_set_up_that_has_grown_old_goes_on_with_the_name_that_was_typed() {
 }
 
 #[tokio::test]
+async fn a_passkey_alone_does_not_pass_by_what_else_is_asked() {
+    let nauth = Nauth::start(passwordless()).await;
+    let ada = nauth.signup(ADA).await;
+    let mut browser = at_the_door(&nauth).await;
+    set_up(&nauth, &ada, &mut browser).await;
+    nauth.command_reading(&["user", "set-password", ADA, "--must-change"], "another long walk\n").await.expect(0);
+
+    browser.press("Log in with a passkey").await;
+
+    browser.shows("Choose a new password").await;
+    browser.fill("#password", "yet another long walk").await;
+    browser.press("Go on").await;
+    browser.shows(ARRIVED).await;
+}
+
+#[tokio::test]
 async fn a_page_at_another_address_says_that_passkeys_do_not_work_there() {
     let nauth = Nauth::start(passwordless()).await;
     let elsewhere = nauth.origin().replace("localhost", "127.0.0.1");

@@ -276,6 +276,17 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_passkeys_offers_none_and_says_so_to_who_has_nothing_else() {
+        let mut settings = settings();
+        settings.mfa.passkey = None;
+        for (choices, is_told) in [(&b"choices=passkey"[..], true), (b"choices=totp+passkey", false)] {
+            let page = view(Page::Factor, &settings, &Fields::read(choices)).html();
+            assert!(!page.contains("<script") && !page.contains("data-passkey"), "{page}");
+            assert_eq!(page.contains("browsers know none at this address"), is_told, "{page}");
+        }
+    }
+
+    #[test]
     fn a_question_is_escaped_and_never_taken_from_a_form() {
         let (settings, fields) = (settings(), Fields::read(b"choices=passkey&question=%7B%7D&credential=%3Cb%3E"));
         let page = view(Page::Factor, &settings, &fields).html();

@@ -57,7 +57,8 @@ pub(super) struct Offer {
 impl Offer {
     /// What a page offers; nothing where a passkey would be no answer.
     pub(super) fn on(page: Page, fields: &Fields, settings: &Settings) -> Option<Self> {
-        let is_choice = fields.get("choices").split(' ').any(|name| name == Method::Passkey.as_str());
+        let is_choice = settings.mfa.passkey.is_some()
+            && fields.get("choices").split(' ').any(|name| name == Method::Passkey.as_str());
         let (action, words) = match page {
             Page::Login if settings.mfa.is_passwordless() => ("passkey", "Log in with a passkey"),
             Page::Factor | Page::FactorSent if is_choice => ("code", "Use a passkey"),
