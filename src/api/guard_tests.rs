@@ -164,6 +164,28 @@ async fn an_operator_ends_the_lockouts_of_one_user_and_can_do_so_again() {
 }
 
 #[tokio::test]
+async fn an_operator_has_wrong_codes_of_an_address_forgotten() {
+    let nauth = nauth(|settings| {
+        settings.signup.verification_method = VerificationMethod::Email;
+        settings.challenge.max_attempts = 10;
+        settings.signup.email_verification.max_attempts = 10;
+        settings.signup.email_verification.attempt_limit.per_user = 2;
+    })
+    .await;
+    let session = nauth.login(ADA, PASSWORD).await.expect(200).json()["session"].clone();
+    let code = nauth.code_to(ADA).await;
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    for _ in 0..2 {
+        nauth.respond(&session, "VERIFY_EMAIL", wrong).await.refuses(400, "VERIFY_CODE_INVALID");
+    }
+    nauth.respond(&session, "VERIFY_EMAIL", &code).await.refuses(400, "VERIFY_TOO_MANY_ATTEMPTS");
+
+    nauth.auth.end_lockouts(nauth.auth.find_user(ADA).await.unwrap().id).await.unwrap();
+
+    nauth.respond(&session, "VERIFY_EMAIL", &code).await.expect(200);
+}
+
+#[tokio::test]
 async fn exempt_addresses_and_a_lockout_that_is_off_count_nothing() {
     let exempt = nauth(|settings| settings.lockout.allow_ips = vec!["198.51.100.0/24".parse().unwrap()]).await;
     fails(exempt.from("198.51.100.9"), ADA, 25).await;

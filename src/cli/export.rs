@@ -35,7 +35,10 @@ struct Done {
 
 pub(super) async fn run(auth: &Auth, export: &Export) -> anyhow::Result<()> {
     let done = match &export.output {
-        None => write(auth, BufWriter::new(std::io::stdout().lock())).await?,
+        None => {
+            let out = BufWriter::new(std::io::stdout().lock());
+            write(auth, out).await.context("standard output has not got every account")?
+        }
         Some(path) => {
             let shown = path.display();
             // Made by us, for its owner alone, before anything is in it; never over something.

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use crate::redis_server::RedisServer;
 use crate::servers::Kind;
-use crate::support::{Account, Config, Database, Nauth, PASSWORD, challenged, eventually, secs};
+use crate::support::{Account, Config, Database, Nauth, PASSWORD, Request, challenged, eventually, secs};
 
 const ADA: &str = "ada@example.com";
 const BOB: &str = "bob@example.com";
+const NEXT: &str = "another walk by the sea";
 const STEP: u64 = 2;
 const UNLOCK: [&str; 3] = ["user", "unlock", ADA];
 const FORGOTTEN: &str = "failed logins, wrong codes and blocks are forgotten";
@@ -110,6 +111,14 @@ async fn wrong_codes_of_a_second_factor_are_forgotten() {
     ada.next_step().await;
     Account::in_answer(&nauth.prove(of_ada, "totp", &ada.code()).await.expect(200));
     nauth.prove(of_bob, "totp", &bob.code()).await.expect_error(400, "VERIFY_TOO_MANY_ATTEMPTS");
+
+    // Whoever reads somebody's mail has no more tries at the second factor for it.
+    nauth.send(&Request::post("/auth/forgot-password").json(&json!({ "identifier": BOB }))).await.expect(200);
+    let confirm = json!({ "identifier": BOB, "code": nauth.code_for(BOB).await, "newPassword": NEXT });
+    nauth.send(&Request::post("/auth/forgot-password/confirm").json(&confirm)).await.expect(200);
+    let session = challenged(&nauth.try_login(BOB, NEXT).await.expect(200), "MFA_REQUIRED");
+    bob.next_step().await;
+    nauth.prove(&session, "totp", &bob.code()).await.expect_error(400, "VERIFY_TOO_MANY_ATTEMPTS");
 }
 
 #[tokio::test]
