@@ -128,6 +128,7 @@ async fn a_reset_takes_an_unfinished_account_from_whoever_made_it() {
     nauth.login(ADA, "the squatter's own").await.refuses(401, "AUTH_INVALID_CREDENTIALS");
     let user = nauth.login(ADA, NEXT).await.expect(200).json()["user"].clone();
     assert_eq!((&user["isEmailVerified"], user.get("firstName")), (&json!(true), None));
+    assert!(nauth.audit_types().await.contains(&"EMAIL_VERIFIED".to_owned()));
 }
 
 #[tokio::test]
@@ -186,6 +187,8 @@ async fn an_address_is_changed_once_the_new_one_is_proven() {
 
     assert_eq!((&changed["email"], &changed["isEmailVerified"]), (&json!("countess@example.com"), &json!(true)));
     assert!(changed.get("pendingEmail").is_none());
+    let countess = nauth.auth.find_user("countess@example.com").await.unwrap().id;
+    assert!(nauth.audit_types_of(countess).await.contains(&"EMAIL_VERIFIED".to_owned()));
     nauth.login(ADA, PASSWORD).await.refuses(401, "AUTH_INVALID_CREDENTIALS");
     nauth.login("countess@example.com", PASSWORD).await.expect(200);
 }
@@ -228,6 +231,11 @@ async fn what_others_have_is_refused_all_at_once() {
         put(&nauth, &token, &json!({"email": "ada@example.net", "phone": "+41797654321"})).await.expect(200).json();
     assert_eq!((&free["email"], &free["isEmailVerified"]), (&json!("ada@example.net"), &json!(false)));
     assert_eq!(free["phone"], "+41797654321");
+    let ada = nauth.auth.find_user("ada@example.net").await.unwrap().id;
+    let types = nauth.audit_types_of(ada).await;
+    let has = |kind: &str| types.iter().any(|present| present == kind);
+    assert!(!has("EMAIL_VERIFICATION_STATUS_UPDATED"), "it was not proven before: {types:?}");
+    assert!(has("EMAIL_CHANGED") && !has("EMAIL_VERIFIED"), "{types:?}");
 }
 
 #[tokio::test]

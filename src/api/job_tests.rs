@@ -20,11 +20,12 @@ async fn what_nobody_finished_gives_its_name_back_and_what_is_finished_stays() {
     let token = nauth.ada().await.text("accessToken");
 
     assert!(nauth.auth.purge("one").await.unwrap().is_some());
-    nauth.auth.find_user("bob@example.com").await.expect("there is still time");
+    let bob = nauth.auth.find_user("bob@example.com").await.expect("there is still time").id;
     nauth.clock.advance(DAY + Duration::from_secs(1));
     assert!(nauth.auth.purge("one").await.unwrap().is_some_and(|rows| rows > 0));
 
     nauth.auth.find_user("bob@example.com").await.expect_err("nobody came back");
+    assert_eq!(nauth.audit_types_of(bob).await.last().map(String::as_str), Some("ACCOUNT_DELETED"));
     nauth.auth.find_user("ada@example.com").await.expect("a complete account");
     let ada = nauth.login("ada@example.com", PASSWORD).await.expect(200).text("accessToken");
     nauth.get_as(&ada, "/auth/profile").await.expect(200);

@@ -14,6 +14,7 @@ use crate::api::{Api, AuthApi};
 use crate::auth::{Auth, Parts, Sightings};
 use crate::config::settings::{PasswordHash, Settings, VerificationMethod};
 use crate::domain::clock::{Clock, Time};
+use crate::domain::id::UserId;
 use crate::domain::password_policy::PasswordPolicy;
 use crate::domain::password_policy::tests_support::lenient;
 use crate::domain::secret::Secret;
@@ -101,8 +102,12 @@ impl TestNauth {
 
     /// The types of ada's entries in the audit trail, oldest first.
     pub(crate) async fn audit_types(&self) -> Vec<String> {
-        let ada = self.auth.find_user("ada@example.com").await.unwrap();
-        let entries = self.store.audit().of_user(ada.id).await.unwrap();
+        self.audit_types_of(self.auth.find_user("ada@example.com").await.unwrap().id).await
+    }
+
+    /// The types of somebody's entries in the audit trail, oldest first.
+    pub(crate) async fn audit_types_of(&self, user: UserId) -> Vec<String> {
+        let entries = self.store.audit().of_user(user).await.unwrap();
         entries.into_iter().map(|(kind, _)| kind).collect()
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::domain::clock::Time;
+use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
+use crate::domain::event::Event;
 use crate::store::outbox::Channel;
 use crate::tokens::KeyError;
 use crate::tokens::rotation::Schedule;
@@ -13,6 +15,10 @@ use crate::tokens::rotation::Schedule;
 const UNFINISHED: Duration = Duration::from_hours(24);
 /// Ended sessions, lapsed challenges and codes, and finished messages are kept this long for whoever asks.
 const ENDED: Duration = Duration::from_hours(30 * 24);
+/// Unfinished accounts removed in one transaction: milliseconds of work.
+const ACCOUNTS_AT_ONCE: i64 = 50;
+/// After as many the rest is left for the next time.
+const MOST_ACCOUNTS: i64 = 100_000;
 /// The job that sweeps.
 const PURGE: &str = "purge";
 /// The job that lets keys come and go.
@@ -69,7 +75,7 @@ impl Auth {
     /// One table after the other, each in a transaction of its own: nobody's login waits for all of them.
     async fn sweep(&self, now: Time) -> Result<u64, Error> {
         let (store, audit) = (&self.parts.store, &self.settings.audit);
-        let mut rows = store.users().purge_unfinished(now - UNFINISHED).await?;
+        let mut rows = self.sweep_unfinished(now - UNFINISHED).await?;
         rows += store.sessions().purge(now - ENDED).await?;
         rows += store.challenges().purge(now - UNFINISHED).await?;
         rows += store.one_time_secrets().purge(now - UNFINISHED).await?;
@@ -82,5 +88,25 @@ impl Auth {
         rows += store.audit().purge_logins(now - audit.login_attempt_retention).await?;
         rows += store.audit().purge(now - audit.retention).await?;
         Ok(rows)
+    }
+
+    /// Removes accounts that nobody has finished, a few at a time, and leaves an entry for each; answers how many.
+    async fn sweep_unfinished(&self, before: Time) -> Result<u64, Error> {
+        let mut removed = 0;
+        for _ in 0..MOST_ACCOUNTS / ACCOUNTS_AT_ONCE {
+            let lapsed = self.parts.store.users().unfinished(before, ACCOUNTS_AT_ONCE).await?;
+            if lapsed.is_empty() {
+                break;
+            }
+            let mut change = self.parts.events.begin().await?;
+            for user in lapsed {
+                if change.users().delete_unfinished(user).await? {
+                    change.record(Event::SignupLapsed { user });
+                    removed += 1;
+                }
+            }
+            self.parts.events.commit(change, &RequestContext::local()).await?;
+        }
+        Ok(removed)
     }
 }

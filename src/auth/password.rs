@@ -185,10 +185,15 @@ impl Auth {
             Some(phone) => {
                 let claims = !self.settings.signup.allow_duplicate_phones;
                 change.users().set_phone(user.id, phone, true, claims, now).await?;
+                if !user.phone_verified {
+                    change.record(Event::PhoneVerified { user: user.id, phone: phone.clone() });
+                }
             }
             None if user.email_verified || user.email.as_str() != destination => {}
             None => {
-                change.users().verify_email(user.id, &user.email, user.auth_epoch, now).await?;
+                if change.users().verify_email(user.id, &user.email, user.auth_epoch, now).await?.is_some() {
+                    change.record(Event::EmailVerified { user: user.id, email: user.email.clone() });
+                }
             }
         }
         let user = change.users().by_id(user.id).await?.ok_or(Error::ResetCodeInvalid)?;

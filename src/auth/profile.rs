@@ -352,7 +352,9 @@ impl Auth {
         self.forget_factors_of(change, user, Method::Email).await?;
         self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::EmailChanged { user: user.id, old: user.email.clone(), new: email.clone() });
-        if user.email_verified && !verified {
+        if verified {
+            change.record(Event::EmailVerified { user: user.id, email: email.clone() });
+        } else if user.email_verified {
             change.record(Event::ContactUnverified { user: user.id, is_phone: false });
         }
         self.tell_email_changed(change, user, email);
@@ -376,7 +378,9 @@ impl Auth {
         self.forget_factors_of(change, user, Method::Sms).await?;
         self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::PhoneChanged { user: user.id });
-        if user.phone_verified && !verified {
+        if verified {
+            change.record(Event::PhoneVerified { user: user.id, phone: phone.clone() });
+        } else if user.phone_verified {
             change.record(Event::ContactUnverified { user: user.id, is_phone: true });
         }
         self.tell_phone_changed(change, user);

@@ -17,7 +17,7 @@ pub struct HistoryWish {
     pub from: Option<Time>,
     /// Not after.
     pub until: Option<Time>,
-    /// Of these types, at most [`MOST_TYPES`](crate::store::audit::MOST_TYPES); empty for all.
+    /// Of these types; empty for all.
     pub types: Vec<&'static str>,
     /// Of these statuses; empty for all.
     pub statuses: Vec<&'static str>,

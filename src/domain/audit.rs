@@ -91,6 +91,7 @@ pub fn describe(event_type: &str, reason: Option<&str>, method: Option<&str>) ->
     Some(match event_type {
         "ACCOUNT_CREATED" => "The account was made",
         "ACCOUNT_DELETED" if reason == "signup_replaced" => "The unfinished account gave way to a new sign-up",
+        "ACCOUNT_DELETED" if reason == "signup_lapsed" => "The account was deleted because it was never finished",
         "ACCOUNT_DELETED" => "The account was deleted",
         "ACCOUNT_DISABLED" => "The account was disabled",
         "ACCOUNT_ENABLED" => "The account was enabled",

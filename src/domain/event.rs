@@ -26,6 +26,11 @@ pub enum Event {
         /// The account that is gone.
         user: UserId,
     },
+    /// An unfinished account is gone: nobody has finished it in time.
+    SignupLapsed {
+        /// Whose it was.
+        user: UserId,
+    },
     /// A login brought tokens.
     LoginSucceeded {
         /// Whose.

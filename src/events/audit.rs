@@ -25,6 +25,9 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
         Event::AccountCreated { user, by } => entry("ACCOUNT_CREATED", SUCCESS).of(*user).by(*by),
         Event::AccountCompleted { user } => entry("PROFILE_UPDATED", SUCCESS).of(*user).because("completed"),
         Event::SignupReplaced { user } => entry("ACCOUNT_DELETED", INFO).of(*user).because("signup_replaced"),
+        Event::SignupLapsed { user } => {
+            entry("ACCOUNT_DELETED", INFO).of(*user).by(Actor::System).because("signup_lapsed")
+        }
         Event::LoginSucceeded { user, session, with } => {
             entry("LOGIN_SUCCESS", SUCCESS).of(*user).session(*session).with(&json!({ "authMethod": with.as_str() }))
         }

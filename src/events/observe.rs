@@ -120,6 +120,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         // Counted and logged where it is given up, like every other message.
         Event::WebhookFailed { .. }
         | Event::SignupReplaced { .. }
+        | Event::SignupLapsed { .. }
         | Event::SessionCreated { .. }
         | Event::ChallengeCreated { .. }
         | Event::ChallengeCompleted { .. }

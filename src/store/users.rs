@@ -6,9 +6,6 @@ use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
 use crate::domain::user::{Exemption, Lock, Role, User};
 use crate::store::db::{On, Row, StoreError, sql};
-use crate::store::sweep::{Sweep, sweep};
-
-const UNFINISHED: Sweep = sweep!("nauth_users", "id", "completed_at IS NULL AND created_at < ?", "created_at");
 
 /// The users, outside or inside a transaction.
 #[derive(Debug)]
@@ -483,9 +480,15 @@ impl<'a> Users<'a> {
             .await
     }
 
-    /// Removes accounts that were never finished and are older than `before`; answers how many.
-    pub async fn purge_unfinished(&mut self, before: Time) -> Result<u64, StoreError> {
-        UNFINISHED.run(&mut self.on, before).await
+    /// Accounts that were never finished and are older than `before`, the oldest first, at most `limit`.
+    pub async fn unfinished(&mut self, before: Time, limit: i64) -> Result<Vec<UserId>, StoreError> {
+        let rows = sql("SELECT id FROM nauth_users WHERE completed_at IS NULL AND created_at < ? \
+             ORDER BY created_at LIMIT ?")
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&mut self.on)
+        .await?;
+        rows.iter().map(|row| row.parsed("id")).collect()
     }
 
     async fn epoch(&mut self, id: UserId) -> Result<Option<i64>, StoreError> {

@@ -54,6 +54,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         ),
         Event::Risk { .. }
         | Event::SignupReplaced { .. }
+        | Event::SignupLapsed { .. }
         | Event::AccountDeleted { .. }
         | Event::LoginSucceeded { .. }
         | Event::SessionCreated { .. }

@@ -1,5 +1,6 @@
 //! The audit trail: what users see of it.
 
+use nauth::domain::audit::EVENT_TYPES;
 use serde_json::{Value, json};
 
 use super::support::{Account, Config, Echo, Nauth, PASSWORD, Receiver, Request, eventually, secs};
@@ -109,6 +110,11 @@ async fn pages_and_filters_narrow_the_history() {
     let since = format!("?eventType=LOGIN_SUCCESS&startDate={oldest}&endDate=2100-01-01");
     assert_eq!(nauth.history(&ada, &since).await["total"], 5);
     assert_eq!(nauth.history(&ada, "?eventTypes=SOCIAL_LOGIN").await["total"], 0, "known, and nothing here does it");
+    let most: Vec<&str> = EVENT_TYPES.iter().copied().filter(|kind| *kind != "LOGIN_SUCCESS").collect();
+    let without = nauth.history(&ada, &format!("?eventTypes={}", most.join(","))).await;
+    let whole = nauth.history(&ada, &format!("?eventTypes={}", EVENT_TYPES.join(","))).await;
+    assert!(!kinds(&without).contains(&"LOGIN_SUCCESS") && kinds(&without).contains(&"SESSION_CREATED"), "{without}");
+    assert_eq!(whole["total"].as_i64().unwrap(), without["total"].as_i64().unwrap() + 5);
 
     for wrong in ["eventTypes=NO_SUCH", "eventStatus=GOOD", "page=0", "limit=501", "startDate=x", "endDate=12"] {
         let refused = nauth.get_as(&ada, &format!("/auth/audit/history?{wrong}")).await;

@@ -207,3 +207,44 @@ async fn entries_say_from_which_device_where_that_is_known_and_in_a_sentence_wha
     let line = written(&path, "SESSION_REVOKED").await;
     assert_eq!(line["deviceId"], device);
 }
+
+#[tokio::test]
+async fn a_question_of_another_proxy_that_is_refused_is_kept_as_the_request_it_is_about() {
+    let config = Config::whoami()
+        .without_verification()
+        .set("forward_auth.enabled", true)
+        .set("forward_auth.trusted", json!(["127.0.0.1"]))
+        .set("forward_auth.headers", "x-forwarded")
+        .route("name = \"office\"\npath = \"/office\"\nroles = [\"admin\"]");
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let question = Request::get("/auth/verify")
+        .header("X-Forwarded-Method", "DELETE")
+        .header("X-Forwarded-Proto", "http")
+        .header("X-Forwarded-Host", &nauth.host())
+        .header("X-Forwarded-Uri", "/office/desk?token=hidden")
+        .header("X-Forwarded-For", "203.0.113.9");
+
+    nauth.send(&question.cookies(&ada.refresh_cookie())).await.expect(403);
+
+    let entry = nauth.entry(&ada, "GATEWAY_ACCESS_DENIED").await;
+    assert_eq!(entry["metadata"], json!({ "route": "office", "method": "DELETE", "path": "/office/desk" }));
+    assert_eq!((&entry["reason"], &entry["ipAddress"]), (&json!("role"), &json!("203.0.113.9")));
+    assert!(entry["deviceId"].is_string(), "{entry}");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_refusals_where_there_is_no_trail() {
+    let echo = Echo::start().await;
+    let config = Config::in_front_of(&echo)
+        .without_verification()
+        .set("audit.enabled", false)
+        .route("path = \"/\"\naccess = \"required\"\nroles = [\"admin\"]");
+    let nauth = Nauth::start(config).await;
+    let ada = nauth.signup("ada@example.com").await;
+
+    nauth.send(&Request::get("/").bearer(&ada.access_token)).await.expect(403);
+
+    assert_eq!(nauth.history(&ada, "").await["total"], 0);
+    assert!(nauth.metric("nauth_audit_dropped_total", &[]).await < 1.0);
+}

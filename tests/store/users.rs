@@ -193,16 +193,19 @@ on_every_database! {
         assert!(store.password_history().of(ada.id, 5).await.unwrap().is_empty());
     }
 
-    async fn accounts_that_were_never_finished_are_swept_out(fresh: &Fresh) {
+    async fn accounts_that_were_never_finished_are_found_by_age(fresh: &Fresh) {
         let store = fresh.store().await;
         let finished = ada(&store).await;
         insert(&store, &User { completed_at: None, ..user("old@example.com") }).await;
         insert(&store, &User { completed_at: None, created_at: NOW + Duration::from_hours(1), ..user("new@example.com") }).await;
 
-        assert_eq!(store.users().purge_unfinished(NOW + Duration::from_secs(1)).await.unwrap(), 1);
+        insert(&store, &User { completed_at: None, created_at: NOW - Duration::from_hours(1), ..user("older@example.com") }).await;
+        let id = async |email: &str| store.users().by_email(&email.parse().unwrap()).await.unwrap().unwrap().id;
+        let (old, older) = (id("old@example.com").await, id("older@example.com").await);
 
-        assert!(store.users().by_id(finished.id).await.unwrap().is_some());
-        assert!(store.users().by_email(&"new@example.com".parse().unwrap()).await.unwrap().is_some());
+        let before = NOW + Duration::from_secs(1);
+        assert_eq!(store.users().unfinished(before, 10).await.unwrap(), [older, old], "not {}", finished.id);
+        assert_eq!(store.users().unfinished(before, 1).await.unwrap(), [older]);
     }
 
     async fn hashes_of_other_systems_are_told_apart_by_how_they_begin(fresh: &Fresh) {
