@@ -142,19 +142,18 @@ fn number(text: &str, max: i64) -> Result<i64, Problems> {
 
 /// A date of ISO 8601: with an offset, or in UTC. A day alone is its first moment.
 fn time(text: &str) -> Result<Time, Problems> {
-    let wrong = |_| vec!["must be a valid ISO 8601 date string".to_owned()];
-    let at = match text.parse::<Timestamp>() {
-        Ok(at) => at,
-        Err(_) => {
-            let day: DateTime = text.strip_suffix('Z').unwrap_or(text).parse().map_err(wrong)?;
-            // The last day of the calendar ends after the last moment there is; who names it means no end.
-            match day.to_zoned(TimeZone::UTC) {
-                Err(_) if day.year() == 9999 => Timestamp::MAX,
-                at => at.map_err(wrong)?.timestamp(),
-            }
-        }
-    };
+    let at = text.parse::<Timestamp>().or_else(|_| in_utc(text));
+    let at = at.map_err(|_| vec!["must be a valid ISO 8601 date string".to_owned()])?;
     Ok(Time::from_micros(at.as_microsecond()))
+}
+
+/// A date of UTC. The last day of the calendar ends after the last moment there is; who names it means no end.
+fn in_utc(text: &str) -> Result<Timestamp, jiff::Error> {
+    let date: DateTime = text.strip_suffix('Z').unwrap_or(text).parse()?;
+    match date.to_zoned(TimeZone::UTC) {
+        Err(_) if date.year() == 9999 => Ok(Timestamp::MAX),
+        zoned => Ok(zoned?.timestamp()),
+    }
 }
 
 /// Names out of a closed list, with commas between them.
