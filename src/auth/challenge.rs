@@ -4,9 +4,9 @@
 //! side cannot try more than allowed; a right one then uses the secret up the same way, so it
 //! counts once.
 
-use crate::auth::code::{Destination, Shown};
+use crate::auth::code::{Destination, Shown, Wrong};
 use crate::auth::entry::Proof;
-use crate::auth::guard::Attempt;
+use crate::auth::guard::{Verdict, name_of};
 use crate::auth::{Answer, Auth, Challenged, Operation, Outcome, Resent, Respond};
 use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
@@ -53,12 +53,8 @@ impl Auth {
 
     async fn check_answer(&self, input: &Respond, ctx: &RequestContext) -> Result<Outcome, Error> {
         match &input.answer {
-            Answer::EmailCode { code, password } => {
-                // Comparing a password takes its time, so it comes before anything is held.
-                let proven = self.prove_password(input, password.as_ref(), ctx).await?;
-                self.respond_with_code(input, code, proven, ctx).await
-            }
-            Answer::PhoneCode(code) => self.respond_with_code(input, code, false, ctx).await,
+            Answer::EmailCode { code, password } => self.respond_with_code(input, code, password.as_ref(), ctx).await,
+            Answer::PhoneCode(code) => self.respond_with_code(input, code, None, ctx).await,
             Answer::Phone(phone) => self.respond_with_phone(input, phone, ctx).await,
             Answer::NewPassword(password) => self.respond_with_password(input, password, ctx).await,
             Answer::SetUp(answer) => self.respond_with_setup(input, answer, ctx).await,
@@ -162,32 +158,23 @@ impl Auth {
     }
 
     /// Opens a challenge for an answer whose attempt is counted, and takes one of its own attempts.
-    pub(super) async fn begin_answer(&self, input: &Respond, attempt: Attempt) -> Result<Begun, Error> {
-        let opened = async {
-            let mut change = self.parts.events.begin().await?;
-            if input.answer.step() == StepKind::SetUpFactor {
-                change.one_at_a_time().await?;
-            }
-            let (challenge, user) = self.open_for(&mut change, input).await?;
-            if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
-                return Err(Error::ChallengeExhausted);
-            }
-            Ok((change, challenge, user))
-        };
-        match opened.await {
-            Ok((change, challenge, user)) => Ok(Begun { change, challenge, user, attempt }),
-            Err(error) => {
-                attempt.undecided().await;
-                Err(error)
-            }
+    pub(super) async fn begin_answer(&self, input: &Respond) -> Result<Begun, Error> {
+        let mut change = self.parts.events.begin().await?;
+        if input.answer.step() == StepKind::SetUpFactor {
+            change.one_at_a_time().await?;
         }
+        let (challenge, user) = self.open_for(&mut change, input).await?;
+        if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
+            return Err(Error::ChallengeExhausted);
+        }
+        Ok(Begun { change, challenge, user })
     }
 
     async fn respond_with_code(
         &self,
         input: &Respond,
         code: &Secret<String>,
-        password_shown: bool,
+        password: Option<&Secret<String>>,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
         let (challenge, user) = self.asked_by(input).await?;
@@ -199,68 +186,70 @@ impl Auth {
             StepKind::VerifyPhone => &self.settings.signup.phone_verification,
             _ => &self.settings.signup.email_verification,
         };
-        let attempt = self.begin_code_attempt(&user, rules, ctx).await?;
-        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
-        let proven = self.prove_code(&mut change, &challenge, &user, code).await?;
-        let shown = match proven {
-            Ok(shown) => shown,
-            Err(error) => {
-                // The attempt counts, whatever comes of it.
-                change.record(Event::ChallengeFailed { user: user.id, challenge: challenge.id, step: challenge.step });
-                let of_phone = challenge.step == StepKind::VerifyPhone;
-                change.record(Event::VerificationFailed { user: user.id, of_phone });
-                self.parts.events.commit(change, ctx).await?;
-                attempt.failed(Some(user.id), ctx).await;
-                return Err(error);
-            }
-        };
-        if shown == Shown::Link && challenge.client_binding != self.client_binding(ctx) {
-            // Whoever opens a link elsewhere may not be who set the password of an account nobody has proven yet.
-            if !password_shown && user.completed_at.is_none() {
-                attempt.undecided().await;
-                return Err(Error::Forbidden(Denial::PasswordNeeded));
-            }
-        }
-        attempt.succeeded().await;
-        challenge.password_proven |= password_shown;
+        // Who tries an account that is only pretended tries nothing of its owner's.
+        let whose = if challenge.decoy { format!("decoy/{}", challenge.id) } else { name_of(&user) };
+        let attempt = self.begin_code_attempt(&whose, rules, ctx).await?;
+        let checked = self.check_code(input, code, password, ctx);
+        let Begun { change, mut challenge, .. } = attempt.around(Some(user.id), ctx, checked).await?;
+        challenge.password_proven |= password.is_some();
         self.finish(change, challenge, false, input, ctx).await
     }
 
-    /// Compares the password that came beside a link; `false` when none came.
-    async fn prove_password(
+    /// Checks the code of an answer, and then the password that came beside it: whoever cannot show the code
+    /// learns nothing of the password.
+    async fn check_code(
         &self,
         input: &Respond,
+        code: &Secret<String>,
         password: Option<&Secret<String>>,
         ctx: &RequestContext,
-    ) -> Result<bool, Error> {
-        let Some(password) = password else { return Ok(false) };
-        let challenge = self.parts.store.challenges().by_id(input.challenge).await?.ok_or(Error::ChallengeInvalid)?;
-        let user = self.parts.store.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
-        self.confirm_password(&user, password.clone(), ctx).await?;
-        Ok(true)
+    ) -> Result<Verdict<Begun>, Error> {
+        let mut begun = self.begin_answer(input).await?;
+        let mut proven = self.prove_code(&mut begun, code).await?;
+        if let (Ok(_), Some(password)) = (&proven, password) {
+            // Comparing it takes its time: meanwhile nothing is held, nor used up.
+            let Begun { change, user, .. } = begun;
+            drop(change);
+            self.confirm_password(&user, password.clone(), ctx).await?;
+            begun = self.begin_answer(input).await?;
+            proven = self.prove_code(&mut begun, code).await?;
+        }
+        let shown = match proven {
+            Ok(shown) => shown,
+            Err(wrong) => return Ok(wrong.verdict(self.note_wrong_code(begun, wrong, ctx).await)),
+        };
+        let is_elsewhere = shown == Shown::Link && begun.challenge.client_binding != self.client_binding(ctx);
+        // Whoever opens a link elsewhere may not be who set the password of an account nobody has proven yet.
+        if is_elsewhere && password.is_none() && begun.user.completed_at.is_none() {
+            return Err(Error::Forbidden(Denial::PasswordNeeded));
+        }
+        Ok(Verdict::Right(begun))
     }
 
-    async fn prove_code(
-        &self,
-        change: &mut Change,
-        challenge: &Challenge,
-        user: &User,
-        code: &Secret<String>,
-    ) -> Result<Result<Shown, Error>, Error> {
+    /// Commits what a wrong code costs; answers the error for it. It counts even where it cannot be noted.
+    async fn note_wrong_code(&self, begun: Begun, wrong: Wrong, ctx: &RequestContext) -> Error {
+        let Begun { mut change, challenge: Challenge { id: challenge, step, .. }, user } = begun;
+        change.record(Event::ChallengeFailed { user: user.id, challenge, step });
+        change.record(Event::VerificationFailed { user: user.id, of_phone: step == StepKind::VerifyPhone });
+        self.parts.events.commit(change, ctx).await.err().unwrap_or_else(|| wrong.of_verification())
+    }
+
+    async fn prove_code(&self, begun: &mut Begun, code: &Secret<String>) -> Result<Result<Shown, Wrong>, Error> {
+        let Begun { change, challenge, user } = begun;
         let purpose = match challenge.step {
             StepKind::VerifyEmail => Purpose::VerifyEmail,
             StepKind::VerifyPhone => Purpose::VerifyPhone,
-            _ => return Ok(Err(Error::ChallengeInvalid)),
+            _ => return Err(Error::ChallengeInvalid),
         };
         let sent = change.one_time_secrets().unused_for(challenge.id, purpose).await?.filter(|_| !challenge.decoy);
         let used = self.use_code(change, sent.as_ref(), user, code).await?;
         let (shown, sent) = match (used, sent) {
             (Ok(shown), Some(sent)) => (shown, sent),
-            (Ok(_), None) => return Ok(Err(Error::CodeInvalid)),
-            (Err(wrong), _) => return Ok(Err(wrong.of_verification())),
+            (Ok(_), None) => return Ok(Err(Wrong::Absent)),
+            (Err(wrong), _) => return Ok(Err(wrong)),
         };
         let marked = self.mark_proven(change, user, &sent.destination, purpose).await?;
-        Ok(if marked { Ok(shown) } else { Err(Error::CodeInvalid) })
+        Ok(if marked { Ok(shown) } else { Err(Wrong::Invalid) })
     }
 
     /// Notes that an address is proven, if it still is the user's.
@@ -358,12 +347,12 @@ impl Auth {
     }
 }
 
-/// An answer on its way: its change, what it answers, whose that is, and the attempt it counts as.
+/// An answer on its way: its change, what it answers, and whose that is.
+#[derive(Debug)]
 pub(super) struct Begun {
     pub(super) change: Change,
     pub(super) challenge: Challenge,
     pub(super) user: User,
-    pub(super) attempt: Attempt,
 }
 
 fn expect_answer(challenge: &Challenge, input: &Respond) -> Result<(), Error> {

@@ -7,6 +7,7 @@
 use aws_lc_rs::hmac;
 
 use crate::auth::Auth;
+use crate::auth::guard::Verdict;
 use crate::config::settings::{ChallengeBinding, ResetCode, Verification};
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone};
@@ -93,7 +94,9 @@ pub(super) enum Shown {
 /// What was wrong with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// Not this one, or there is none.
+    /// There is none.
+    Absent,
+    /// Not this one.
     Invalid,
     /// It was right once.
     Expired,
@@ -102,9 +105,19 @@ pub(super) enum Wrong {
 }
 
 impl Wrong {
+    /// Whether nothing was compared, and so nothing guessed.
+    pub(super) fn is_miss(self) -> bool {
+        matches!(self, Self::Absent | Self::Exhausted)
+    }
+
+    /// What it makes of an attempt that is answered with this error.
+    pub(super) fn verdict<T>(self, error: Error) -> Verdict<T> {
+        if self.is_miss() { Verdict::Missed(error) } else { Verdict::Wrong(error) }
+    }
+
     pub(super) fn of_verification(self) -> Error {
         match self {
-            Self::Invalid => Error::CodeInvalid,
+            Self::Absent | Self::Invalid => Error::CodeInvalid,
             Self::Expired => Error::CodeExpired,
             Self::Exhausted => Error::CodeExhausted,
         }
@@ -112,7 +125,7 @@ impl Wrong {
 
     pub(super) fn of_reset(self) -> Error {
         match self {
-            Self::Invalid => Error::ResetCodeInvalid,
+            Self::Absent | Self::Invalid => Error::ResetCodeInvalid,
             Self::Expired => Error::ResetCodeExpired,
             Self::Exhausted => Error::ResetExhausted,
         }
@@ -159,7 +172,7 @@ impl Auth {
         given: &Secret<String>,
     ) -> Result<Result<Shown, Wrong>, Error> {
         let now = self.now();
-        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Invalid)) };
+        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Absent)) };
         if !change.one_time_secrets().claim_attempt(sent.id).await? {
             return Ok(Err(Wrong::Exhausted));
         }
@@ -178,7 +191,7 @@ impl Auth {
         user: &User,
         given: &Secret<String>,
     ) -> Result<Result<(), Wrong>, Error> {
-        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Invalid)) };
+        let Some(sent) = sent.filter(|sent| sent.auth_epoch == user.auth_epoch) else { return Ok(Err(Wrong::Absent)) };
         if !change.one_time_secrets().claim_attempt(sent.id).await? {
             return Ok(Err(Wrong::Exhausted));
         }

@@ -12,7 +12,8 @@ use crate::config::settings::{OnError, Verification, Window};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
-use crate::domain::id::{SessionId, UserId};
+use crate::domain::factor::Method;
+use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::user::User;
 use crate::metrics::{RateKey, RateScope, Uncounted};
 use crate::transient::{Hit, Penalty, Tally, TransientError};
@@ -21,11 +22,15 @@ mod attempt;
 mod key;
 mod lockout;
 
-pub(super) use attempt::Attempt;
+pub(super) use attempt::{Attempt, Verdict};
 pub(super) use key::{key, name_of};
 
-/// Wrong codes on the whole site in a minute that are no accident any more.
+/// Wrong codes of one kind on the whole site in a minute that are no accident any more.
 const SITE_WRONG_CODES: u32 = 600;
+/// What wrong codes that prove addresses and reset passwords count in, whoever sends them.
+const WRONG_CODES: &str = "code/site";
+/// What wrong second factors count in, so that strangers who guess codes stop nobody on the way in.
+const WRONG_FACTORS: &str = "factor/site";
 /// How long a code or a second factor waits for others of the same user or the same address.
 const CODE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -114,55 +119,65 @@ impl Auth {
         self.hit(&key, self.settings.password.reset.send_limit, counted, |_, _| Limit::PasswordReset).await
     }
 
-    /// Begins to check a code that proves an address.
+    /// Begins to check a code that proves an address, of whomever these tries are counted for.
     ///
     /// # Errors
     /// [`Error::CodeExhausted`] after too many wrong codes of this user, this client, or everybody.
     pub(super) async fn begin_code_attempt(
         &self,
-        user: &User,
+        whose: &str,
         rules: &Verification,
         ctx: &RequestContext,
     ) -> Result<Attempt, Error> {
         let limit = rules.attempt_limit;
         let counters = vec![
-            wrong_codes(key("code/user", &[&name_of(user)]), RateKey::User, limit.per_user, limit.window),
+            wrong_codes(key("code/user", &[whose]), RateKey::User, limit.per_user, limit.window),
             wrong_codes(key("code/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
-            site_breaker(),
+            site_breaker(WRONG_CODES),
         ];
         self.begin_attempt(counters, CODE_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
     }
 
-    /// Begins to check a second factor.
+    /// Begins to check a second factor; `challenge` asks for it, or a session without one.
     ///
     /// The limits are those of codes that prove an address, in counters of their own; a device the user
-    /// trusts has one to itself, so that nobody who guesses elsewhere keeps its owner out.
+    /// trusts has one to itself, so that nobody who guesses elsewhere keeps its owner out. In a session
+    /// there is no challenge that counts, so the user's own counter always does.
     ///
     /// # Errors
     /// [`Error::CodeExhausted`] after too many wrong ones of this user, this client, or everybody.
-    pub(super) async fn begin_factor_attempt(&self, user: &User, ctx: &RequestContext) -> Result<Attempt, Error> {
+    pub(super) async fn begin_factor_attempt(
+        &self,
+        user: &User,
+        method: Method,
+        challenge: Option<ChallengeId>,
+        ctx: &RequestContext,
+    ) -> Result<Attempt, Error> {
         let limit = self.settings.signup.email_verification.attempt_limit;
-        let mut counters = vec![site_breaker()];
-        if self.settings.lockout.counts.factors {
+        let (counts, device) = (self.settings.lockout.counts.factors, self.device_of(Some(user), ctx).await?);
+        let mut counters = Vec::with_capacity(3);
+        // A passkey cannot be guessed, and a trusted device is none that many guess from.
+        if method != Method::Passkey && device.is_none() {
+            counters.push(site_breaker(WRONG_FACTORS));
+        }
+        if counts || challenge.is_none() {
             let name = name_of(user);
-            let whose = match self.device_of(Some(user), ctx).await? {
-                Some(device) => format!("{name}/{device}"),
-                None => name,
-            };
-            counters.extend([
-                wrong_codes(key("factor/user", &[&whose]), RateKey::User, limit.per_user, limit.window),
-                wrong_codes(key("factor/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
-            ]);
+            let whose = device.map_or_else(|| name.clone(), |device| format!("{name}/{device}"));
+            counters.push(wrong_codes(key("factor/user", &[&whose]), RateKey::User, limit.per_user, limit.window));
+        }
+        if counts {
+            let key = key("factor/client", &[&self.client_key(ctx)]);
+            counters.push(wrong_codes(key, RateKey::Ip, limit.per_ip, limit.window));
         }
         self.begin_attempt(counters, CODE_PATIENCE).await?.map_err(|_| Error::CodeExhausted)
     }
 
-    /// Begins to check a reset code. The account's own limit is that of the code.
+    /// Begins to check a reset code, be it anybody's or not. The account's own limit is that of the code.
     pub(super) async fn begin_reset_attempt(&self, ctx: &RequestContext) -> Result<Attempt, Error> {
         let limit = self.settings.signup.email_verification.attempt_limit;
         let counters = vec![
             wrong_codes(key("reset/client", &[&self.client_key(ctx)]), RateKey::Ip, limit.per_ip, limit.window),
-            site_breaker(),
+            site_breaker(WRONG_CODES),
         ];
         let begun = self.begin_attempt(counters, CODE_PATIENCE).await?;
         begun.map_err(|retry_after| Error::RateLimited { limit: Limit::PasswordReset, retry_after })
@@ -211,7 +226,7 @@ fn wrong_codes(key: String, by: RateKey, max: u32, window: Duration) -> Held {
     Held { key, rule: Tally { max: max.into(), window, penalty: Penalty::Lock(window) }, by, scope: None }
 }
 
-/// So many wrong codes in a minute are an attack, whoever sends them.
-fn site_breaker() -> Held {
-    wrong_codes("code/site".to_owned(), RateKey::Site, SITE_WRONG_CODES, Duration::from_mins(1))
+/// So many wrong ones in a minute are an attack, whoever sends them.
+fn site_breaker(key: &str) -> Held {
+    wrong_codes(key.to_owned(), RateKey::Site, SITE_WRONG_CODES, Duration::from_mins(1))
 }

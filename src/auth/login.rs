@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::auth::entry::Proof;
-use crate::auth::guard::Attempt;
+use crate::auth::guard::{Attempt, Verdict};
 use crate::auth::{Auth, Login, Operation, Outcome};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
@@ -57,33 +57,22 @@ impl Auth {
         let user = found.filter(|_| accepted);
         let (attempt, asker) = self.reserve_login(input.identifier.as_str(), user.as_ref(), ctx).await?;
 
-        let hash = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verified = match self.parts.hasher.load_full().verify(input.password.clone(), hash, asker).await {
-            Ok(verified) => verified,
-            Err(busy) => {
-                attempt.undecided().await;
-                return Err(busy.into());
-            }
-        };
-        let (user, better) = match (user, verified) {
-            (Some(user), Verified::Yes { upgrade }) => (user, self.better_hash(upgrade, &input.password, asker).await),
-            (other, _) => {
-                attempt.failed(other.as_ref().map(|user| user.id), ctx).await;
-                let reason = match (&other, accepted) {
+        let whose = user.as_ref().map(|user| user.id);
+        let entered = attempt.around(whose, ctx, async {
+            let hash = user.as_ref().and_then(|user| user.password_hash.clone());
+            let verified = self.parts.hasher.load_full().verify(input.password.clone(), hash, asker).await?;
+            let (Some(user), Verified::Yes { upgrade }) = (user, verified) else {
+                let reason = match (whose, accepted) {
                     (Some(_), _) => LoginFailure::WrongPassword,
                     (None, true) => LoginFailure::UnknownUser,
                     (None, false) => LoginFailure::IdentifierKind,
                 };
-                let user = other.map(|user| user.id);
-                return Err(self.refuse(user, reason, LoginWith::Password, ctx).await);
-            }
-        };
-        let entered = self.enter(user, better, input, ctx).await;
-        match &entered {
-            Ok(Outcome::Authenticated(_)) => attempt.succeeded().await,
-            Ok(Outcome::Challenged(_)) | Err(_) => attempt.undecided().await,
-        }
-        entered
+                return Ok(Verdict::Wrong(self.refuse(whose, reason, LoginWith::Password, ctx).await));
+            };
+            let better = self.better_hash(upgrade, &input.password, asker).await;
+            self.enter(user, better, input, ctx).await.map(Verdict::of_login)
+        });
+        entered.await
     }
 
     /// Lets in whoever has shown the password.
@@ -222,19 +211,15 @@ impl Auth {
         let device = self.device_of(Some(user), ctx).await?;
         let attempt = self.begin_login(user.email.as_str(), Some(user), device, ctx).await?;
         let asker = Asker { ip: ctx.ip, known_device: device.is_some() };
-        match self.parts.hasher.load_full().verify(password, user.password_hash.clone(), asker).await {
-            Ok(Verified::Yes { .. }) => {
-                attempt.succeeded().await;
-                Ok(())
-            }
-            Ok(Verified::No) => {
-                attempt.failed(Some(user.id), ctx).await;
-                Err(self.refuse(Some(user.id), LoginFailure::WrongPassword, LoginWith::Password, ctx).await)
-            }
-            Err(busy) => {
-                attempt.undecided().await;
-                Err(busy.into())
-            }
-        }
+        let confirmed = attempt.around(Some(user.id), ctx, async {
+            let verified = self.parts.hasher.load_full().verify(password, user.password_hash.clone(), asker).await?;
+            Ok(match verified {
+                Verified::Yes { .. } => Verdict::Right(()),
+                Verified::No => Verdict::Wrong(
+                    self.refuse(Some(user.id), LoginFailure::WrongPassword, LoginWith::Password, ctx).await,
+                ),
+            })
+        });
+        confirmed.await
     }
 }

@@ -3,13 +3,15 @@
 //! Whatever sets a password ends every session and every trusted device with it, voids every code
 //! that is about, and remembers the old hash.
 
-use crate::auth::code::{CodeRules, Destination, NewCode};
+use crate::auth::code::{CodeRules, Destination, NewCode, Wrong};
+use crate::auth::guard::Verdict;
 use crate::auth::{Auth, Caller, ForgotPassword, ForgottenPassword, Operation, ResetPassword};
 use crate::config::settings::VerificationMethod;
 use crate::domain::contact::{Identifier, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Actor, Event};
+use crate::domain::id::UserId;
 use crate::domain::password_policy::About;
 use crate::domain::secret::Secret;
 use crate::domain::session::EndReason;
@@ -113,22 +115,9 @@ impl Auth {
         };
         let found = self.parts.store.users().by_identifier(&input.identifier).await?;
         let attempt = self.begin_reset_attempt(ctx).await?;
-        let Some(user) = found else {
-            // One transaction, as for everybody else.
-            let mut change = self.parts.events.begin().await?;
-            change.record(Event::PasswordResetFailed { user: None, by });
-            self.parts.events.commit(change, ctx).await?;
-            attempt.failed(None, ctx).await;
-            return Err(Error::ResetCodeInvalid);
-        };
-        let (user, sent) = match self.prove_reset(&user, (purpose, by), &input.code, ctx).await {
-            Ok(proven) => proven,
-            Err(wrong) => {
-                attempt.failed(Some(user.id), ctx).await;
-                return Err(wrong);
-            }
-        };
-        attempt.succeeded().await;
+        let whose = found.map(|user| user.id);
+        let proven = self.prove_reset(whose, (purpose, by), &input.code, ctx);
+        let (user, sent) = attempt.around(whose, ctx, proven).await?;
         self.refuse_locked(&user)?;
         let hash = self.new_password(&user, &input.password, ctx).await?;
 
@@ -150,26 +139,32 @@ impl Auth {
     }
 
     /// Checks a reset code without using it up: what is wrong with the new password must not cost the code.
+    /// Nobody's is looked for alike.
     async fn prove_reset(
         &self,
-        user: &User,
+        whose: Option<UserId>,
         (purpose, by): (Purpose, Actor),
         code: &Secret<String>,
         ctx: &RequestContext,
-    ) -> Result<(User, OneTimeSecret), Error> {
+    ) -> Result<Verdict<(User, OneTimeSecret)>, Error> {
         let mut change = self.parts.events.begin().await?;
-        let user = change.users().by_id(user.id).await?.ok_or(Error::ResetCodeInvalid)?;
-        let sent = change.one_time_secrets().unused_of(user.id, purpose).await?;
-        let tried = self.try_code(&mut change, sent.as_ref(), &user, code).await?;
-        if tried.is_err() {
-            change.record(Event::PasswordResetFailed { user: Some(user.id), by });
-        }
-        self.parts.events.commit(change, ctx).await?;
-        match (tried, sent) {
-            (Ok(()), Some(sent)) => Ok((user, sent)),
-            (Ok(()), None) => Err(Error::ResetCodeInvalid),
-            (Err(wrong), _) => Err(wrong.of_reset()),
-        }
+        let id = whose.unwrap_or_else(UserId::random);
+        let user = change.users().by_id(id).await?;
+        let sent = change.one_time_secrets().unused_of(id, purpose).await?;
+        let wrong = match (user, sent) {
+            (Some(user), Some(sent)) => match self.try_code(&mut change, Some(&sent), &user, code).await? {
+                Ok(()) => {
+                    self.parts.events.commit(change, ctx).await?;
+                    return Ok(Verdict::Right((user, sent)));
+                }
+                Err(wrong) => wrong,
+            },
+            _ => Wrong::Absent,
+        };
+        change.record(Event::PasswordResetFailed { user: whose, by });
+        // It counts even where it cannot be noted.
+        let unnoted = self.parts.events.commit(change, ctx).await.err();
+        Ok(wrong.verdict(unnoted.unwrap_or_else(|| wrong.of_reset())))
     }
 
     /// A reset proves the address its code went to; what strangers set on an unfinished account goes.

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use crate::auth::entry::Proof;
+use crate::auth::guard::Verdict;
 use crate::auth::mfa::{Asked, Shown};
 use crate::auth::{Auth, Client, Operation, Outcome};
 use crate::domain::context::RequestContext;
@@ -103,32 +104,19 @@ impl Auth {
             None => None,
         };
         let (attempt, _) = self.reserve_login(&format!("passkey/{name}"), user.as_ref(), ctx).await?;
-        let checked = async {
+        let whose = user.as_ref().map(|user| user.id);
+        let entered = attempt.around(whose, ctx, async {
             let mut change = self.parts.events.begin().await?;
             let proven = self.check_passkey(&mut change, &place, &shown, held.as_ref()).await?;
-            Ok((change, proven))
-        };
-        let (change, proven) = match checked.await {
-            Ok(checked) => checked,
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
-            }
-        };
-        let (Ok(()), Some(user)) = (proven, user.clone()) else {
-            // The question is used up, whatever comes of it.
-            self.parts.events.commit(change, ctx).await?;
-            let user = user.map(|user| user.id);
-            attempt.failed(user, ctx).await;
-            let reason = if user.is_some() { LoginFailure::WrongPasskey } else { LoginFailure::UnknownUser };
-            return Err(self.refuse(user, reason, LoginWith::Passkey, ctx).await);
-        };
-        let entered = self.enter_with_passkey(change, user, input, ctx).await;
-        match &entered {
-            Ok(Outcome::Authenticated(_)) => attempt.succeeded().await,
-            Ok(Outcome::Challenged(_)) | Err(_) => attempt.undecided().await,
-        }
-        entered
+            let (Ok(()), Some(user)) = (proven, user) else {
+                // The question is used up, whatever comes of it.
+                self.parts.events.commit(change, ctx).await?;
+                let reason = if whose.is_some() { LoginFailure::WrongPasskey } else { LoginFailure::UnknownUser };
+                return Ok(Verdict::Wrong(self.refuse(whose, reason, LoginWith::Passkey, ctx).await));
+            };
+            self.enter_with_passkey(change, user, input, ctx).await.map(Verdict::of_login)
+        });
+        entered.await
     }
 
     /// Holds an answer against the passkey it names. The authenticator has to say whose it is.

@@ -3,7 +3,8 @@
 //! A new address or number is pending until somebody has proven to read messages there; the old
 //! one stays in force and is told. A sensitive change needs a fresh login.
 
-use crate::auth::code::{Destination, NewCode};
+use crate::auth::code::{Destination, NewCode, Wrong};
+use crate::auth::guard::{Verdict, name_of};
 use crate::auth::{Auth, Caller, ProfileUpdate};
 use crate::config::settings::ContactChange;
 use crate::domain::contact::{Email, Phone, Username};
@@ -82,11 +83,21 @@ impl Auth {
         code: &Secret<String>,
         ctx: &RequestContext,
     ) -> Result<User, Error> {
-        let attempt = self.begin_code_attempt(&caller.user, &self.settings.signup.email_verification, ctx).await?;
+        let (whose, rules) = (name_of(&caller.user), &self.settings.signup.email_verification);
+        let attempt = self.begin_code_attempt(&whose, rules, ctx).await?;
+        attempt.around(Some(caller.user.id), ctx, self.check_contact(caller, code, ctx)).await
+    }
+
+    async fn check_contact(
+        &self,
+        caller: &Caller,
+        code: &Secret<String>,
+        ctx: &RequestContext,
+    ) -> Result<Verdict<User>, Error> {
         let mut change = self.parts.events.begin().await?;
         change.one_at_a_time().await?;
         let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
-        let mut wrong = Error::CodeInvalid;
+        let mut wrong = Wrong::Absent;
         for purpose in [Purpose::ChangeEmail, Purpose::ChangePhone] {
             let Some(sent) = change.one_time_secrets().unused_of(user.id, purpose).await? else { continue };
             match self.use_code(&mut change, Some(&sent), &user, code).await? {
@@ -94,20 +105,19 @@ impl Auth {
                     self.put_in_force(&mut change, &user, &sent.destination, purpose).await?;
                     let user = change.users().by_id(user.id).await?.ok_or(Error::NotFound)?;
                     self.parts.events.commit(change, ctx).await?;
-                    attempt.succeeded().await;
-                    return Ok(user);
+                    return Ok(Verdict::Right(user));
                 }
                 Err(problem) => {
                     let of_phone = purpose == Purpose::ChangePhone;
                     change.record(Event::VerificationFailed { user: user.id, of_phone });
-                    wrong = problem.of_verification();
+                    // One that had no try left says nothing of one that was compared.
+                    wrong = if problem.is_miss() && wrong != Wrong::Absent { wrong } else { problem };
                 }
             }
         }
-        // The tries count.
-        self.parts.events.commit(change, ctx).await?;
-        attempt.failed(Some(caller.user.id), ctx).await;
-        Err(wrong)
+        // The tries count, even where they cannot be noted.
+        let unnoted = self.parts.events.commit(change, ctx).await.err();
+        Ok(wrong.verdict(unnoted.unwrap_or_else(|| wrong.of_verification())))
     }
 
     /// Sends the code of what is pending again; answers where it went.

@@ -20,6 +20,7 @@ mod support;
 mod webhooks;
 
 mod attack;
+mod attempts;
 mod audit;
 mod balance;
 mod browser;

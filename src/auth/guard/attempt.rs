@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Outcome};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, LockoutScope};
@@ -19,12 +19,40 @@ const CROWDED: Duration = Duration::from_secs(1);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// An attempt under way. Whoever holds it says how it ended; one that nobody decides fails in the end.
+/// An attempt under way. [`Attempt::around`] does its work and notes how it ended.
+///
+/// One that is dropped on the way fails when its time is over. Nothing but a panic and the end of the
+/// process drops it, for requests outlive the connections they came on; and whoever finds out how to
+/// bring that about is to gain no further try by it.
 #[derive(Debug)]
 #[must_use]
 pub(in crate::auth) struct Attempt {
     auth: Auth,
     held: Vec<Held>,
+}
+
+/// How the work of an attempt ended, where it came to that.
+#[derive(Debug)]
+pub(in crate::auth) enum Verdict<T> {
+    /// It was right: clears what was counted for the account, never what was for the client.
+    Right(T),
+    /// It was right, and more is asked for: takes it back and clears nothing.
+    Open(T),
+    /// It was wrong: it stays counted.
+    Wrong(Error),
+    /// There was nothing it could have hit. It stays counted for who made it and what it was aimed at,
+    /// and says nothing about the whole site.
+    Missed(Error),
+}
+
+impl Verdict<Outcome> {
+    /// What a login comes to that went well: it is decided when tokens are there.
+    pub(in crate::auth) fn of_login(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Authenticated(_) => Self::Right(outcome),
+            Outcome::Challenged(_) => Self::Open(outcome),
+        }
+    }
 }
 
 /// A counter that an attempt counts in.
@@ -46,8 +74,43 @@ impl Held {
 }
 
 impl Attempt {
-    /// It was right: clears what was counted for the account, never what was for the client.
-    pub(in crate::auth) async fn succeeded(self) {
+    /// Does the work of an attempt on this user, and notes how it ended. What keeps the work from a
+    /// verdict decides nothing and costs nothing: an outage uses up nobody's tries.
+    pub(in crate::auth) fn around<'a, T: Send + 'a>(
+        self,
+        user: Option<UserId>,
+        ctx: &'a RequestContext,
+        work: impl Future<Output = Result<Verdict<T>, Error>> + Send + 'a,
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'a {
+        // It is most of what a request is: whoever waits for it is not to carry it about.
+        let work = Box::pin(work);
+        async move {
+            match work.await {
+                Ok(Verdict::Right(brought)) => {
+                    self.succeeded().await;
+                    Ok(brought)
+                }
+                Ok(Verdict::Open(brought)) => {
+                    self.undecided().await;
+                    Ok(brought)
+                }
+                Ok(Verdict::Wrong(error)) => {
+                    self.failed(user, ctx).await;
+                    Err(error)
+                }
+                Ok(Verdict::Missed(error)) => {
+                    self.missed(user, ctx).await;
+                    Err(error)
+                }
+                Err(error) => {
+                    self.undecided().await;
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    async fn succeeded(self) {
         let clears = self.auth.settings.lockout.reset_on_success;
         for held in &self.held {
             let (transient, key) = (&self.auth.parts.transient, &held.key);
@@ -57,15 +120,13 @@ impl Attempt {
         }
     }
 
-    /// Nothing was decided: takes it back and clears nothing.
-    pub(in crate::auth) async fn undecided(self) {
+    async fn undecided(self) {
         for Held { key, .. } in &self.held {
             let _ = self.auth.parts.transient.refund(key).await;
         }
     }
 
-    /// It was wrong: it stays counted.
-    pub(in crate::auth) async fn failed(self, user: Option<UserId>, ctx: &RequestContext) {
+    async fn failed(self, user: Option<UserId>, ctx: &RequestContext) {
         for Held { key, rule, scope, .. } in &self.held {
             // One that cannot be told stays under way, and fails when its time is over.
             let was_the_last = self.auth.parts.transient.fail(key, rule).await.unwrap_or(false);
@@ -73,6 +134,12 @@ impl Attempt {
                 self.auth.parts.events.record(&Event::LockoutTriggered { user, scope }, ctx).await;
             }
         }
+    }
+
+    async fn missed(mut self, user: Option<UserId>, ctx: &RequestContext) {
+        let of_site = self.held.extract_if(.., |held| held.by == RateKey::Site).collect();
+        Self { auth: self.auth.clone(), held: of_site }.undecided().await;
+        self.failed(user, ctx).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::auth::challenge::Begun;
 use crate::auth::code::Destination;
-use crate::auth::guard::Attempt;
+use crate::auth::guard::Verdict;
 use crate::auth::mfa::setup::{expect, prove_by};
 use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, of_method, passkey, sms};
 use crate::auth::{Auth, Caller, Grant, Operation, Outcome, Respond};
@@ -25,16 +25,6 @@ enum Shown {
     Factor,
     /// To read the account's mail, by somebody who has no factor: enough for an unusual login, not for more.
     StandIn,
-}
-
-/// An answer that was checked: in which change, as which attempt, whose, and to what.
-pub(super) struct Tried<'a> {
-    pub(super) change: Change,
-    pub(super) attempt: Attempt,
-    pub(super) user: UserId,
-    pub(super) method: Method,
-    /// `None` = in a session.
-    pub(super) challenge: Option<&'a Challenge>,
 }
 
 impl Auth {
@@ -73,18 +63,23 @@ impl Auth {
         answer: &FactorAnswer,
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
-        let (_, user) = self.asked_by(input).await?;
-        let attempt = self.begin_factor_attempt(&user, ctx).await?;
-        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
-        let (user_id, at) = (user.id, At::Challenge(challenge.id));
-        let checked = self.check_factor(&mut change, user, at, answer).await;
-        let tried = Tried { change, attempt, user: user_id, method: answer.method, challenge: Some(&challenge) };
-        let (change, attempt, shown) = self.settle(tried, checked, ctx).await?;
+        let (asked, user) = self.asked_by(input).await?;
+        let attempt = self.begin_factor_attempt(&user, answer.method, Some(asked.id), ctx).await?;
+        let proven = attempt.around(Some(user.id), ctx, async {
+            let Begun { mut change, challenge, user } = self.begin_answer(input).await?;
+            let (id, method, at) = (user.id, answer.method, At::Challenge(challenge.id));
+            Ok(match self.check_factor(&mut change, user, at, answer).await? {
+                Ok(shown) => Verdict::Right((change, challenge, shown)),
+                Err(wrong) => {
+                    Verdict::Wrong(self.note_wrong_factor(change, id, method, Some(&challenge), wrong, ctx).await)
+                }
+            })
+        });
+        let (change, mut challenge, shown) = proven.await?;
         match shown {
             Shown::Factor => prove_by(&mut challenge.amr, answer.method),
             Shown::StandIn => challenge.amr.push(answer.method.amr().to_owned()),
         }
-        attempt.succeeded().await;
         self.finish(change, challenge, true, input, ctx).await
     }
 
@@ -99,22 +94,26 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Grant, Error> {
         let (user, session, now) = (caller.user.clone(), caller.session.clone(), self.now());
-        let attempt = self.begin_factor_attempt(&user, ctx).await?;
-        let mut change = self.parts.events.begin().await?;
-        let checked = self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await;
-        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: None };
-        let (mut change, attempt, _) = self.settle(tried, checked, ctx).await?;
+        let attempt = self.begin_factor_attempt(&user, answer.method, None, ctx).await?;
         let mut amr = session.amr.clone();
         prove_by(&mut amr, answer.method);
         let acr = Aal::Two.as_str();
         let access_exp = self.access_expiry(&session, now);
-        if !change.sessions().renew_auth(session.id, &amr, acr, now, access_exp).await? {
-            attempt.undecided().await;
-            return Err(Error::SessionNotFound("Session has been revoked"));
-        }
-        change.record(Event::Reauthenticated { user: user.id, session: session.id });
-        self.parts.events.commit(change, ctx).await?;
-        attempt.succeeded().await;
+        let renewed = attempt.around(Some(user.id), ctx, async {
+            let mut change = self.parts.events.begin().await?;
+            let checked = self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await?;
+            if let Err(wrong) = checked {
+                let error = self.note_wrong_factor(change, user.id, answer.method, None, wrong, ctx).await;
+                return Ok(Verdict::Wrong(error));
+            }
+            if !change.sessions().renew_auth(session.id, &amr, acr, now, access_exp).await? {
+                return Err(Error::SessionNotFound("Session has been revoked"));
+            }
+            change.record(Event::Reauthenticated { user: user.id, session: session.id });
+            self.parts.events.commit(change, ctx).await?;
+            Ok(Verdict::Right(()))
+        });
+        renewed.await?;
         let session = Session { auth_time: now, amr, acr: acr.to_owned(), last_activity_at: now, ..session };
         self.grant(user, session, now)
     }
@@ -146,32 +145,23 @@ impl Auth {
         Ok(Ok(if is_stand_in { Shown::StandIn } else { Shown::Factor }))
     }
 
-    /// Goes on with what a right answer brought. A wrong one is noted and counts, whatever comes of it; where
-    /// nobody could tell, nothing is decided.
-    pub(super) async fn settle<T>(
+    /// Commits what a wrong answer costs, in a challenge or in a session; answers the error for it. It counts
+    /// even where it cannot be noted.
+    pub(super) async fn note_wrong_factor(
         &self,
-        tried: Tried<'_>,
-        checked: Result<Result<T, Error>, Error>,
+        mut change: Change,
+        user: UserId,
+        method: Method,
+        challenge: Option<&Challenge>,
+        wrong: Error,
         ctx: &RequestContext,
-    ) -> Result<(Change, Attempt, T), Error> {
-        let Tried { mut change, attempt, user, method, challenge } = tried;
-        match checked {
-            Ok(Ok(brought)) => Ok((change, attempt, brought)),
-            Ok(Err(wrong)) => {
-                if let Some(&Challenge { id: challenge, step, .. }) = challenge {
-                    change.record(Event::ChallengeFailed { user, challenge, step });
-                }
-                let challenge = challenge.map(|challenge| challenge.id);
-                change.record(Event::Factor { user, happened: FactorEvent::Failed { method, challenge } });
-                self.parts.events.commit(change, ctx).await?;
-                attempt.failed(Some(user), ctx).await;
-                Err(wrong)
-            }
-            Err(error) => {
-                attempt.undecided().await;
-                Err(error)
-            }
+    ) -> Error {
+        if let Some(&Challenge { id: challenge, step, .. }) = challenge {
+            change.record(Event::ChallengeFailed { user, challenge, step });
         }
+        let challenge = challenge.map(|challenge| challenge.id);
+        change.record(Event::Factor { user, happened: FactorEvent::Failed { method, challenge } });
+        self.parts.events.commit(change, ctx).await.err().unwrap_or(wrong)
     }
 
     /// What kind of code a factor's challenge has sent, and where to.

@@ -1,7 +1,7 @@
 //! Setting a factor up: in a session whose login is fresh, or on the way in where one is demanded.
 
 use crate::auth::challenge::Begun;
-use crate::auth::mfa::proof::Tried;
+use crate::auth::guard::Verdict;
 use crate::auth::mfa::{
     At, Desk, Kind, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method, passkey, sms,
 };
@@ -48,33 +48,28 @@ impl Auth {
     ) -> Result<i64, Error> {
         self.require_fresh(caller)?;
         self.check_method(answer.method)?;
-        let attempt = self.begin_factor_attempt(&caller.user, ctx).await?;
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::NotFound)?;
-        let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(caller.session.id) };
-        let checked = of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await);
-        let Desk { user, at, .. } = desk;
-        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: None };
-        let (mut change, attempt, finished) = self.settle(tried, checked, ctx).await?;
-        let mut desk = Desk { auth: self, change: &mut change, user, at };
-        let is_proven = finished.is_proven;
-        let stored = desk.put(finished).await;
-        let id = match stored {
-            Ok(id) => id,
-            Err(error) => {
-                attempt.undecided().await;
-                return Err(error);
+        let (user, method) = (caller.user.id, answer.method);
+        let attempt = self.begin_factor_attempt(&caller.user, method, None, ctx).await?;
+        let stored = attempt.around(Some(user), ctx, async {
+            let mut change = self.parts.events.begin().await?;
+            change.one_at_a_time().await?;
+            let owner = change.users().by_id(user).await?.ok_or(Error::NotFound)?;
+            let mut desk = Desk { auth: self, change: &mut change, user: owner, at: At::Session(caller.session.id) };
+            let SetUp { id, is_proven } = match desk.finish(answer).await? {
+                Ok(set_up) => set_up,
+                Err(wrong) => {
+                    return Ok(Verdict::Wrong(self.note_wrong_factor(change, user, method, None, wrong, ctx).await));
+                }
+            };
+            if is_proven {
+                let mut amr = caller.session.amr.clone();
+                prove_by(&mut amr, method);
+                change.sessions().raise(caller.session.id, &amr, Aal::Two.as_str()).await?;
             }
-        };
-        if is_proven {
-            let mut amr = caller.session.amr.clone();
-            prove_by(&mut amr, answer.method);
-            change.sessions().raise(caller.session.id, &amr, Aal::Two.as_str()).await?;
-        }
-        self.parts.events.commit(change, ctx).await?;
-        attempt.succeeded().await;
-        Ok(id)
+            self.parts.events.commit(change, ctx).await?;
+            Ok(Verdict::Right(id))
+        });
+        stored.await
     }
 
     /// What a client needs to set up the factor a challenge demands.
@@ -104,24 +99,22 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<Outcome, Error> {
         self.check_method(answer.method)?;
-        let (_, user) = self.asked_by(input).await?;
-        let attempt = self.begin_factor_attempt(&user, ctx).await?;
-        let Begun { mut change, mut challenge, user, attempt } = self.begin_answer(input, attempt).await?;
-        let at = At::Challenge(challenge.id);
-        let mut desk = Desk { auth: self, change: &mut change, user, at };
-        let checked = of_method!(answer.method, kind => kind.finish_setup(&mut desk, answer).await);
-        let Desk { user, .. } = desk;
-        let tried = Tried { change, attempt, user: user.id, method: answer.method, challenge: Some(&challenge) };
-        let (mut change, attempt, finished) = self.settle(tried, checked, ctx).await?;
-        let mut desk = Desk { auth: self, change: &mut change, user, at };
-        let is_proven = finished.is_proven;
-        if let Err(error) = desk.put(finished).await {
-            attempt.undecided().await;
-            return Err(error);
-        }
-        attempt.succeeded().await;
-        if is_proven {
-            prove_by(&mut challenge.amr, answer.method);
+        let (asked, user) = self.asked_by(input).await?;
+        let (id, method) = (user.id, answer.method);
+        let attempt = self.begin_factor_attempt(&user, method, Some(asked.id), ctx).await?;
+        let finished = attempt.around(Some(id), ctx, async {
+            let Begun { mut change, challenge, user } = self.begin_answer(input).await?;
+            let mut desk = Desk { auth: self, change: &mut change, user, at: At::Challenge(challenge.id) };
+            Ok(match desk.finish(answer).await? {
+                Ok(set_up) => Verdict::Right((change, challenge, set_up)),
+                Err(wrong) => {
+                    Verdict::Wrong(self.note_wrong_factor(change, id, method, Some(&challenge), wrong, ctx).await)
+                }
+            })
+        });
+        let (change, mut challenge, set_up) = finished.await?;
+        if set_up.is_proven {
+            prove_by(&mut challenge.amr, method);
         }
         self.finish(change, challenge, true, input, ctx).await
     }
@@ -129,6 +122,26 @@ impl Auth {
     /// Refuses a method that may not be set up here.
     fn check_method(&self, method: Method) -> Result<(), Error> {
         if self.settings.mfa.allows(method) { Ok(()) } else { Err(not_registered(method)) }
+    }
+}
+
+/// A factor that was just set up.
+#[derive(Debug, Clone, Copy)]
+struct SetUp {
+    id: i64,
+    /// Whether it was proven just now.
+    is_proven: bool,
+}
+
+impl Desk<'_> {
+    /// Checks the answer to a set-up and stores the factor.
+    async fn finish(&mut self, answer: &SetupAnswer) -> Result<Result<SetUp, Error>, Error> {
+        let factor = match of_method!(answer.method, kind => kind.finish_setup(self, answer).await)? {
+            Ok(factor) => factor,
+            Err(wrong) => return Ok(Err(wrong)),
+        };
+        let is_proven = factor.is_proven;
+        Ok(Ok(SetUp { id: self.put(factor).await?, is_proven }))
     }
 }
 

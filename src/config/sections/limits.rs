@@ -37,7 +37,8 @@ pub(super) fn lockout(root: &mut Section<'_>) -> Lockout {
 fn counted(s: &mut Section<'_>) -> Counted {
     let kinds = [("password", "password"), ("mfa", "mfa")];
     let doc = "What counts when it is wrong: `password`, `mfa` (second factors, by user and by client as \
-               `attempt_limit` of `[signup.email_verification]` says; without it each challenge counts alone).";
+               `attempt_limit` of `[signup.email_verification]` says; without it each challenge counts alone, and in a \
+               session its user).";
     let counted = s.choices("count", "[\"password\", \"mfa\"]", &kinds, doc);
     let counts = |kind: &str| counted.as_ref().is_none_or(|kinds| kinds.contains(&kind));
     Counted { passwords: counts("password"), factors: counts("mfa") }
