@@ -103,7 +103,7 @@ impl Auth {
                 if mail_stands_in(&factors, &self.settings.mfa.policy) {
                     return Ok(Step::ProveFactor(Box::new(AskedFactors::by_mail(user))));
                 }
-                let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
+                let has_backup_codes = self.has_backup_codes(change, user.id).await?;
                 let factors = usable(&factors, &self.settings.mfa.policy.methods);
                 let asked = AskedFactors::of(user, &factors, has_backup_codes).ok_or(Error::ChallengeInvalid)?;
                 Step::ProveFactor(Box::new(asked))
@@ -160,10 +160,10 @@ impl Auth {
     /// Opens a challenge for an answer whose attempt is counted, and takes one of its own attempts.
     pub(super) async fn begin_answer(&self, input: &Respond) -> Result<Begun, Error> {
         let mut change = self.parts.events.begin().await?;
-        if input.answer.step() == StepKind::SetUpFactor {
-            change.one_at_a_time().await?;
-        }
         let (challenge, user) = self.open_for(&mut change, input).await?;
+        if challenge.step == StepKind::SetUpFactor {
+            self.refuse_enrolled(&mut change, &user).await?;
+        }
         if !change.challenges().claim_attempt(challenge.id, self.now()).await? {
             return Err(Error::ChallengeExhausted);
         }
