@@ -15,7 +15,6 @@ mod login;
 pub mod mfa;
 mod notices;
 pub mod operator;
-mod own;
 mod password;
 mod passwordless;
 mod profile;
