@@ -33,6 +33,8 @@ pub mod nauth;
 mod notice_tests;
 pub mod ops;
 #[cfg(test)]
+mod own_tests;
+#[cfg(test)]
 mod phone_tests;
 mod qr;
 pub mod return_to;

@@ -5,6 +5,7 @@
 //! epoch: a changed password, a disabled account.
 
 use crate::auth::entry::truncated_agent;
+use crate::auth::own::OwnChange;
 use crate::auth::{Auth, Caller, Client, DeviceToken};
 use crate::config::settings::TrustRule;
 use crate::domain::client_hints;
@@ -38,23 +39,23 @@ impl Auth {
     /// Trusts the caller's device from now on; answers its token. A device that is trusted already keeps its own.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] unless `mfa.trust.devices` leaves it to the user, and without a fresh login.
+    /// [`Error::Forbidden`] unless `mfa.trust.devices` leaves it to the user, and unless the user was just proven.
     pub async fn trust_device(&self, caller: &Caller, ctx: &RequestContext) -> Result<Secret<String>, Error> {
         if self.settings.mfa.trust.devices != TrustRule::UserOptIn {
             return Err(Error::Forbidden(Denial::DeviceTrust));
         }
-        self.require_fresh(caller)?;
-        let mut change = self.parts.events.begin().await?;
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
+        let mut own = self.change_of(caller).await?;
+        self.require_authority(&mut own).await?;
+        let OwnChange { mut change, user, session } = own;
         if let (Some(_), Some(token)) = (self.known_device(&mut change, &user, ctx).await?, &ctx.device_token) {
             return Ok(Secret::new(token.to_string()));
         }
-        let mut device = caller.session.device.clone();
+        let mut device = session.device;
         if device.id.is_empty() {
             device.id = uuid::Uuid::new_v4().to_string();
         }
         let (id, token) = self.trust(&mut change, &user, device, ctx).await?;
-        change.sessions().set_trusted_device(caller.session.id, Some(id)).await?;
+        change.sessions().set_trusted_device(session.id, Some(id)).await?;
         self.parts.events.commit(change, ctx).await?;
         Ok(token)
     }
@@ -124,6 +125,17 @@ impl Auth {
         change.users().raise_device_epoch(user).await?;
         change.record(Event::DevicesUntrusted { user, count });
         Ok(count)
+    }
+
+    /// Forgets the devices that were trusted while there was no factor: what nobody has shown, they do not spare.
+    /// The epoch covers those of logins that are on their way.
+    pub(super) async fn forget_earlier_devices(&self, change: &mut Change, user: UserId) -> Result<(), Error> {
+        let count = change.trusted_devices().delete_all(user).await?;
+        change.users().raise_device_epoch(user).await?;
+        if count > 0 {
+            change.record(Event::DevicesUntrusted { user, count });
+        }
+        Ok(())
     }
 
     /// Who comes in on which device; its token is replaced by the next one.

@@ -139,7 +139,7 @@ impl Auth {
         if factors.is_empty() && !self.is_adaptive() {
             return Ok(Known::default());
         }
-        let has_backup_codes = change.backup_codes().left(user.id).await? > 0;
+        let has_backup_codes = self.has_backup_codes(change, user.id).await?;
         let is_device_asked = mfa.policy.trust_spares || self.is_adaptive();
         let device = if is_device_asked { self.known_device(change, user, ctx).await? } else { None };
         Ok(Known { factors, has_backup_codes, device: device.map(|device| device.id) })
@@ -352,8 +352,7 @@ impl Auth {
         if !self.settings.notifications.new_device {
             return Ok(false);
         }
-        let known = change.sessions().user_agents_of(user.id).await?;
-        Ok(!known.is_empty() && !known.contains(&session.user_agent))
+        Ok(change.sessions().is_new_agent(user.id, &session.user_agent).await?)
     }
 
     /// The session the client came with, its user just proven anew; `None` when it came without

@@ -112,6 +112,13 @@ impl Auth {
         }
     }
 
+    /// Counts a text message to a number a user wants to make a factor, whichever it is.
+    pub(super) async fn count_enrolment(&self, user: &User, rules: &Verification) -> Result<(), Error> {
+        let name = |count, max| Limit::SmsSend { count, max };
+        let counted = (RateScope::Sms, RateKey::User);
+        self.hit(&key("sms/user", &[&user.id.to_string()]), rules.send_limit, counted, name).await
+    }
+
     /// Counts a request for a reset, by what was asked for.
     pub(super) async fn count_reset(&self, identifier: &Identifier) -> Result<(), Error> {
         let key = key("reset", &[identifier.as_str()]);

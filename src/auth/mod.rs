@@ -15,6 +15,7 @@ mod login;
 pub mod mfa;
 mod notices;
 pub mod operator;
+mod own;
 mod password;
 mod passwordless;
 mod profile;

@@ -38,7 +38,7 @@ impl Auth {
             (None, false) => {
                 return Err(Error::PasswordChangeNotAllowed("This account has no password; send an empty old one"));
             }
-            (None, true) => self.require_fresh(caller)?,
+            (None, true) => self.require_fresh(&caller.session)?,
             (Some(_), _) => {
                 self.confirm_password(user, old, ctx).await.map_err(|error| match error {
                     Error::InvalidCredentials => Error::PasswordIncorrect,

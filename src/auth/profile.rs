@@ -1,15 +1,16 @@
 //! The user's own account: what they say of themselves, and the addresses they are reached at.
 //!
 //! A new address or number is pending until somebody has proven to read messages there; the old
-//! one stays in force and is told. A sensitive change needs a fresh login.
+//! one stays in force and is told.
 
 use crate::auth::code::{Destination, NewCode, Wrong};
 use crate::auth::guard::{Verdict, name_of};
-use crate::auth::{Auth, Caller, ProfileUpdate};
+use crate::auth::own::OwnChange;
+use crate::auth::{Auth, Caller, Grant, ProfileUpdate};
 use crate::config::settings::ContactChange;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
-use crate::domain::error::{Denial, Error, FieldError, Limit};
+use crate::domain::error::{Error, FieldError, Limit};
 use crate::domain::event::Event;
 use crate::domain::factor::Method;
 use crate::domain::secret::Secret;
@@ -28,25 +29,24 @@ impl Auth {
     /// Changes what is given and leaves the rest; answers the account as it is then.
     ///
     /// # Errors
-    /// [`Error::Conflicts`] names everything that is somebody else's already,
-    /// [`Error::Forbidden`] a change of address without a fresh login.
+    /// [`Error::Conflicts`] names everything that is somebody else's already, [`Error::Forbidden`] a change of
+    /// address or of the factor that is asked for first unless the user was just proven.
     pub async fn update_profile(
         &self,
         caller: &Caller,
         update: ProfileUpdate,
         ctx: &RequestContext,
     ) -> Result<User, Error> {
-        let mut change = self.parts.events.begin().await?;
-        if update.email.is_some() || update.phone.is_some() || update.username.is_some() {
-            change.one_at_a_time().await?;
-        }
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
+        let claims = update.email.is_some() || update.phone.is_some() || update.username.is_some();
+        let mut own = if claims { self.lone_change_of(caller).await? } else { self.change_of(caller).await? };
+        let user = own.user.clone();
         let email = update.email.clone().filter(|email| *email != user.email);
         let phone = update.phone.clone().filter(|phone| user.phone.as_ref() != Some(phone));
         let username = update.username.clone().filter(|name| user.username.as_ref() != Some(name));
-        if email.is_some() || phone.is_some() {
-            self.require_fresh(caller)?;
+        if email.is_some() || phone.is_some() || update.preferred_method.is_some() {
+            self.require_authority(&mut own).await?;
         }
+        let mut change = own.change;
         if let Some(phone) = &phone {
             self.check_phone(phone)?;
         }
@@ -75,8 +75,8 @@ impl Auth {
     /// Puts a pending address or number in force with the code that was sent there.
     ///
     /// # Errors
-    /// [`Error::CodeInvalid`] also when nothing is pending; [`Error::EmailTaken`] and
-    /// [`Error::PhoneTaken`] when somebody else was faster.
+    /// [`Error::CodeInvalid`] also when nothing is pending; [`Error::EmailTaken`] and [`Error::PhoneTaken`] when
+    /// somebody else was faster; [`Error::Forbidden`] without the second factor there is.
     pub async fn verify_contact(
         &self,
         caller: &Caller,
@@ -94,9 +94,10 @@ impl Auth {
         code: &Secret<String>,
         ctx: &RequestContext,
     ) -> Result<Verdict<User>, Error> {
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
+        let mut own = self.lone_change_of(caller).await?;
+        // It may have been asked for before there was a factor, and by somebody else.
+        self.require_sure(&mut own).await?;
+        let OwnChange { mut change, user, .. } = own;
         let mut wrong = Wrong::Absent;
         for purpose in [Purpose::ChangeEmail, Purpose::ChangePhone] {
             let Some(sent) = change.one_time_secrets().unused_of(user.id, purpose).await? else { continue };
@@ -125,8 +126,7 @@ impl Auth {
     /// # Errors
     /// [`Error::InvalidInput`] when nothing is pending.
     pub async fn resend_contact(&self, caller: &Caller, ctx: &RequestContext) -> Result<String, Error> {
-        let mut change = self.parts.events.begin().await?;
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::SessionNotFound("Session not found"))?;
+        let OwnChange { mut change, user, .. } = self.change_of(caller).await?;
         let email = user.pending_email.clone().map(Destination::Email);
         let Some(to) = email.or(user.pending_phone.clone().map(Destination::Phone)) else {
             return Err(Error::InvalidInput("Nothing waits to be verified".to_owned()));
@@ -151,29 +151,10 @@ impl Auth {
         caller: &Caller,
         password: Secret<String>,
         ctx: &RequestContext,
-    ) -> Result<crate::auth::Grant, Error> {
+    ) -> Result<Grant, Error> {
         self.confirm_password(&caller.user, password, ctx).await?;
-        let now = self.now();
-        let (user, session) = (caller.user.clone(), caller.session.clone());
-        let mut amr = session.amr.clone();
-        if !amr.iter().any(|proof| proof == "pwd") {
-            amr.push("pwd".to_owned());
-        }
-        let access_exp = self.access_expiry(&session, now);
-        let mut change = self.parts.events.begin().await?;
-        if !change.sessions().renew_auth(session.id, &amr, &session.acr, now, access_exp).await? {
-            return Err(Error::SessionNotFound("Session has been revoked"));
-        }
-        change.record(Event::Reauthenticated { user: user.id, session: session.id });
-        self.parts.events.commit(change, ctx).await?;
-        let session = change_auth_time(session, now, amr);
-        self.grant(user, session, now)
-    }
-
-    /// Refuses a sensitive change when the last login is too long ago.
-    pub(super) fn require_fresh(&self, caller: &Caller) -> Result<(), Error> {
-        let age = self.now().since(caller.session.auth_time);
-        if age <= self.settings.security.reauth_age { Ok(()) } else { Err(Error::Forbidden(Denial::Reauth)) }
+        let own = self.change_of(caller).await?;
+        self.renew(own, &["pwd"], ctx).await
     }
 
     async fn refuse_conflicts(
@@ -409,12 +390,4 @@ impl Auth {
             Destination::Phone(_) => (Purpose::ChangePhone, &self.settings.signup.phone_verification),
         }
     }
-}
-
-fn change_auth_time(
-    session: crate::domain::session::Session,
-    now: crate::domain::clock::Time,
-    amr: Vec<String>,
-) -> crate::domain::session::Session {
-    crate::domain::session::Session { auth_time: now, amr, last_activity_at: now, ..session }
 }

@@ -41,6 +41,15 @@ impl Aal {
     }
 }
 
+/// Adds what was just proven to what was proven before, each once (RFC 8176 values).
+pub fn add_proofs(amr: &mut Vec<String>, proofs: &[&str]) {
+    for proof in proofs {
+        if !amr.iter().any(|present| present == proof) {
+            amr.push((*proof).to_owned());
+        }
+    }
+}
+
 /// What a login must bring before something may be done (RFC 9470). At least one of the two is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepUp {

@@ -1,5 +1,6 @@
 //! Factors beside the password: what a user has set up, and what may be asked for.
 
+use crate::domain::assurance::MFA;
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone};
 use crate::domain::id::UserId;
@@ -54,6 +55,12 @@ impl Method {
         }
     }
 
+    /// What a session says of a factor of this method, proven beside another proof (RFC 8176).
+    #[must_use]
+    pub fn proofs(self) -> [&'static str; 2] {
+        [self.amr(), MFA]
+    }
+
     /// The name a factor has until its owner gives it another.
     #[must_use]
     pub fn default_name(self) -> &'static str {
@@ -86,6 +93,14 @@ pub struct Factor {
     pub created_at: Time,
     /// When it last proved somebody.
     pub last_used_at: Option<Time>,
+}
+
+impl Factor {
+    /// Whether its codes go there.
+    #[must_use]
+    pub fn is_at(&self, method: Method, address: &str) -> bool {
+        self.method == method && self.address.as_deref() == Some(address)
+    }
 }
 
 /// The factors a user can be asked for: those of methods in use, or where there are none all the same,

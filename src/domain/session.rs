@@ -1,5 +1,6 @@
 //! Sessions: one login on one client, and the chain of refresh tokens that keeps it alive.
 
+use crate::domain::assurance::{Aal, add_proofs};
 use crate::domain::clock::Time;
 use crate::domain::id::{SessionId, UserId};
 use crate::domain::location::Location;
@@ -63,6 +64,15 @@ pub struct Session {
     pub expires_at: Time,
     /// Set once the session was ended on purpose.
     pub revoked_at: Option<Time>,
+}
+
+impl Session {
+    /// Notes what its user has just shown (RFC 8176 values). It is raised, never lowered.
+    pub fn prove(&mut self, proofs: &[&str]) {
+        add_proofs(&mut self.amr, proofs);
+        let reached = Aal::of_amr(&self.amr).max(Aal::from_acr(&self.acr).unwrap_or(Aal::One));
+        reached.as_str().clone_into(&mut self.acr);
+    }
 }
 
 /// What a session runs on, as far as the client tells.

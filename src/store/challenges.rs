@@ -108,9 +108,23 @@ impl<'a> Challenges<'a> {
         Ok(rows == 1)
     }
 
-    /// Notes that the client of this challenge has shown the password.
-    pub async fn prove_password(&mut self, id: ChallengeId) -> Result<(), StoreError> {
-        sql("UPDATE nauth_challenges SET password_proven = 1 WHERE id = ?").bind(id).execute(&mut self.on).await?;
+    /// Lets the open challenges of one kind of a user lapse, but for one.
+    pub async fn lapse(
+        &mut self,
+        user: UserId,
+        step: StepKind,
+        but: Option<ChallengeId>,
+        now: Time,
+    ) -> Result<(), StoreError> {
+        sql("UPDATE nauth_challenges SET expires_at = ? \
+             WHERE user_id = ? AND step = ? AND id <> ? AND completed_at IS NULL AND expires_at > ?")
+        .bind(now)
+        .bind(user)
+        .bind(step.as_str())
+        .bind(but.map_or_else(String::new, |id| id.to_string()))
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
         Ok(())
     }
 

@@ -155,14 +155,16 @@ impl<'a> OneTimeSecrets<'a> {
         sql("UPDATE nauth_one_time_secrets SET used_at = ? WHERE used_at IS NULL").bind(now).execute(&mut self.on).await
     }
 
-    /// The newest unused secret of this purpose of a user, lapsed or not.
+    /// The newest unused secret of this purpose of a user that no challenge asked for, lapsed or not.
     pub async fn unused_of(&mut self, user: UserId, purpose: Purpose) -> Result<Option<OneTimeSecret>, StoreError> {
-        let row =
-            sql(select!("WHERE user_id = ? AND purpose = ? AND used_at IS NULL ORDER BY created_at DESC LIMIT 1"))
-                .bind(user)
-                .bind(purpose.as_str())
-                .fetch_optional(&mut self.on)
-                .await?;
+        let row = sql(select!(
+            "WHERE user_id = ? AND purpose = ? AND challenge_id IS NULL AND used_at IS NULL \
+                 ORDER BY created_at DESC LIMIT 1"
+        ))
+        .bind(user)
+        .bind(purpose.as_str())
+        .fetch_optional(&mut self.on)
+        .await?;
         row.map(|row| read(&row, purpose)).transpose()
     }
 
@@ -198,7 +200,7 @@ impl<'a> OneTimeSecrets<'a> {
         Ok(row.map(|row| row.opt_time("sent_at")).transpose()?.flatten())
     }
 
-    /// Moves the newest live secret of a user to another challenge of the same user; answers
+    /// Moves the newest live secret of a user's challenges to another challenge of the same user; answers
     /// whether there was one. Its link stays with the challenge it was mailed for. A second login inside the resend delay uses the mail already sent.
     pub async fn adopt(
         &mut self,
@@ -212,8 +214,8 @@ impl<'a> OneTimeSecrets<'a> {
         let rows =
             sql("UPDATE nauth_one_time_secrets SET challenge_id = ?, link_hash = NULL WHERE id = (SELECT id FROM \
              (SELECT id FROM nauth_one_time_secrets WHERE user_id = ? AND purpose = ? AND auth_epoch = ? \
-             AND destination = ? AND used_at IS NULL AND attempts < max_attempts AND expires_at > ? \
-             ORDER BY created_at DESC LIMIT 1) AS newest)")
+             AND destination = ? AND challenge_id IS NOT NULL AND used_at IS NULL AND attempts < max_attempts \
+             AND expires_at > ? ORDER BY created_at DESC LIMIT 1) AS newest)")
             .bind(challenge)
             .bind(user)
             .bind(purpose.as_str())

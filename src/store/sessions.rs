@@ -76,13 +76,16 @@ impl<'a> Sessions<'a> {
         rows.iter().map(read).collect()
     }
 
-    /// The user agents a user's sessions were opened with, ended ones included.
-    pub async fn user_agents_of(&mut self, user: UserId) -> Result<Vec<String>, StoreError> {
-        let rows = sql("SELECT DISTINCT user_agent FROM nauth_sessions WHERE user_id = ?")
-            .bind(user)
-            .fetch_all(&mut self.on)
-            .await?;
-        rows.iter().map(|row| row.text("user_agent")).collect()
+    /// Whether a user has sessions, ended ones included, and none of them was opened with this user agent.
+    pub async fn is_new_agent(&mut self, user: UserId, user_agent: &str) -> Result<bool, StoreError> {
+        let row = sql("SELECT id FROM nauth_sessions WHERE user_id = ? AND NOT EXISTS \
+             (SELECT 1 FROM nauth_sessions s WHERE s.user_id = ? AND s.user_agent = ?) LIMIT 1")
+        .bind(user)
+        .bind(user)
+        .bind(user_agent)
+        .fetch_optional(&mut self.on)
+        .await?;
+        Ok(row.is_some())
     }
 
     /// From where and with what a user has logged in, the latest first, `VISITS` at most.
@@ -228,6 +231,17 @@ impl<'a> Sessions<'a> {
             .execute(&mut self.on)
             .await?;
         Ok(())
+    }
+
+    /// Takes the session's row until the transaction ends, if it lives; answers whether it did.
+    pub async fn hold(&mut self, id: SessionId, now: Time) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_sessions SET generation = generation \
+             WHERE id = ? AND revoked_at IS NULL AND expires_at > ?")
+        .bind(id)
+        .bind(now)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
     }
 
     /// Notes that the user has just proven who they are, if the session still lives.

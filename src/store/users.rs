@@ -203,6 +203,20 @@ impl<'a> Users<'a> {
         Ok(rows == 1)
     }
 
+    /// Takes the user's row until the transaction ends, if neither epoch has been raised; answers whether it did.
+    ///
+    /// Whatever raises an epoch comes before, and makes it answer `false`, or after the whole change.
+    pub async fn hold(&mut self, id: UserId, auth_epoch: i64, device_epoch: i64) -> Result<bool, StoreError> {
+        let rows = sql("UPDATE nauth_users SET auth_epoch = auth_epoch \
+             WHERE id = ? AND auth_epoch = ? AND device_epoch = ?")
+        .bind(id)
+        .bind(auth_epoch)
+        .bind(device_epoch)
+        .execute(&mut self.on)
+        .await?;
+        Ok(rows == 1)
+    }
+
     /// Sets the password; answers whether the account still had `auth_epoch`. Nothing has to be changed any more.
     ///
     /// The caller raises the epoch in the same transaction.

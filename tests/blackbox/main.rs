@@ -53,6 +53,7 @@ mod mfa_operator;
 mod monitoring;
 mod nodes;
 mod outages;
+mod own_account;
 mod passkey_pages;
 mod passkeys;
 mod paths;

@@ -384,9 +384,13 @@ async fn the_pages_set_a_factor_up() {
 #[tokio::test]
 async fn another_address_takes_the_factor_bound_to_the_old_one_away() {
     let nauth = Nauth::start(config().set("mfa.methods", json!(["totp", "email"]))).await;
-    let ada = nauth.signup("ada@example.com").await;
+    let mut ada = nauth.signup("ada@example.com").await;
     let done = nauth.post_as(&ada, "/auth/mfa/setup-data", &json!({ "methodName": "email" })).await.expect(200).json();
     assert_eq!(done["setupData"]["autoCompleted"], true, "{done}");
+    nauth.post_as(&ada, "/auth/mfa/challenge-data", &json!({ "method": "email" })).await.expect(200);
+    let proof = json!({ "method": "email", "code": nauth.code_for("ada@example.com").await });
+    let sure = nauth.post_as(&ada, "/auth/reauthenticate", &proof).await.expect(200).json();
+    ada.access_token = sure["accessToken"].as_str().unwrap().to_owned();
     let update =
         Request::new("PUT", "/auth/profile").bearer(&ada.access_token).json(&json!({ "email": "adaline@example.com" }));
     nauth.send(&update).await.expect(200);

@@ -99,8 +99,13 @@ async fn whoever_comes_as_always_is_not_asked_and_whoever_does_not_is() {
 
 #[tokio::test]
 async fn a_trusted_device_is_no_new_one_whatever_it_calls_itself() {
-    let (nauth, _) = enrolled(config()).await;
+    let (nauth, app) = enrolled(config()).await;
     let home = Account::in_answer(&log_in(&nauth, HOME, FIREFOX).await.expect(200));
+    // A usual login has shown no factor, and may trust nothing.
+    nauth.post_as(&home, "/auth/trust-device", &json!({})).await.expect_error(403, "FORBIDDEN");
+    app.next_step().await;
+    let proof = json!({ "method": "totp", "code": app.code() });
+    nauth.post_as(&home, "/auth/reauthenticate", &proof).await.expect(200);
     let trusted = nauth.post_as(&home, "/auth/trust-device", &json!({})).await.expect(200).json();
     let token = trusted["deviceToken"].as_str().unwrap();
     let body = json!({ "identifier": ADA, "password": PASSWORD });

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nauth::domain::challenge::{Challenge, StepKind};
 use nauth::domain::clock::Time;
 use nauth::domain::session::EndReason;
 use nauth::store::ceremonies::Ceremony;
@@ -104,6 +105,64 @@ on_every_database! {
         logout.commit().await.unwrap();
 
         assert!(!rotating.await.unwrap().unwrap());
+    }
+
+    async fn a_change_of_an_account_waits_for_an_epoch_that_is_raised_first(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ada = ada(&store).await;
+        let one = session(ada.id);
+        let mut tx = store.begin().await.unwrap();
+        tx.sessions().insert(&one).await.unwrap();
+        assert!(tx.users().hold(ada.id, ada.auth_epoch, ada.device_epoch).await.unwrap());
+        assert!(tx.sessions().hold(one.id, NOW).await.unwrap());
+        tx.commit().await.unwrap();
+
+        for of_devices in [false, true] {
+            let ada = store.users().by_id(ada.id).await.unwrap().unwrap();
+            let mut first = store.begin().await.unwrap();
+            if of_devices {
+                first.users().raise_device_epoch(ada.id).await.unwrap();
+            } else {
+                first.users().raise_epoch(ada.id, NOW).await.unwrap();
+                first.sessions().revoke(one.id, EndReason::Logout, NOW).await.unwrap();
+            }
+            let other = store.clone();
+            let changing = tokio::spawn(async move {
+                let mut tx = other.begin().await.unwrap();
+                tx.users().hold(ada.id, ada.auth_epoch, ada.device_epoch).await
+            });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!changing.is_finished(), "nobody knows yet how the first one ends");
+            first.commit().await.unwrap();
+
+            assert!(!changing.await.unwrap().unwrap());
+        }
+        let mut tx = store.begin().await.unwrap();
+        assert!(!tx.sessions().hold(one.id, NOW).await.unwrap());
+    }
+
+    async fn challenges_of_one_kind_lapse_but_for_one(fresh: &Fresh) {
+        let store = fresh.store().await;
+        let ada = ada(&store).await;
+        let of = |step| Challenge { step, ..challenge(ada.id) };
+        let (kept, other, third) =
+            (of(StepKind::SetUpFactor), of(StepKind::SetUpFactor), of(StepKind::VerifyEmail));
+        let mut tx = store.begin().await.unwrap();
+        for challenge in [&kept, &other, &third] {
+            tx.challenges().insert(challenge).await.unwrap();
+        }
+        tx.challenges().lapse(ada.id, StepKind::SetUpFactor, Some(kept.id), NOW).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let mut living = Vec::new();
+        for challenge in [&kept, &other, &third] {
+            let present = store.challenges().by_id(challenge.id).await.unwrap().unwrap();
+            living.push(present.expires_at > NOW);
+        }
+        assert_eq!(living, [true, false, true]);
+        let mut tx = store.begin().await.unwrap();
+        tx.challenges().lapse(ada.id, StepKind::SetUpFactor, None, NOW).await.unwrap();
+        assert!(!tx.challenges().claim_attempt(kept.id, NOW).await.unwrap());
     }
 
     async fn a_login_waits_for_a_new_password_that_came_first(fresh: &Fresh) {

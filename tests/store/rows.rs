@@ -71,7 +71,9 @@ on_every_database! {
         let read = store.sessions().by_id(stored.id).await.unwrap().unwrap();
 
         assert_eq!(format!("{read:?}"), format!("{stored:?}"));
-        assert_eq!(store.sessions().user_agents_of(ada.id).await.unwrap(), ["x".repeat(512)]);
+        assert!(!store.sessions().is_new_agent(ada.id, &"x".repeat(512)).await.unwrap());
+        assert!(store.sessions().is_new_agent(ada.id, &"X".repeat(512)).await.unwrap());
+        assert!(!store.sessions().is_new_agent(UserId::random(), "x").await.unwrap(), "nobody's first");
     }
 
     async fn what_a_login_is_compared_with_is_the_users_own_and_bounded(fresh: &Fresh) {

@@ -10,6 +10,7 @@ use crate::domain::factor::Method;
 use crate::domain::hex::hex;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
+use crate::events::Change;
 use crate::tokens::keys::Purpose;
 
 /// Letters and digits nobody mistakes for others: 32 of them, so that each is worth five bits.
@@ -32,6 +33,9 @@ impl Kind for Kept {
     }
 
     async fn prove(&self, desk: &mut Desk<'_>, answer: &FactorAnswer) -> Result<Result<Option<i64>, Error>, Error> {
+        if !desk.auth.settings.mfa.backup.enabled {
+            return Ok(Err(Error::CodeInvalid));
+        }
         let now = desk.auth.now();
         for hash in desk.auth.backup_hashes(desk.user.id, &answer.code) {
             if desk.change.backup_codes().consume(desk.user.id, &hash, now).await? {
@@ -43,6 +47,11 @@ impl Kind for Kept {
 }
 
 impl Auth {
+    /// Whether a user has a code left that can be asked for.
+    pub(in crate::auth) async fn has_backup_codes(&self, change: &mut Change, user: UserId) -> Result<bool, Error> {
+        Ok(self.settings.mfa.backup.enabled && change.backup_codes().left(user).await? > 0)
+    }
+
     /// New codes, and how they are stored.
     pub(super) fn new_backup_codes(&self, user: UserId) -> (Vec<Secret<String>>, Vec<String>) {
         let rules = self.settings.mfa.backup;

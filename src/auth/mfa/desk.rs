@@ -2,9 +2,10 @@
 
 use crate::auth::Auth;
 use crate::auth::mfa::{FactorAnswer, MAX_FACTORS, ProofData, SetupAnswer, SetupData, SetupWish};
+use crate::domain::challenge::StepKind;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, FactorEvent};
-use crate::domain::factor::{Factor, Method};
+use crate::domain::factor::{Factor, Method, usable};
 use crate::domain::id::{ChallengeId, SessionId, random_number};
 use crate::domain::user::User;
 use crate::events::Change;
@@ -80,27 +81,33 @@ pub(super) trait Kind {
 }
 
 impl Desk<'_> {
-    /// The user's factors of one method, or the one that is meant.
+    /// The user's factors of one method, or the one that is meant, as far as they prove anything.
     pub(super) async fn factors(&mut self, method: Method, meant: Option<i64>) -> Result<Vec<Factor>, Error> {
-        let mut factors = self.change.factors().of_user(self.user.id).await?;
+        let mut factors = usable(&self.present().await?, &self.auth.settings.mfa.policy.methods);
         factors.retain(|factor| factor.method == method && meant.is_none_or(|id| id == factor.id));
         Ok(factors)
+    }
+
+    /// Everything the user has set up.
+    pub(super) async fn present(&mut self) -> Result<Vec<Factor>, Error> {
+        Ok(self.change.factors().of_user(self.user.id).await?)
     }
 
     /// Stores a factor unless the very same is there: an address is one factor.
     pub(super) async fn put(&mut self, new: NewFactor) -> Result<i64, Error> {
         if let Some(address) = &new.address {
-            let present = self.factors(new.method, None).await?;
-            if let Some(same) = present.iter().find(|factor| factor.address.as_ref() == Some(address)) {
+            let present = self.present().await?;
+            if let Some(same) = present.iter().find(|factor| factor.is_at(new.method, address)) {
                 return Ok(same.id);
             }
         }
         self.store(new).await
     }
 
-    /// Stores a factor that is set up, and tells everybody.
+    /// Stores a factor that is set up, and tells everybody. From then on it is proven, not set up: what was asked
+    /// of somebody without one is void, and so is what was trusted without one.
     async fn store(&mut self, new: NewFactor) -> Result<i64, Error> {
-        let present = self.change.factors().of_user(self.user.id).await?;
+        let present = self.present().await?;
         if present.len() >= MAX_FACTORS {
             return Err(Error::InvalidInput(format!("No more than {MAX_FACTORS} factors; remove one first")));
         }
@@ -119,7 +126,11 @@ impl Desk<'_> {
             StoreError::Taken(_) => Error::InvalidInput("This factor is registered already".to_owned()),
             other => other.into(),
         })?;
-        let (user, method) = (self.user.id, factor.method);
+        let (user, method, now) = (self.user.id, factor.method, self.auth.now());
+        self.change.challenges().lapse(user, StepKind::SetUpFactor, self.at.challenge(), now).await?;
+        if is_first {
+            self.auth.forget_earlier_devices(self.change, user).await?;
+        }
         self.change
             .record(Event::Factor { user, happened: FactorEvent::Added { factor: factor.id, method, is_first } });
         self.auth.tell_factor_added(self.change, &self.user, &factor, is_first);

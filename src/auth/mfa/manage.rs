@@ -1,6 +1,7 @@
 //! What users see of their factors, and what they change about them.
 
 use crate::auth::mfa::{FactorStatus, RemovedFactor};
+use crate::auth::own::OwnChange;
 use crate::auth::{Auth, Caller};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -23,7 +24,11 @@ impl Auth {
         Ok(FactorStatus {
             factors: store.factors().of_user(caller.user.id).await?,
             allowed: self.factor_methods().to_vec(),
-            backup_codes: store.backup_codes().left(caller.user.id).await?,
+            backup_codes: if self.settings.mfa.backup.enabled {
+                store.backup_codes().left(caller.user.id).await?
+            } else {
+                0
+            },
             exempt: caller.user.mfa_exempt.clone(),
         })
     }
@@ -31,14 +36,16 @@ impl Auth {
     /// Makes one of the caller's factors the one that is asked for first.
     ///
     /// # Errors
-    /// [`Error::DeviceNotFound`] when it is none of theirs.
+    /// [`Error::DeviceNotFound`] when it is none of theirs, [`Error::Forbidden`] unless the user was just proven.
     pub async fn prefer_factor(&self, caller: &Caller, id: i64, ctx: &RequestContext) -> Result<(), Error> {
-        let mut change = self.parts.events.begin().await?;
-        let factors = change.factors().of_user(caller.user.id).await?;
+        let mut own = self.change_of(caller).await?;
+        self.require_authority(&mut own).await?;
+        let OwnChange { mut change, user, .. } = own;
+        let factors = change.factors().of_user(user.id).await?;
         let factor = factors.iter().find(|factor| factor.id == id).ok_or(Error::DeviceNotFound(id))?;
-        change.factors().prefer(caller.user.id, id).await?;
+        change.factors().prefer(user.id, id).await?;
         change.record(Event::Factor {
-            user: caller.user.id,
+            user: user.id,
             happened: FactorEvent::Preferred { factor: id, method: factor.method },
         });
         self.parts.events.commit(change, ctx).await
@@ -47,14 +54,14 @@ impl Auth {
     /// Removes one of the caller's factors. With the last one its backup codes go.
     ///
     /// # Errors
-    /// [`Error::DeviceNotFound`] when it is none of theirs, [`Error::Forbidden`] without a fresh login.
+    /// [`Error::DeviceNotFound`] when it is none of theirs, [`Error::Forbidden`] unless the user was just proven.
     pub async fn remove_factor(&self, caller: &Caller, id: i64, ctx: &RequestContext) -> Result<RemovedFactor, Error> {
-        self.require_fresh(caller)?;
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
-        let factors = change.factors().of_user(caller.user.id).await?;
+        let mut own = self.change_of(caller).await?;
+        self.require_authority(&mut own).await?;
+        let OwnChange { mut change, user, .. } = own;
+        let factors = change.factors().of_user(user.id).await?;
         let factor = factors.into_iter().find(|factor| factor.id == id).ok_or(Error::DeviceNotFound(id))?;
-        let was_last = self.remove_factor_in(&mut change, &caller.user, &factor, Actor::Owner).await?;
+        let was_last = self.remove_factor_in(&mut change, &user, &factor, Actor::Owner).await?;
         self.parts.events.commit(change, ctx).await?;
         Ok(RemovedFactor { id, method: factor.method, was_last })
     }
@@ -62,16 +69,15 @@ impl Auth {
     /// Gives the caller new backup codes in the place of the old ones.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] where there are none, or without another factor; [`Error::Forbidden`] without
-    /// a fresh login.
+    /// [`Error::InvalidInput`] where there are none, or without another factor; [`Error::Forbidden`] unless the
+    /// user was just proven.
     pub async fn new_codes(&self, caller: &Caller, ctx: &RequestContext) -> Result<Vec<Secret<String>>, Error> {
         if !self.settings.mfa.backup.enabled {
             return Err(Error::InvalidInput("Backup codes are not enabled".to_owned()));
         }
-        self.require_fresh(caller)?;
-        let user = caller.user.id;
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
+        let mut own = self.change_of(caller).await?;
+        self.require_authority(&mut own).await?;
+        let OwnChange { mut change, user: User { id: user, .. }, .. } = own;
         if change.factors().of_user(user).await?.is_empty() {
             return Err(Error::InvalidInput("Set up a second factor first".to_owned()));
         }

@@ -54,10 +54,10 @@ pub enum SetupData {
         /// Where to, masked unless `security.mask_sensitive` is off.
         destination: String,
     },
-    /// Nothing is left to do: the address was proven before.
+    /// Nothing is left to be proven: the address was proven before.
     Done {
-        /// The factor's number.
-        factor: i64,
+        /// The factor's number; `None` on the way in, where it is stored with the answer.
+        factor: Option<i64>,
     },
 }
 

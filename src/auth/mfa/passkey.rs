@@ -17,7 +17,7 @@ use crate::auth::mfa::{FactorAnswer, ProofData, SEALED, SetupAnswer, SetupData, 
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, FactorEvent};
-use crate::domain::factor::Method;
+use crate::domain::factor::{Factor, Method};
 use crate::domain::hex::hex;
 use crate::domain::id::UserId;
 use crate::domain::secret::Secret;
@@ -38,7 +38,8 @@ pub(super) struct Passkeys;
 impl Kind for Passkeys {
     async fn begin_setup(&self, desk: &mut Desk<'_>, _: &SetupWish) -> Result<SetupData, Error> {
         let party = desk.auth.relying_party()?;
-        let held = desk.passkeys().await?.into_iter().map(|credential| credential.cred_id).collect();
+        let present = desk.present().await?;
+        let held = desk.passkeys(&present).await?.into_iter().map(|credential| credential.cred_id).collect();
         let begun = party.begin_registration(&desk.user, held)?;
         Ok(SetupData::Passkey(desk.remember(party, SETUP, begun).await?))
     }
@@ -68,7 +69,8 @@ impl Kind for Passkeys {
 
     async fn begin_proof(&self, desk: &mut Desk<'_>) -> Result<ProofData, Error> {
         let party = desk.auth.relying_party()?;
-        let held = desk.passkeys().await?;
+        let usable = desk.factors(Method::Passkey, None).await?;
+        let held = desk.passkeys(&usable).await?;
         if held.is_empty() {
             return Err(Error::NoFactor(Method::Passkey));
         }
@@ -85,9 +87,9 @@ impl Kind for Passkeys {
             Err(wrong) => return Ok(Err(wrong)),
         };
         let held = desk.change.factors().by_credential(&shown.credential_hash()).await?;
+        let meant = desk.factors(Method::Passkey, answer.factor).await?;
         let held = held.filter(|held| {
-            held.user == desk.user.id
-                && answer.factor.is_none_or(|id| id == held.factor)
+            meant.iter().any(|factor| factor.id == held.factor)
                 && shown.user().is_none_or(|user| user == desk.user.id.uuid().as_bytes())
         });
         let Some(held) = held else { return Ok(Err(Error::CodeInvalid)) };
@@ -148,11 +150,10 @@ impl Auth {
     }
 
     /// Ends the ceremony whose challenge the client has signed; answers what was remembered. Of several who
-    /// show it, one comes through. What was asked elsewhere is a wrong answer.
+    /// show it, one comes through.
     ///
     /// # Errors
-    /// [`Error::NoCeremony`] when nobody was asked this, or too long ago, or something else was since: nobody guesses
-    /// a question, so that is an old page and no wrong answer.
+    /// [`Error::NoCeremony`] when nothing was asked here, or too long ago.
     pub(in crate::auth) async fn end_ceremony(
         &self,
         change: &mut Change,
@@ -160,15 +161,10 @@ impl Auth {
         bound_to: &str,
         client_data: &[u8],
     ) -> Result<Result<Vec<u8>, Error>, Error> {
-        let now = self.now();
-        let Some(challenge) = challenge_in(client_data) else {
-            let is_asked = change.ceremonies().is_open(purpose, bound_to, now).await?;
+        let handle = hash(&challenge_in(client_data).unwrap_or_default());
+        let Some(sealed) = change.ceremonies().find(purpose, bound_to, &handle, self.now()).await? else {
+            let is_asked = change.ceremonies().is_open(purpose, bound_to, self.now()).await?;
             return if is_asked { Ok(Err(Error::CodeInvalid)) } else { Err(Error::NoCeremony) };
-        };
-        let handle = hash(&challenge);
-        let Some(sealed) = change.ceremonies().find(purpose, bound_to, &handle, now).await? else {
-            let is_elsewhere = change.ceremonies().is_open_anywhere(&handle, now).await?;
-            return if is_elsewhere { Ok(Err(Error::CodeInvalid)) } else { Err(Error::NoCeremony) };
         };
         if !change.ceremonies().end(purpose, &handle).await? {
             return Ok(Err(Error::CodeInvalid));
@@ -232,10 +228,10 @@ impl Asked {
 }
 
 impl Desk<'_> {
-    /// The user's passkeys.
-    async fn passkeys(&mut self) -> Result<Vec<Credential>, Error> {
+    /// The passkeys among these factors of the user.
+    async fn passkeys(&mut self, factors: &[Factor]) -> Result<Vec<Credential>, Error> {
         let mut passkeys = Vec::new();
-        for factor in self.factors(Method::Passkey, None).await? {
+        for factor in factors.iter().filter(|factor| factor.method == Method::Passkey) {
             let proof = self.change.factors().proof(self.user.id, factor.id).await?;
             passkeys.extend(proof.map(|proof| self.auth.open_passkey(factor.id, &proof)).transpose()?.flatten());
         }

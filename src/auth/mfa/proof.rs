@@ -3,17 +3,17 @@
 use crate::auth::challenge::Begun;
 use crate::auth::code::Destination;
 use crate::auth::guard::Verdict;
-use crate::auth::mfa::setup::{expect, prove_by};
+use crate::auth::mfa::setup::expect;
 use crate::auth::mfa::{At, Desk, FactorAnswer, Kind, ProofData, app, backup, email, of_method, passkey, sms};
+use crate::auth::own::OwnChange;
 use crate::auth::{Auth, Caller, Grant, Operation, Outcome, Respond};
-use crate::domain::assurance::Aal;
+use crate::domain::assurance::add_proofs;
 use crate::domain::challenge::{Challenge, StepKind};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, FactorEvent};
 use crate::domain::factor::{Factor, Method};
 use crate::domain::id::{ChallengeId, UserId};
-use crate::domain::session::Session;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
@@ -48,9 +48,8 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<ProofData, Error> {
         self.check_rate(Operation::Challenge, ctx).await?;
-        let mut change = self.parts.events.begin().await?;
-        let at = At::Session(caller.session.id);
-        let mut desk = Desk { auth: self, change: &mut change, user: caller.user.clone(), at };
+        let OwnChange { mut change, user, session } = self.change_of(caller).await?;
+        let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(session.id) };
         let data = of_method!(method, kind => kind.begin_proof(&mut desk).await)?;
         self.parts.events.commit(change, ctx).await?;
         Ok(data)
@@ -77,7 +76,7 @@ impl Auth {
         });
         let (change, mut challenge, shown) = proven.await?;
         match shown {
-            Shown::Factor => prove_by(&mut challenge.amr, answer.method),
+            Shown::Factor => add_proofs(&mut challenge.amr, &answer.method.proofs()),
             Shown::StandIn => challenge.amr.push(answer.method.amr().to_owned()),
         }
         self.finish(change, challenge, true, input, ctx).await
@@ -93,29 +92,16 @@ impl Auth {
         answer: &FactorAnswer,
         ctx: &RequestContext,
     ) -> Result<Grant, Error> {
-        let (user, session, now) = (caller.user.clone(), caller.session.clone(), self.now());
-        let attempt = self.begin_factor_attempt(&user, answer.method, None, ctx).await?;
-        let mut amr = session.amr.clone();
-        prove_by(&mut amr, answer.method);
-        let acr = Aal::Two.as_str();
-        let access_exp = self.access_expiry(&session, now);
-        let renewed = attempt.around(Some(user.id), ctx, async {
-            let mut change = self.parts.events.begin().await?;
-            let checked = self.check_factor(&mut change, user.clone(), At::Session(session.id), answer).await?;
-            if let Err(wrong) = checked {
-                let error = self.note_wrong_factor(change, user.id, answer.method, None, wrong, ctx).await;
-                return Ok(Verdict::Wrong(error));
+        let attempt = self.begin_factor_attempt(&caller.user, answer.method, None, ctx).await?;
+        let renewed = attempt.around(Some(caller.user.id), ctx, async {
+            let mut own = self.change_of(caller).await?;
+            let (id, method, at) = (own.user.id, answer.method, At::Session(own.session.id));
+            if let Err(wrong) = self.check_factor(&mut own.change, own.user.clone(), at, answer).await? {
+                return Ok(Verdict::Wrong(self.note_wrong_factor(own.change, id, method, None, wrong, ctx).await));
             }
-            if !change.sessions().renew_auth(session.id, &amr, acr, now, access_exp).await? {
-                return Err(Error::SessionNotFound("Session has been revoked"));
-            }
-            change.record(Event::Reauthenticated { user: user.id, session: session.id });
-            self.parts.events.commit(change, ctx).await?;
-            Ok(Verdict::Right(()))
+            Ok(Verdict::Right(self.renew(own, &method.proofs(), ctx).await?))
         });
-        renewed.await?;
-        let session = Session { auth_time: now, amr, acr: acr.to_owned(), last_activity_at: now, ..session };
-        self.grant(user, session, now)
+        renewed.await
     }
 
     /// Checks a proof and notes it.

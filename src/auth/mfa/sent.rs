@@ -1,7 +1,7 @@
 //! What codes by mail and by text message have in common.
 //!
 //! The codes are those of [`code`](crate::auth::code), under purposes of their own. An address that was
-//! proven before needs no code to become a factor; one that is not is proven on the way.
+//! proven before needs no code to become the first factor; any other is proven on the way.
 
 use crate::auth::Auth;
 use crate::auth::code::{Destination, NewCode, Wrong};
@@ -60,12 +60,14 @@ impl Auth {
 }
 
 impl Desk<'_> {
-    /// Begins to make an address a factor: at once where it was proven, by a code where it was not.
+    /// Begins to make an address a factor: without a code where it was proven, by one where it was not.
     pub(super) async fn enrol(&mut self, sent: Sent, to: Destination, verified: bool) -> Result<SetupData, Error> {
-        if verified {
+        if self.needs_no_code(sent, &to, verified).await? {
+            // On the way in a factor is stored with the answer, and not before.
+            let At::Session(_) = self.at else { return Ok(SetupData::Done { factor: None }) };
             let mut factor = NewFactor::new(sent.method);
             factor.address = Some(to.as_str().to_owned());
-            return Ok(SetupData::Done { factor: self.put(factor).await? });
+            return Ok(SetupData::Done { factor: Some(self.put(factor).await?) });
         }
         let destination = self.auth.shown(&to);
         self.send(sent.enrols, to).await?;
@@ -83,7 +85,7 @@ impl Desk<'_> {
         let mut factor = NewFactor::new(sent.method);
         factor.address = Some(to.as_str().to_owned());
         let stored = self.unused(sent.enrols).await?.filter(|stored| stored.destination == to.as_str());
-        if verified && stored.is_none() {
+        if stored.is_none() && self.needs_no_code(sent, &to, verified).await? {
             factor.is_proven = false;
             return Ok(Ok(factor));
         }
@@ -94,16 +96,22 @@ impl Desk<'_> {
         Ok(Ok(factor))
     }
 
+    /// Whether an address is a factor already, or may become one for having been proven before: the first one.
+    async fn needs_no_code(&mut self, sent: Sent, to: &Destination, verified: bool) -> Result<bool, Error> {
+        let present = self.present().await?;
+        let is_there = present.iter().any(|factor| factor.is_at(sent.method, to.as_str()));
+        Ok(is_there || (verified && present.is_empty()))
+    }
+
     /// Sends the code that proves a factor.
     pub(super) async fn begin_sent(&mut self, sent: Sent) -> Result<ProofData, Error> {
-        let At::Challenge(challenge) = self.at else {
-            return Err(Error::InvalidInput("Codes are sent on the way in only".to_owned()));
-        };
         if self.factors(sent.method, None).await?.is_empty() && !self.stands_in(sent).await? {
             return Err(Error::NotFound);
         }
         let to = Auth::factor_destination(sent.method, &self.user).ok_or(Error::NotFound)?;
-        self.change.challenges().set_method(challenge, sent.method).await?;
+        if let At::Challenge(challenge) = self.at {
+            self.change.challenges().set_method(challenge, sent.method).await?;
+        }
         let destination = self.auth.shown(&to);
         if !self.has_live(sent.proves, &to).await? {
             self.send(sent.proves, to).await?;
@@ -118,7 +126,6 @@ impl Desk<'_> {
         answer: &FactorAnswer,
     ) -> Result<Result<Option<i64>, Error>, Error> {
         let factor = self.factors(sent.method, answer.factor).await?.into_iter().next();
-        let At::Challenge(_) = self.at else { return Ok(Err(Error::CodeInvalid)) };
         let address = match &factor {
             Some(factor) => factor.address.clone(),
             None if self.stands_in(sent).await? => Some(self.user.email.to_string()),
@@ -131,9 +138,10 @@ impl Desk<'_> {
         Ok(used.map(|_| factor.map(|factor| factor.id)).map_err(Wrong::of_verification))
     }
 
-    /// Whether such codes stand in for factors that are not there.
+    /// Whether such codes stand in for factors that are not there: for an unusual login, never to raise a session.
     async fn stands_in(&mut self, sent: Sent) -> Result<bool, Error> {
-        let factors = self.change.factors().of_user(self.user.id).await?;
+        let At::Challenge(_) = self.at else { return Ok(false) };
+        let factors = self.present().await?;
         Ok(sent.method == Method::Email && mail_stands_in(&factors, &self.auth.settings.mfa.policy))
     }
 
@@ -159,6 +167,10 @@ impl Desk<'_> {
         if let Some(at) = self.auth.next_send_at(self.change, &self.user, purpose, &to, rules).await? {
             let limit = Limit::Resend { delay: rules.resend_delay };
             return Err(Error::RateLimited { limit, retry_after: at.since(self.auth.now()) });
+        }
+        if purpose == Purpose::EnrolSms {
+            // Numbers are without end, and whoever sets one up names it.
+            self.auth.count_enrolment(&self.user, rules).await?;
         }
         self.auth.count_message(&to, rules).await?;
         let new = NewCode { purpose, challenge: self.at.challenge(), to, rules: rules.into() };

@@ -1,35 +1,38 @@
-//! Setting a factor up: in a session whose login is fresh, or on the way in where one is demanded.
+//! Setting a factor up: in a session whose user was just proven, or on the way in where one is demanded.
 
 use crate::auth::challenge::Begun;
 use crate::auth::guard::Verdict;
 use crate::auth::mfa::{
     At, Desk, Kind, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method, passkey, sms,
 };
+use crate::auth::own::OwnChange;
 use crate::auth::{Auth, Caller, Operation, Outcome, Respond};
-use crate::domain::assurance::{Aal, MFA};
+use crate::domain::assurance::add_proofs;
 use crate::domain::challenge::StepKind;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
 use crate::domain::factor::Method;
 use crate::domain::id::ChallengeId;
+use crate::domain::user::User;
+use crate::events::Change;
 
 impl Auth {
     /// What the caller's client needs to set a factor up.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a method that may not be set up, [`Error::Forbidden`] without a fresh login.
+    /// [`Error::InvalidInput`] for a method that may not be set up, [`Error::Forbidden`] unless the user was just
+    /// proven: by the password alone for the first factor, by one there is for any other.
     pub async fn begin_factor(
         &self,
         caller: &Caller,
         wish: &SetupWish,
         ctx: &RequestContext,
     ) -> Result<SetupData, Error> {
-        self.require_fresh(caller)?;
         self.check_method(wish.method)?;
-        let mut change = self.parts.events.begin().await?;
-        change.one_at_a_time().await?;
-        let user = change.users().by_id(caller.user.id).await?.ok_or(Error::NotFound)?;
-        let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(caller.session.id) };
+        let mut own = self.lone_change_of(caller).await?;
+        self.require_authority(&mut own).await?;
+        let OwnChange { mut change, user, session } = own;
+        let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(session.id) };
         let data = of_method!(wish.method, kind => kind.begin_setup(&mut desk, wish).await)?;
         self.parts.events.commit(change, ctx).await?;
         Ok(data)
@@ -39,22 +42,22 @@ impl Auth {
     /// sure as if the factor had been proven in a login.
     ///
     /// # Errors
-    /// [`Error::CodeInvalid`], [`Error::CodeExpired`], [`Error::CodeExhausted`].
+    /// [`Error::CodeInvalid`], [`Error::CodeExpired`], [`Error::CodeExhausted`], [`Error::Forbidden`] like
+    /// [`Auth::begin_factor`].
     pub async fn finish_factor(
         &self,
         caller: &Caller,
         answer: &SetupAnswer,
         ctx: &RequestContext,
     ) -> Result<i64, Error> {
-        self.require_fresh(caller)?;
         self.check_method(answer.method)?;
         let (user, method) = (caller.user.id, answer.method);
         let attempt = self.begin_factor_attempt(&caller.user, method, None, ctx).await?;
         let stored = attempt.around(Some(user), ctx, async {
-            let mut change = self.parts.events.begin().await?;
-            change.one_at_a_time().await?;
-            let owner = change.users().by_id(user).await?.ok_or(Error::NotFound)?;
-            let mut desk = Desk { auth: self, change: &mut change, user: owner, at: At::Session(caller.session.id) };
+            let mut own = self.change_of(caller).await?;
+            self.require_authority(&mut own).await?;
+            let OwnChange { mut change, user: owner, mut session } = own;
+            let mut desk = Desk { auth: self, change: &mut change, user: owner, at: At::Session(session.id) };
             let SetUp { id, is_proven } = match desk.finish(answer).await? {
                 Ok(set_up) => set_up,
                 Err(wrong) => {
@@ -62,9 +65,9 @@ impl Auth {
                 }
             };
             if is_proven {
-                let mut amr = caller.session.amr.clone();
-                prove_by(&mut amr, method);
-                change.sessions().raise(caller.session.id, &amr, Aal::Two.as_str()).await?;
+                session.prove(&method.proofs());
+                // The row is held, and the session in it lives.
+                change.sessions().raise(session.id, &session.amr, &session.acr).await?;
             }
             self.parts.events.commit(change, ctx).await?;
             Ok(Verdict::Right(id))
@@ -85,6 +88,7 @@ impl Auth {
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
         expect("setup data", StepKind::SetUpFactor, challenge.step)?;
         self.check_method(wish.method)?;
+        self.refuse_enrolled(&mut change, &user).await?;
         let mut desk = Desk { auth: self, change: &mut change, user, at: At::Challenge(id) };
         let data = of_method!(wish.method, kind => kind.begin_setup(&mut desk, wish).await)?;
         self.parts.events.commit(change, ctx).await?;
@@ -114,9 +118,19 @@ impl Auth {
         });
         let (change, mut challenge, set_up) = finished.await?;
         if set_up.is_proven {
-            prove_by(&mut challenge.amr, method);
+            add_proofs(&mut challenge.amr, &method.proofs());
         }
         self.finish(change, challenge, true, input, ctx).await
+    }
+
+    /// Refuses a challenge to set the first factor up once there is one: it is proven, not joined by another.
+    /// Takes the user's row, so that of two who set the first one up one does.
+    pub(in crate::auth) async fn refuse_enrolled(&self, change: &mut Change, user: &User) -> Result<(), Error> {
+        let is_theirs = change.users().hold(user.id, user.auth_epoch, user.device_epoch).await?;
+        if !is_theirs || !change.factors().of_user(user.id).await?.is_empty() {
+            return Err(Error::ChallengeInvalid);
+        }
+        Ok(())
     }
 
     /// Refuses a method that may not be set up here.
@@ -142,15 +156,6 @@ impl Desk<'_> {
         };
         let is_proven = factor.is_proven;
         Ok(Ok(SetUp { id: self.put(factor).await?, is_proven }))
-    }
-}
-
-/// Adds a proof to those of a session or challenge.
-pub(super) fn prove_by(amr: &mut Vec<String>, method: Method) {
-    for proof in [method.amr(), MFA] {
-        if !amr.iter().any(|present| present == proof) {
-            amr.push(proof.to_owned());
-        }
     }
 }
 

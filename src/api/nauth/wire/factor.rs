@@ -174,7 +174,8 @@ pub(in crate::api::nauth) fn setup_data(data: &SetupData) -> Value {
         SetupData::Passkey(options) => passkey(options),
         SetupData::CodeSent { method: Method::Sms, destination } => json!({ "maskedPhone": destination }),
         SetupData::CodeSent { destination, .. } => json!({ "maskedEmail": destination }),
-        SetupData::Done { factor } => json!({ "deviceId": factor, "autoCompleted": true }),
+        SetupData::Done { factor: Some(factor) } => json!({ "deviceId": factor, "autoCompleted": true }),
+        SetupData::Done { factor: None } => json!({ "autoCompleted": true }),
     } })
 }
 
