@@ -320,6 +320,8 @@ impl Auth {
         let (mut challenge, user) = self.open_for(&mut change, input).await?;
         self.replace_password(&mut change, &user, &hash, Actor::Owner, EndReason::PasswordChanged).await?;
         challenge.password_proven = true;
+        // The account goes on under the epoch this change has made.
+        challenge.auth_epoch = change.users().by_id(user.id).await?.ok_or(Error::ChallengeInvalid)?.auth_epoch;
         self.finish(change, challenge, false, input, ctx).await
     }
 
@@ -338,6 +340,9 @@ impl Auth {
         let (id, step) = (challenge.id, challenge.step);
         change.record(Event::ChallengeCompleted { user: challenge.user, challenge: id, step });
         let user = change.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
+        if user.auth_epoch != challenge.auth_epoch {
+            return Err(Error::ChallengeInvalid);
+        }
         self.refuse_locked(&user)?;
         let Challenge { password_proven: password, amr, entry, renews, .. } = challenge;
         // A passkey that was enough to come here is enough for the rest of the way.

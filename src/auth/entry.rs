@@ -1,5 +1,6 @@
 //! The door: everybody who proved a password comes here and leaves with a session or a challenge.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::auth::challenge::destination_of;
@@ -17,7 +18,7 @@ use crate::domain::factor::Factor;
 use crate::domain::hex::hex;
 use crate::domain::id::{ChallengeId, SessionId};
 use crate::domain::location::Location;
-use crate::domain::mfa::{Entry, Standing, grace, is_refused_without_factor};
+use crate::domain::mfa::{Entry, Standing, grace, is_refused_without_factor, roles_in_force};
 use crate::domain::risk::{Action, Assessment};
 use crate::domain::session::{Delivery, EndReason, Session};
 use crate::domain::user::User;
@@ -118,15 +119,32 @@ impl Auth {
         let step = next_step(&facts, &policy);
         note_outcome(&mut change, &user, step.as_ref(), risk.as_ref());
         if let Some(step) = step {
-            let challenged = self.challenge(&mut change, &user, step, &proof, ctx).await?;
-            self.parts.events.commit(change, ctx).await?;
-            return Ok(Outcome::Challenged(Box::new(challenged)));
+            return self.ask(change, &user, step, &proof, ctx).await;
         }
         let grace = policy.mfa.and_then(|policy| grace(&user, &facts.standing, policy));
         let (change, user, claims) = self.ask_before_tokens(change, user, &proof, ctx).await?;
+        // The operator's program may have granted a role that asks for more.
+        let facts = Facts { user: &user, standing: known.standing(&proof, risk.as_ref(), now) };
+        if let Some(step) = next_step(&facts, &policy) {
+            return self.ask(change, &user, step, &proof, ctx).await;
+        }
         let mut grant = self.open_session(change, user, proof, claims, client, ctx).await?;
         (grant.grace, grant.risk) = (grace, risk);
         Ok(Outcome::Authenticated(Box::new(grant)))
+    }
+
+    /// Puts a step to the user instead of letting them in. Commits.
+    async fn ask(
+        &self,
+        mut change: Change,
+        user: &User,
+        step: Step,
+        proof: &Proof,
+        ctx: &RequestContext,
+    ) -> Result<Outcome, Error> {
+        let challenged = self.challenge(&mut change, user, step, proof, ctx).await?;
+        self.parts.events.commit(change, ctx).await?;
+        Ok(Outcome::Challenged(Box::new(challenged)))
     }
 
     /// What is known of a user's second factors, and whether the client is one they trust.
@@ -167,7 +185,7 @@ impl Auth {
             change.backup_codes().delete_all(user.id).await?;
         }
         let completed = change.users().complete(user.id, self.now()).await?;
-        let user = change.users().by_id(user.id).await?.ok_or(Error::NotFound)?;
+        let user = still_as_proven(change, &user).await?;
         if completed {
             change.record(Event::AccountCompleted { user: user.id });
             self.welcome(change, &user);
@@ -501,6 +519,18 @@ impl Auth {
         Time::from_secs((now + ttl).min(session_expires_at).secs())
     }
 
+    /// A user as a session may speak of them: without the roles that demand more than it has proven.
+    fn as_far_as_proven<'a>(&self, user: &'a User, session: &Session) -> Cow<'a, User> {
+        let mfa = &self.settings.mfa;
+        if !mfa.enabled {
+            return Cow::Borrowed(user);
+        }
+        match roles_in_force(user, Aal::of_amr(&session.amr), &mfa.policy) {
+            Cow::Borrowed(_) => Cow::Borrowed(user),
+            Cow::Owned(roles) => Cow::Owned(User { roles, ..user.clone() }),
+        }
+    }
+
     /// The tokens of a session as it is now.
     pub(super) fn grant(&self, user: User, session: Session, now: Time) -> Result<Grant, Error> {
         let expires_at = self.access_expiry(&session, now);
@@ -509,7 +539,8 @@ impl Auth {
             .of(&session)
             .ok_or(Error::SessionNotFound("the key of this session is not in use any more"))?;
         let global_epoch = self.parts.revocations.global_epoch();
-        let (access, token) = self.minter.mint(&user, &session, global_epoch, now, expires_at);
+        let told = self.as_far_as_proven(&user, &session);
+        let (access, token) = self.minter.mint(&told, &session, global_epoch, now, expires_at);
         let tokens = TokenPair {
             access,
             access_expires_at: expires_at,
@@ -518,6 +549,13 @@ impl Auth {
         };
         Ok(Grant { user, session, tokens, access: token, device_token: None, grace: None, risk: None })
     }
+}
+
+/// A user whom this change has written, read anew: what was proven holds only while the epoch is the one that was
+/// read with it. Else a login with the password of before would outlive its change.
+pub(super) async fn still_as_proven(change: &mut Change, user: &User) -> Result<User, Error> {
+    let present = change.users().by_id(user.id).await?;
+    present.filter(|present| present.auth_epoch == user.auth_epoch).ok_or(Error::InvalidCredentials)
 }
 
 /// The client's user agent, as it is kept with a session.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::auth::entry::Proof;
+use crate::auth::entry::{Proof, still_as_proven};
 use crate::auth::{Auth, Signup};
 use crate::config::settings::HookEvent;
 use crate::domain::context::RequestContext;
@@ -102,7 +102,7 @@ impl Auth {
         if let Some(metadata) = metadata {
             self.write_metadata(change, &user, metadata).await?;
         }
-        change.users().by_id(user.id).await?.ok_or(Error::InvalidCredentials)
+        still_as_proven(change, &user).await
     }
 
     /// Adds to what operators say of the user. What would not fit any more changes nothing.

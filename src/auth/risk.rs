@@ -58,10 +58,15 @@ impl Auth {
         if let Some(until) = block {
             return Err(self.refuse_risk(change, user, Some(until), ctx).await?);
         }
-        let mut risk = self.assess(&mut change, user, known, ctx, policy).await.unwrap_or_else(|error| {
-            tracing::warn!(error = %crate::logging::chain(&error), "nobody can tell how unusual a login is");
-            Assessment::unknown(policy)
-        });
+        let mut risk = match self.assess(&mut change, user, known, ctx, policy).await {
+            Ok(risk) => risk,
+            // Nothing more could be done in this change either.
+            Err(Unknown::Rows(error)) if !matches!(error, StoreError::Corrupt(_)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!(error = %crate::logging::chain(&error), "nobody can tell how unusual a login is");
+                Assessment::unknown(policy)
+            }
+        };
         if let Some(error) = unseen {
             tracing::warn!(error = %crate::logging::chain(&error), "nobody can tell whether a login is blocked");
             risk.action = risk.action.max(policy.on_error);

@@ -1,8 +1,10 @@
 //! Whether a user is asked for a second factor: one pure rule, part of [`next_step`](super::challenge::next_step).
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::domain::assurance::Aal;
 use crate::domain::challenge::Step;
 use crate::domain::clock::Time;
 use crate::domain::factor::{AskedFactors, Factor, Method, usable};
@@ -124,14 +126,18 @@ pub struct Grace {
 /// The step a second factor asks of this user, if any.
 #[must_use]
 pub fn second_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -> Option<Step> {
-    let demanded_by_role = has_demanding_role(user, policy);
-    if standing.is_proven || (user.mfa_exempt.is_some() && !demanded_by_role) {
+    if standing.is_proven {
         return None;
     }
+    let demanded_by_role = has_demanding_role(user, policy);
+    let is_exempt = user.mfa_exempt.is_some() && !demanded_by_role;
     let factors = usable(standing.factors, &policy.methods);
     if let Some(asked) = AskedFactors::of(user, &factors, standing.has_backup_codes) {
-        let is_spared = is_spared(standing, policy) && !standing.renews && !demanded_by_role;
+        let is_spared = (is_exempt || is_spared(standing, policy)) && !standing.renews && !demanded_by_role;
         return (!is_spared).then(|| Step::ProveFactor(Box::new(asked)));
+    }
+    if is_exempt {
+        return None;
     }
     let is_due = policy.enforcement != Enforcement::Optional && grace(user, standing, policy).is_none();
     if demanded_by_role || is_due {
@@ -139,6 +145,16 @@ pub fn second_factor(user: &User, standing: &Standing<'_>, policy: &MfaPolicy) -
     }
     let is_mailed = is_unusual_without_factor(user, standing, policy) && policy.unenrolled == Unenrolled::Mail;
     is_mailed.then(|| Step::ProveFactor(Box::new(AskedFactors::by_mail(user))))
+}
+
+/// The roles that count in a session of this assurance: those that demand a second factor count where one was
+/// proven, whenever the role was granted or the demand was made.
+#[must_use]
+pub fn roles_in_force<'a>(user: &'a User, assurance: Aal, policy: &MfaPolicy) -> Cow<'a, [Role]> {
+    if assurance == Aal::Two || !has_demanding_role(user, policy) {
+        return Cow::Borrowed(&user.roles);
+    }
+    user.roles.iter().filter(|role| !policy.roles.contains(role)).cloned().collect()
 }
 
 /// Whether a login is refused because there is no factor yet that could be asked for.
@@ -278,10 +294,10 @@ mod tests {
                 "nothing"
             } else if role {
                 if enrolled { "prove" } else { "set up" }
+            } else if enrolled {
+                if (exempt || trusted && spares) && !renews { "nothing" } else { "prove" }
             } else if exempt {
                 "nothing"
-            } else if enrolled {
-                if trusted && spares && !renews { "nothing" } else { "prove" }
             } else if required && !in_grace {
                 "set up"
             } else {
@@ -315,10 +331,12 @@ mod tests {
                     Standing { is_proven: proven, trusted_device: trusted, renews, risk, ..standing(&factors) };
                 let is_usual = risk == Some(Action::Allow);
 
-                let expected = if proven || (exempt && !role) {
+                let expected = if proven {
                     "nothing"
                 } else if enrolled {
-                    if is_usual && !renews && !role { "nothing" } else { "prove" }
+                    if (is_usual || exempt) && !renews && !role { "nothing" } else { "prove" }
+                } else if exempt && !role {
+                    "nothing"
                 } else if role || !in_grace {
                     "set up"
                 } else if !is_usual && unenrolled == Unenrolled::Mail {
@@ -347,6 +365,19 @@ mod tests {
         assert!(!is_guarded(&exempt, &totp, true, &policy));
         policy.roles.insert("user".parse().unwrap());
         assert!(is_guarded(&exempt, &totp, false, &policy));
+    }
+
+    #[test]
+    fn roles_that_demand_a_factor_count_where_one_was_proven() {
+        let user = User { roles: ["admin", "user"].map(|role| role.parse().unwrap()).into(), ..ada() };
+        let mut policy = policy(Enforcement::Optional);
+        let names = |assurance, policy: &MfaPolicy| {
+            roles_in_force(&user, assurance, policy).iter().map(Role::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Aal::One, &policy), ["admin", "user"]);
+        policy.roles.insert("admin".parse().unwrap());
+        assert_eq!(names(Aal::One, &policy), ["user"]);
+        assert_eq!(names(Aal::Two, &policy), ["admin", "user"]);
     }
 
     #[test]

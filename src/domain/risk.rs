@@ -299,11 +299,17 @@ fn signs(facts: &Facts<'_>, policy: &RiskPolicy) -> Vec<Sign> {
 
 fn is_new_device(facts: &Facts<'_>) -> bool {
     let is_known = facts.earlier.iter().any(|visit| visit.user_agent == facts.user_agent);
-    !facts.earlier.is_empty() && !facts.trusted_device && !is_known
+    has_been_here(facts) && !facts.trusted_device && !is_known
 }
 
 fn is_new_address(facts: &Facts<'_>) -> bool {
-    !facts.earlier.is_empty() && facts.earlier.iter().all(|visit| visit.address != facts.address)
+    has_been_here(facts) && facts.earlier.iter().all(|visit| visit.address != facts.address)
+}
+
+/// Whether this is not the first login. Those of long ago are forgotten one by one, but not that there were any:
+/// to whom nothing is familiar any more, everything is new.
+fn has_been_here(facts: &Facts<'_>) -> bool {
+    !facts.earlier.is_empty() || facts.last_login_at.is_some()
 }
 
 fn is_new_country(facts: &Facts<'_>) -> bool {
@@ -314,7 +320,7 @@ fn is_new_country(facts: &Facts<'_>) -> bool {
 
 fn is_incomplete(facts: &Facts<'_>) -> bool {
     let here = facts.location;
-    here.country.is_some() && (here.city.is_none() || here.point.is_none()) && !facts.earlier.is_empty()
+    here.country.is_some() && (here.city.is_none() || here.point.is_none()) && has_been_here(facts)
 }
 
 fn is_password_newer_than_login(facts: &Facts<'_>) -> bool {

@@ -285,9 +285,16 @@ async fn a_trusted_device_spares_its_own_user_the_question() {
 async fn a_role_may_demand_what_nothing_else_does() {
     let nauth = Nauth::start(config().set("mfa.require_for_roles", json!(["admin"]))).await;
     nauth.signup("ada@example.com").await;
-    nauth.login("ada@example.com").await;
+    let ada = nauth.login("ada@example.com").await;
     nauth.command(&["user", "grant-role", "ada@example.com", "admin"]).await.expect(0);
     challenged(&nauth.try_login("ada@example.com", PASSWORD).await.expect(200), "MFA_SETUP_REQUIRED");
+
+    // A session that was there before has the role from when it has proven a factor.
+    let roles = |account: &Account| claims_of(&account.access_token)["roles"].clone();
+    let ada = nauth.refresh(&ada).await;
+    assert_eq!(roles(&ada), json!(["user"]));
+    nauth.set_up_app(&ada, STEP).await;
+    assert_eq!(roles(&nauth.refresh(&ada).await), json!(["admin", "user"]));
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! `[[webhooks]]` learn what happened, `[[hooks]]` are asked before it does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 
 use crate::support::{
-    Account, Config, Echo, Nauth, PASSWORD, Posted, Receiver, Request, Seen, claims_of, eventually, secs,
+    Account, Config, Echo, Nauth, PASSWORD, Posted, Receiver, Request, Seen, claims_of, eventually, millis, secs,
 };
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -280,6 +280,51 @@ async fn a_slow_hook_holds_up_nobody_else() {
 
     Account::in_answer(&answer.expect(201));
     assert!(took < secs(1), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_with_the_password_of_before_does_not_outlive_its_change_in_a_hook() {
+    let may_answer = Arc::new(AtomicBool::new(true));
+    let held = Arc::clone(&may_answer);
+    let slow = Receiver::answering(move |_| {
+        tokio::task::block_in_place(|| {
+            while !held.load(Ordering::Relaxed) {
+                std::thread::sleep(millis(20));
+            }
+        });
+        (200, json!({ "decision": "allow" }).to_string())
+    })
+    .await;
+    let config = Config::whoami().without_verification().on_a_file();
+    let nauth = Nauth::start(config.table(&hook("login.pre_token", &slow.url("/"), "timeout = \"30s\""))).await;
+    nauth.signup("ada@example.com").await;
+
+    may_answer.store(false, Ordering::Relaxed);
+    let changed = async {
+        // The hook is being asked by now.
+        tokio::time::sleep(secs(1)).await;
+        let changed = ["user", "set-password", "ada@example.com"];
+        nauth.command_reading(&changed, "another walk by the sea\n").await.expect(0);
+        may_answer.store(true, Ordering::Relaxed);
+    };
+    let (late, ()) = tokio::join!(nauth.try_login("ada@example.com", PASSWORD), changed);
+
+    late.expect_error(401, "AUTH_INVALID_CREDENTIALS");
+}
+
+#[tokio::test]
+async fn a_role_that_a_hook_grants_asks_for_the_factor_it_demands() {
+    let grants = Receiver::answering(|_| {
+        (200, json!({ "decision": "allow", "set": { "roles": ["user", "admin"] } }).to_string())
+    })
+    .await;
+    let config = Config::whoami().without_verification().set("mfa.require_for_roles", json!(["admin"]));
+    let nauth = Nauth::start(config.table(&hook("login.pre_token", &grants.url("/"), ""))).await;
+
+    let answer = nauth.try_signup("ada@example.com", PASSWORD).await.expect(201).json();
+    assert_eq!(answer["challengeName"], "MFA_SETUP_REQUIRED", "{answer}");
+    let answer = nauth.try_login("ada@example.com", PASSWORD).await.expect(200).json();
+    assert_eq!(answer["challengeName"], "MFA_SETUP_REQUIRED", "{answer}");
 }
 
 #[tokio::test]

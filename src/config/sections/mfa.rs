@@ -35,8 +35,8 @@ pub(super) fn mfa(
     let grace = s.duration("grace", "7d", doc);
     let doc = "Whether nobody is made to set a factor up while signing up: the next login asks.";
     let grace_skip_signup = s.boolean("grace_skip_signup", false, doc);
-    let doc =
-        "Roles whose holders always pass a second factor: no grace, no exemption and no trusted device spares them.";
+    let doc = "Roles whose holders always pass a second factor: no grace, no exemption and no trusted device spares them. \
+         In a session that has proven none, these roles do not count.";
     let roles = s.list("require_for_roles", "[]", doc, |text| role(text, known_roles)).unwrap_or_default();
     let doc = "What apps show an account under; empty means `email.vars.app_name`.";
     let issuer = s.optional("issuer", doc).unwrap_or_else(|| app_name.to_owned());

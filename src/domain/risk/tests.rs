@@ -66,6 +66,14 @@ fn clients_and_addresses_are_new_when_no_login_of_before_had_them() {
 }
 
 #[test]
+fn to_whom_nothing_is_familiar_any_more_everything_is_new() {
+    let unknown = Location::default();
+    let back = Facts { last_login_at: Some(Time::from_secs(1)), ..facts(&unknown, &[]) };
+    assert_eq!(seen(&back), ["new_device", "new_ip"]);
+    assert_eq!(seen(&Facts { trusted_device: true, ..back }), ["new_ip"]);
+}
+
+#[test]
 fn a_country_is_new_among_those_that_are_known() {
     let earlier = [visit(9, "192.0.2.7", "browser", Location::default()), visit(90, "192.0.2.8", "browser", zurich())];
     assert_eq!(seen(&facts(&tokyo(), &earlier)), ["new_country"], "and the address goes without saying");
@@ -131,16 +139,17 @@ fn a_country_alone_is_incomplete_where_places_matter() {
 fn what_happened_to_the_account_counts() {
     let unknown = Location::default();
     let (before, after) = (Some(Time::from_secs(1)), Some(Time::from_secs(2)));
+    let same = [visit(1, "192.0.2.1", "browser", Location::default())];
     let cases: [(Facts<'_>, &[&str]); 6] = [
-        (Facts { failed_logins: 2, ..facts(&unknown, &[]) }, &[]),
-        (Facts { failed_logins: 3, ..facts(&unknown, &[]) }, &["suspicious_activity"]),
-        (Facts { suspicious_events: 1, ..facts(&unknown, &[]) }, &["suspicious_activity"]),
+        (Facts { failed_logins: 2, ..facts(&unknown, &same) }, &[]),
+        (Facts { failed_logins: 3, ..facts(&unknown, &same) }, &["suspicious_activity"]),
+        (Facts { suspicious_events: 1, ..facts(&unknown, &same) }, &["suspicious_activity"]),
         (
-            Facts { password_changed_at: after, last_login_at: before, ..facts(&unknown, &[]) },
+            Facts { password_changed_at: after, last_login_at: before, ..facts(&unknown, &same) },
             &["recent_password_reset"],
         ),
-        (Facts { password_changed_at: before, last_login_at: after, ..facts(&unknown, &[]) }, &[]),
-        (Facts { password_changed_at: after, ..facts(&unknown, &[]) }, &[]),
+        (Facts { password_changed_at: before, last_login_at: after, ..facts(&unknown, &same) }, &[]),
+        (Facts { password_changed_at: after, ..facts(&unknown, &same) }, &[]),
     ];
     for (facts, expected) in cases {
         assert_eq!(seen(&facts), expected, "{facts:?}");
