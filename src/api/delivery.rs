@@ -71,6 +71,18 @@ pub fn set_cookies(settings: &Settings, grant: &Grant, csrf_token: &str, now: Ti
     ]
 }
 
+/// The `Set-Cookie` values that hand a browser another access token beside the refresh token it has.
+#[must_use]
+pub fn set_access_cookie(settings: &Settings, grant: &Grant, held: &SessionCookies, now: Time) -> Vec<HeaderValue> {
+    let (name, flags) = (cookie_names(settings).access, &settings.delivery.cookie);
+    let host_only = CookieFlags { domain: None, ..flags.clone() };
+    let is_shadowed = flags.domain.is_some() && held.access.len() > 1;
+    let shadow = is_shadowed.then(|| set_cookie(&name, "", &host_only, Reader::Server, Duration::ZERO));
+    let life = grant.tokens.access_expires_at.since(now);
+    let set = set_cookie(&name, grant.tokens.access.expose(), flags, Reader::Server, life);
+    shadow.into_iter().chain([set]).collect()
+}
+
 /// The `Set-Cookie` values that take access, refresh and CSRF token away again.
 ///
 /// Where a domain is configured they are expired both with it and host-only: which of the two a

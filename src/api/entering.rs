@@ -12,7 +12,7 @@ use crate::api::delivery;
 use crate::api::dialect::Dialect;
 use crate::api::evidence::{self, Verdict};
 use crate::api::named;
-use crate::auth::{Client, Grant, Outcome};
+use crate::auth::{Caller, Client, Grant, Outcome};
 use crate::config::settings::{DeliveryMethod, SameSite};
 use crate::domain::error::{Denial, Error};
 use crate::domain::id::SessionId;
@@ -123,6 +123,26 @@ impl Api {
         let device = device.map(|device| delivery::device_cookie(&self.settings, device.value.expose()));
         let shadows = delivery::clear_shadows(&self.settings, &SessionCookies::of(&asked.headers, &self.names));
         shadows.into_iter().chain(set).chain(device).collect()
+    }
+
+    /// The access cookie of the caller's session as it is now, after those that would stand in its way; nothing
+    /// when it would say the same as `caller`. The refresh token stays what it is: who shows an access token
+    /// alone does not get one for it.
+    ///
+    /// # Errors
+    /// Those of [`crate::auth::Auth::restate`].
+    pub(crate) async fn raised_cookie(&self, asked: &Asked, caller: &Caller) -> Result<Vec<HeaderValue>, Error> {
+        let grant = self.auth.restate(caller).await?;
+        if (&grant.session.acr, &grant.session.amr) == (&caller.session.acr, &caller.session.amr) {
+            return Ok(vec![]);
+        }
+        Ok(self.access_cookie_for(asked, &grant))
+    }
+
+    /// The access cookie alone of a grant, after those that would stand in its way.
+    pub(crate) fn access_cookie_for(&self, asked: &Asked, grant: &Grant) -> Vec<HeaderValue> {
+        let held = SessionCookies::of(&asked.headers, &self.names);
+        delivery::set_access_cookie(&self.settings, grant, &held, self.auth.clock().now())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Denial, Error, Limit};
 use crate::domain::event::{Actor, Event};
-use crate::domain::factor::{AskedFactors, usable};
+use crate::domain::factor::{AskedFactors, Factor, usable};
 use crate::domain::id::ChallengeId;
 use crate::domain::mfa::{mail_stands_in, set_up_step};
 use crate::domain::secret::Secret;
@@ -22,6 +22,13 @@ use crate::domain::session::EndReason;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::Purpose;
+
+/// What a user can prove themselves with.
+#[derive(Debug, Default)]
+struct Held {
+    factors: Vec<Factor>,
+    has_backup_codes: bool,
+}
 
 impl Answer {
     fn step(&self) -> StepKind {
@@ -70,7 +77,14 @@ impl Auth {
         self.check_rate(Operation::Challenge, ctx).await?;
         let mut change = self.parts.events.begin().await?;
         let (challenge, user) = self.open_challenge(&mut change, id).await?;
-        let step = self.asked(&mut change, &challenge, &user).await?;
+        let held = match challenge.step {
+            StepKind::ProveFactor => Held {
+                factors: change.factors().of_user(user.id).await?,
+                has_backup_codes: self.has_backup_codes(&mut change, user.id).await?,
+            },
+            _ => Held::default(),
+        };
+        let step = self.asked(&challenge, &user, &held)?;
         let Some((purpose, to, rules)) = self.code_of(&step, &challenge, &user) else {
             return Err(Error::InvalidInput("This challenge has no code that could be sent".to_owned()));
         };
@@ -84,28 +98,35 @@ impl Auth {
         Ok(Resent { destination })
     }
 
-    /// What a challenge asks, if it can still be answered.
-    pub async fn challenge_step(&self, id: ChallengeId) -> Result<Step, Error> {
-        let mut change = self.parts.events.begin().await?;
-        let (challenge, user) = self.open_challenge(&mut change, id).await?;
-        self.asked(&mut change, &challenge, &user).await
+    /// What a challenge asks, if it can still be answered. Only looks: nobody waits for it.
+    pub async fn challenge_step(&self, id: ChallengeId, ctx: &RequestContext) -> Result<Step, Error> {
+        self.check_rate(Operation::Other, ctx).await?;
+        let (challenge, user) = self.look_at(id).await?;
+        let (store, takes_backup_codes) = (&self.parts.store, self.settings.mfa.backup.enabled);
+        let held = match challenge.step {
+            StepKind::ProveFactor => Held {
+                factors: store.factors().of_user(user.id).await?,
+                has_backup_codes: takes_backup_codes && store.backup_codes().left(user.id).await? > 0,
+            },
+            _ => Held::default(),
+        };
+        self.asked(&challenge, &user, &held)
     }
 
     /// What a challenge asks of its user as things stand.
-    async fn asked(&self, change: &mut Change, challenge: &Challenge, user: &User) -> Result<Step, Error> {
+    fn asked(&self, challenge: &Challenge, user: &User, held: &Held) -> Result<Step, Error> {
+        let policy = &self.settings.mfa.policy;
         Ok(match challenge.step {
             StepKind::VerifyEmail => Step::VerifyEmail { email: user.email.clone() },
             StepKind::VerifyPhone => phone_step(user),
             StepKind::ChangePassword => Step::ChangePassword,
-            StepKind::SetUpFactor => set_up_step(user, &self.settings.mfa.policy),
+            StepKind::SetUpFactor => set_up_step(user, policy),
+            StepKind::ProveFactor if mail_stands_in(&held.factors, policy) => {
+                Step::ProveFactor(Box::new(AskedFactors::by_mail(user)))
+            }
             StepKind::ProveFactor => {
-                let factors = change.factors().of_user(user.id).await?;
-                if mail_stands_in(&factors, &self.settings.mfa.policy) {
-                    return Ok(Step::ProveFactor(Box::new(AskedFactors::by_mail(user))));
-                }
-                let has_backup_codes = self.has_backup_codes(change, user.id).await?;
-                let factors = usable(&factors, &self.settings.mfa.policy.methods);
-                let asked = AskedFactors::of(user, &factors, has_backup_codes).ok_or(Error::ChallengeInvalid)?;
+                let factors = usable(&held.factors, &policy.methods);
+                let asked = AskedFactors::of(user, &factors, held.has_backup_codes).ok_or(Error::ChallengeInvalid)?;
                 Step::ProveFactor(Box::new(asked))
             }
         })
@@ -126,11 +147,17 @@ impl Auth {
     /// Who is asked by a challenge that takes this kind of answer now. Counting the attempt may take its time,
     /// so it is looked before anything is held, and once more when everything is.
     pub(super) async fn asked_by(&self, input: &Respond) -> Result<(Challenge, User), Error> {
+        let (challenge, user) = self.look_at(input.challenge).await?;
+        expect_answer(&challenge, input)?;
+        Ok((challenge, user))
+    }
+
+    /// A challenge that can be answered now, and whose it is.
+    async fn look_at(&self, id: ChallengeId) -> Result<(Challenge, User), Error> {
         let store = &self.parts.store;
-        let challenge = store.challenges().by_id(input.challenge).await?.ok_or(Error::ChallengeInvalid)?;
+        let challenge = store.challenges().by_id(id).await?.ok_or(Error::ChallengeInvalid)?;
         let user = store.users().by_id(challenge.user).await?.ok_or(Error::ChallengeInvalid)?;
         self.refuse_closed(&challenge, &user)?;
-        expect_answer(&challenge, input)?;
         Ok((challenge, user))
     }
 

@@ -127,9 +127,11 @@ impl Auth {
         shown: &Shown,
         held: Option<&Held>,
     ) -> Result<Result<(), Error>, Error> {
-        let state = match self.end_ceremony(change, LOGIN, place, shown.client_data()).await? {
-            Ok(state) => state,
-            Err(wrong) => return Ok(Err(wrong)),
+        let state = match self.end_ceremony(change, LOGIN, place, shown.client_data()).await {
+            Ok(Ok(state)) => state,
+            // Something was asked here, and never anything else: each question of a login has a place of its own.
+            Ok(Err(_)) | Err(Error::NoCeremony) => return Ok(Err(Error::CodeInvalid)),
+            Err(error) => return Err(error),
         };
         // Looked up anew: it may have been taken away since.
         let present = change.factors().by_credential(&shown.credential_hash()).await?;

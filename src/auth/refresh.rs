@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use crate::auth::{Auth, Grant};
+use crate::auth::{Auth, Caller, Grant};
 use crate::domain::clock::Time;
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -80,6 +80,18 @@ impl Auth {
     pub async fn as_of_now(&self, token: &AccessToken) -> Result<Arc<AccessToken>, Error> {
         let (user, session) = self.live_session(token.session, token.user, &token.claims.token_family).await?;
         Ok(self.grant(user, session, self.now())?.access)
+    }
+
+    /// The tokens of the caller's session as it is now, for a client whose own say less. Nothing is rotated.
+    ///
+    /// # Errors
+    /// Those of [`Auth::as_of_now`].
+    pub async fn restate(&self, caller: &Caller) -> Result<Grant, Error> {
+        let Caller { user, session } = caller;
+        let (user, session) = self.live_session(session.id, user.id, &session.family).await?;
+        let now = self.now();
+        self.remember_expiry(&session, now).await?;
+        self.grant(user, session, now)
     }
 
     fn presented(&self, token: &str) -> Result<RefreshToken, Error> {

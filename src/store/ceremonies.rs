@@ -86,6 +86,16 @@ impl<'a> Ceremonies<'a> {
         Ok(row.is_some())
     }
 
+    /// Whether anybody anywhere was asked this, and it has not lapsed.
+    pub async fn is_open_anywhere(&mut self, handle: &str, now: Time) -> Result<bool, StoreError> {
+        let row = sql("SELECT id FROM nauth_ceremonies WHERE handle = ? AND expires_at > ?")
+            .bind(handle)
+            .bind(now)
+            .fetch_optional(&mut self.on)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Ends a ceremony; answers whether it was there: of several who end it, one does.
     pub async fn end(&mut self, purpose: &'static str, handle: &str) -> Result<bool, StoreError> {
         let rows = sql("DELETE FROM nauth_ceremonies WHERE handle = ? AND purpose = ?")

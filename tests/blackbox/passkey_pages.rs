@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::support::{Account, App, Authenticator, Browser, Chromium, Config, Form, Nauth, PASSWORD, Request};
+use super::support::{
+    Account, Answer, App, Authenticator, Browser, Chromium, Config, Form, Nauth, PASSWORD, Request, eventually, secs,
+};
 
 const ADA: &str = "ada@example.com";
 /// Where everybody wants to go, and what shows that they came there.
@@ -308,8 +310,12 @@ async fn a_page_runs_the_one_script_only_where_a_passkey_is_taken() {
     let nauth = Nauth::start(passwordless()).await;
     let page = nauth.send(&Request::get("/auth/ui/login")).await.expect(200);
     let policy = page.header("content-security-policy").unwrap();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self'; "), "{policy}");
+    let nonce = nonce_of(&page);
+    let expected = format!("default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; ");
+    assert!(nonce.len() == 32 && policy.starts_with(&expected), "nothing else of this origin runs: {policy}");
     let html = page.text();
+    assert!(html.contains(&format!(" nonce=\"{nonce}\" defer></script>")), "{html}");
+    assert_ne!(nonce_of(&nauth.send(&Request::get("/auth/ui/login")).await), nonce);
     let address = html.split("<script src=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#x2f;", "/");
     let signup = nauth.send(&Request::get("/auth/ui/signup")).await.expect(200);
     assert!(!signup.header("content-security-policy").unwrap().contains("script-src"), "{signup}");
@@ -334,6 +340,12 @@ async fn a_page_runs_the_one_script_only_where_a_passkey_is_taken() {
     nauth.send(&Request::post("/auth/ui/passkey").header("Origin", &nauth.origin())).await.expect(404);
 }
 
+/// What a page calls the one script that may run on it.
+fn nonce_of(page: &Answer) -> String {
+    let policy = page.header("content-security-policy").unwrap();
+    policy.split_once("'nonce-").unwrap().1.split_once('\'').unwrap().0.to_owned()
+}
+
 #[tokio::test]
 async fn another_site_gets_no_question_and_logs_nobody_in() {
     let nauth = Nauth::start(passwordless()).await;
@@ -344,29 +356,75 @@ async fn another_site_gets_no_question_and_logs_nobody_in() {
     }
 }
 
-#[tokio::test]
-async fn a_factor_page_carries_a_fresh_question_after_a_wrong_answer() {
-    let nauth = Nauth::start(config()).await;
+/// Ada's passkey, her browser, and the page that asks her for it.
+async fn asked_for_a_passkey(nauth: &Nauth) -> (Authenticator, Browser<'_>, Answer) {
     let ada = nauth.signup(ADA).await;
-    let mut authenticator = Authenticator::at(&nauth);
+    let mut authenticator = Authenticator::at(nauth);
     let wish = json!({ "methodName": "passkey" });
     let setup = nauth.post_as(&ada, "/auth/mfa/setup-data", &wish).await.expect(200).json();
     let body = json!({ "methodName": "passkey", "setupData": {
         "credential": authenticator.create(&setup["setupData"]["options"]) } });
     nauth.post_as(&ada, "/auth/mfa/verify-setup", &body).await.expect(200);
-    let mut browser = Browser::new(&nauth);
+    let mut browser = Browser::new(nauth);
     let page = browser.open(&format!("/auth/ui/login?return_to={WANTED}")).await.expect(200);
     let login = Form::with_fields(&page, &["identifier", "password"]);
     let page = browser.submit(&login.fill("identifier", ADA).fill("password", PASSWORD)).await.expect(200);
+    (authenticator, browser, page)
+}
+
+/// The form for the passkey of a page, with the answer to its question.
+fn answered(authenticator: &mut Authenticator, page: &Answer) -> Form {
+    let form = Form::with_fields(page, &["credential"]);
+    let question: serde_json::Value = serde_json::from_str(&form.data("question")).unwrap();
+    let credential = authenticator.get(&question).to_string();
+    form.fill("credential", &credential)
+}
+
+#[tokio::test]
+async fn another_tab_only_makes_the_answer_of_the_first_one_late() {
+    let nauth = Nauth::start(config()).await;
+    let (mut authenticator, mut browser, first) = asked_for_a_passkey(&nauth).await;
+
+    // More often than a challenge takes wrong answers.
+    for _ in 0..5 {
+        browser.open("/auth/ui/code").await.expect(200);
+        let page = browser.submit(&answered(&mut authenticator, &first)).await.expect(400);
+        assert!(page.text().contains("That took too long"), "{page}");
+    }
+    let page = browser.open(&format!("/auth/ui/code?return_to={WANTED}")).await.expect(200);
+    let landed = browser.submit(&answered(&mut authenticator, &page)).await.expect(200);
+    assert!(landed.text().contains(ARRIVED), "{landed}");
+}
+
+#[tokio::test]
+async fn looks_at_a_challenge_are_counted_and_end_nothing() {
+    let nauth = Nauth::start(config().set("rate_limit.default", json!({ "max": 12, "window": "5s" }))).await;
+    let (mut authenticator, mut browser, _) = asked_for_a_passkey(&nauth).await;
+
+    let mut refused = browser.visit("/auth/ui/code").await;
+    for _ in 0..12 {
+        refused = browser.visit("/auth/ui/code").await;
+    }
+    let refused = refused.expect(429);
+    assert!(refused.text().contains("Too many tries"), "{refused}");
+    let page = eventually(secs(15), async || {
+        let page = browser.visit("/auth/ui/code").await;
+        (page.status == 200).then_some(page)
+    });
+    let page = page.await.expect("the limit ends");
+    browser.submit(&answered(&mut authenticator, &page)).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_factor_page_carries_a_fresh_question_after_a_wrong_answer() {
+    let nauth = Nauth::start(config()).await;
+    let (mut authenticator, mut browser, page) = asked_for_a_passkey(&nauth).await;
     assert!(page.text().contains(" data-starts"), "{page}");
 
     let form = Form::with_fields(&page, &["credential"]);
     let page = browser.submit(&form.fill("credential", "{\"id\":\"<b>\"}")).await.expect(400);
     assert!(page.text().contains("This passkey was not accepted") && !page.text().contains("<b>"), "{page}");
     assert!(!page.text().contains(" data-starts"), "{page}");
-    let form = Form::with_fields(&page, &["credential"]);
-    let question: serde_json::Value = serde_json::from_str(&form.data("question")).unwrap();
-    let credential = authenticator.get(&question).to_string();
-    let landed = browser.submit(&form.fill("credential", &credential)).await.expect(200);
+    let landed = browser.submit(&answered(&mut authenticator, &page)).await.expect(200);
     assert!(landed.text().contains(ARRIVED), "{landed}");
 }

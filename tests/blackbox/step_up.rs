@@ -5,7 +5,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::support::{Account, Browser, Config, Echo, Form, Nauth, PASSWORD, Request, Seen};
+use serde_json::json;
+
+use super::support::{Account, App, Browser, Config, Echo, Form, Nauth, PASSWORD, Request, Seen, claims_of};
+
+/// Seconds a code of an app lives.
+const STEP: u64 = 2;
 
 fn vault(echo: &Echo, rule: &str) -> Config {
     Config::in_front_of(echo)
@@ -111,4 +116,82 @@ async fn what_is_asked_of_the_known_needs_a_login() {
         let key = rule.split(' ').next().unwrap();
         assert!(refused.output.contains(&format!("`{key}` needs `access = \"required\"`")), "{}", refused.output);
     }
+}
+
+/// Ada's browser, logged in by the password alone.
+async fn logged_in(nauth: &Nauth) -> Browser<'_> {
+    nauth.signup("ada@example.com").await;
+    let mut browser = Browser::new(nauth);
+    let page = browser.open("/").await.expect(200);
+    let login = Form::with_fields(&page, &["identifier", "password"]);
+    browser.submit(&login.fill("identifier", "ada@example.com").fill("password", PASSWORD)).await.expect(200);
+    assert_eq!(claims_of(browser.cookie("nauth_access_token").unwrap())["acr"], "aal1");
+    browser
+}
+
+fn sure_vault(echo: &Echo) -> Config {
+    vault(echo, "min_aal = 2").set("mfa.totp.step", format!("{STEP}s")).set("mfa.totp.window", 3)
+}
+
+#[tokio::test]
+async fn a_page_that_sets_a_factor_up_may_go_where_it_is_needed() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(sure_vault(&echo)).await;
+    let mut browser = logged_in(&nauth).await;
+    let refresh = browser.cookie("nauth_refresh_token").unwrap().to_owned();
+    let csrf = browser.cookie("nauth_csrf_token").unwrap().to_owned();
+    let send = |path: &str, body| Request::post(path).header("X-CSRF-Token", &csrf).json(&body);
+
+    let wish = send("/auth/mfa/setup-data", json!({ "methodName": "totp" }));
+    let setup = browser.fetch_with_origin(wish).await.expect(200).json();
+    let app = App::told(&setup["setupData"], STEP);
+    let data = json!({ "methodName": "totp", "setupData": { "secret": app.secret, "code": app.code() } });
+    let done = browser.fetch_with_origin(send("/auth/mfa/verify-setup", data)).await.expect(200);
+
+    assert!(done.json().get("accessToken").is_none(), "{done}");
+    assert_eq!(claims_of(browser.cookie("nauth_access_token").unwrap())["acr"], "aal2");
+    assert_eq!(done.cookie("nauth_refresh_token"), None, "who shows an access token alone gets no more: {done}");
+    assert_eq!(browser.cookie("nauth_refresh_token"), Some(refresh.as_str()));
+    let landed = browser.visit("/vault/gold").await.expect(200);
+    assert_eq!(Seen::in_answer(&landed).target, "/vault/gold");
+}
+
+#[tokio::test]
+async fn a_visit_whose_session_is_surer_than_its_cookie_goes_on_where_it_wanted() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(sure_vault(&echo)).await;
+    let mut browser = logged_in(&nauth).await;
+    let cookie = browser.cookie("nauth_access_token").unwrap().to_owned();
+    // The same session, raised by somebody who gets no cookies.
+    let program = Account { access_token: cookie.clone(), ..nauth.login("ada@example.com").await };
+    nauth.set_up_app(&program, STEP).await;
+
+    let landed = browser.open("/vault/gold?bars=2").await.expect(200);
+
+    assert_eq!(Seen::in_answer(&landed).target, "/vault/gold?bars=2");
+    assert_eq!(claims_of(browser.cookie("nauth_access_token").unwrap())["acr"], "aal2");
+
+    // A browser that does not take the cookie is not sent in circles.
+    browser.set_cookie("nauth_access_token", &cookie);
+    let turned = browser.visit("/vault/gold").await.expect(302);
+    let page = turned.header("location").unwrap().to_owned();
+    let renewed = browser.visit(&page).await.expect(303);
+    browser.set_cookie("nauth_access_token", &cookie);
+    let page = browser.visit(renewed.header("location").unwrap()).await.expect(200);
+    assert!(page.text().contains("You are logged in"), "{page}");
+}
+
+#[tokio::test]
+async fn a_confirmed_login_is_enough_for_the_other_tab_too() {
+    let echo = Echo::start().await;
+    let nauth = Nauth::start(vault(&echo, "max_auth_age = \"2s\"")).await;
+    let mut browser = logged_in(&nauth).await;
+    let cookie = browser.cookie("nauth_access_token").unwrap().to_owned();
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    let again = Request::post("/auth/reauthenticate").json(&json!({ "password": PASSWORD })).bearer(&cookie);
+    nauth.send(&again).await.expect(200);
+
+    let landed = browser.open("/vault/gold").await.expect(200);
+
+    assert_eq!(Seen::in_answer(&landed).target, "/vault/gold");
 }

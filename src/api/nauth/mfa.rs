@@ -11,6 +11,7 @@ use crate::api::caller::CsrfRule;
 use crate::api::context::Asked;
 use crate::api::nauth::wire::{factor, request};
 use crate::domain::error::Error;
+use crate::domain::session::Delivery;
 
 /// How it stands with them.
 pub(super) async fn status(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
@@ -34,12 +35,18 @@ pub(super) async fn setup_data(State(api): State<Api>, asked: Asked) -> Result<R
     Ok(answer::json(StatusCode::OK, &factor::setup_data(&data), vec![]))
 }
 
-/// Finishes it.
+/// Finishes it. In cookies the session's access token comes anew when it is surer now than the one shown says;
+/// any other client refreshes.
 pub(super) async fn verify_setup(State(api): State<Api>, asked: Asked) -> Result<Response, Refusal> {
     let caller = api.caller(&asked, CsrfRule::Token).await?;
     let input = factor::setup(&asked.json()?)?;
     let id = api.auth.finish_factor(&caller, &input, &asked.ctx).await?;
-    Ok(answer::json(StatusCode::OK, &json!({ "deviceId": id }), vec![]))
+    let cookies = match api.delivery_of(&asked)? {
+        Delivery::Json => vec![],
+        // The factor is stored: what can be told of it only later is no reason to say otherwise.
+        Delivery::Cookies => api.raised_cookie(&asked, &caller).await.unwrap_or_default(),
+    };
+    Ok(answer::json(StatusCode::OK, &json!({ "deviceId": id }), cookies))
 }
 
 /// What a client needs to prove one, and so to raise its session (`POST /reauthenticate`).

@@ -23,7 +23,10 @@ pub(super) async fn set_up(State(api): State<Api>, asked: crate::api::context::A
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    let (challenge, step) = match desk.challenged().await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
     let begun = match read_wish(&fields) {
         Ok(wish) => desk.api.auth.begin_demanded_factor(challenge, &wish, &desk.asked.ctx).await,
         Err(error) => Err(error),
@@ -50,7 +53,10 @@ pub(super) async fn send(State(api): State<Api>, asked: crate::api::context::Ask
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    let (challenge, step) = match desk.challenged().await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
     let sent = match read_method(&fields) {
         Ok(method) => desk.api.auth.begin_proof(challenge, method, &desk.asked.ctx).await,
         Err(error) => Err(error),

@@ -11,9 +11,9 @@ mod form;
 mod page;
 mod passkey;
 mod refused;
+mod visitor;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -24,7 +24,6 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use crate::api::answer::append_cookies;
 use crate::api::context::Asked;
 use crate::api::cookies::cookie_values;
-use crate::api::credentials::SessionCookies;
 use crate::api::delivery;
 use crate::api::evidence::{self, Verdict};
 use crate::api::nauth::error as wire;
@@ -32,12 +31,12 @@ use crate::api::ui::form::Fields;
 use crate::api::ui::page::{Page, View};
 use crate::api::ui::passkey::Question;
 use crate::api::{Api, return_to};
-use crate::auth::{Answer, Caller, Challenged, Client, Login, Outcome, Respond, Signup};
+use crate::auth::{Answer, Challenged, Client, Login, Outcome, Respond, Signup};
 use crate::config::settings::Settings;
-use crate::domain::assurance::Aal;
 use crate::domain::challenge::Step;
 use crate::domain::contact::{Identifier, Phone};
 use crate::domain::error::{Error, FieldError};
+use crate::domain::hex::hex;
 use crate::domain::id::ChallengeId;
 use crate::domain::secret::Secret;
 use crate::domain::session::Delivery;
@@ -46,6 +45,9 @@ use crate::domain::session::Delivery;
 pub const PATH: &str = "/ui";
 /// What every page loads, and what may be done with it; who may show it in a frame comes after.
 const POLICY: &str = "style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors ";
+
+/// Random bytes in a nonce.
+const NONCE_BYTES: usize = 16;
 
 /// What logs in here is a browser.
 const CLIENT: Client = Client::new("nauth", Delivery::Cookies);
@@ -91,11 +93,10 @@ pub fn page_headers() -> [(HeaderName, HeaderValue); 2] {
 
 async fn show_login(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
-    let Some(caller) = desk.caller().await else {
-        return desk.show(StatusCode::OK, Page::Login, &Fields::default(), None);
-    };
-    let fields = desk.fields_for(&caller, &Fields::default()).await;
-    desk.show(StatusCode::OK, desk.page_for(&caller), &fields, None)
+    match desk.visitor().await {
+        Some(visitor) => desk.receive(&visitor).await,
+        None => desk.show(StatusCode::OK, Page::Login, &Fields::default(), None),
+    }
 }
 
 async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
@@ -104,14 +105,13 @@ async fn show_signup(State(api): State<Api>, asked: Asked) -> Response {
 
 async fn show_code(State(api): State<Api>, asked: Asked) -> Response {
     let desk = Desk::new(api, asked);
-    match desk.challenged().await {
-        Some((challenge, step)) => {
-            let fields = factor::asked_for(&Fields::default(), &step);
-            let question = passkey::at_first(&desk, challenge, &step).await;
-            desk.show_asking(StatusCode::OK, page_of(&step), &fields, None, question.as_ref())
-        }
-        None => desk.go_to("login", None),
-    }
+    let (challenge, step) = match desk.challenged().await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
+    let fields = factor::asked_for(&Fields::default(), &step);
+    let question = passkey::at_first(&desk, challenge, &step).await;
+    desk.show_asking(StatusCode::OK, page_of(&step), &fields, None, question.as_ref())
 }
 
 /// The page that asks for what a step wants.
@@ -199,7 +199,10 @@ async fn code(State(api): State<Api>, asked: Asked) -> Response {
         Ok(fields) => fields,
         Err(refused) => return *refused,
     };
-    let Some((challenge, step)) = desk.challenged().await else { return desk.go_to("login", None) };
+    let (challenge, step) = match desk.challenged().await {
+        Ok(found) => found,
+        Err(refused) => return *refused,
+    };
     if passkey::is_meant(&fields, &step) {
         return passkey::at_challenge(&desk, challenge, &step, &fields).await;
     }
@@ -285,34 +288,6 @@ impl Desk {
         Ok(Fields::read(self.asked.body()))
     }
 
-    /// Who holds the browser's session, if it lives.
-    async fn caller(&self) -> Option<Caller> {
-        let cookies = SessionCookies::of(&self.asked.headers, &self.api.names);
-        for token in &cookies.access {
-            if let Ok(caller) = self.api.auth.authenticate(token, &self.asked.ctx).await {
-                return Some(caller);
-            }
-        }
-        None
-    }
-
-    /// What somebody who is logged in gets to see: whether that is enough for what they asked, the
-    /// gateway says in the words of OpenID Connect.
-    fn page_for(&self, caller: &Caller) -> Page {
-        let session = &caller.session;
-        let query = Fields::read(self.asked.query().as_bytes());
-        let wanted = query.get("acr_values").split(' ').filter_map(Aal::from_acr).min();
-        let max_age = query.get("max_age").parse().ok().map(Duration::from_secs);
-        let age = self.api.auth.clock().now().since(session.auth_time);
-        if wanted > Some(Aal::One) && Aal::from_acr(&session.acr) < wanted {
-            if caller.user.mfa_enabled && self.api.settings.mfa.enabled { Page::StepUp } else { Page::TooWeak }
-        } else if max_age.is_some_and(|max| age > max) {
-            Page::Confirm
-        } else {
-            Page::SignedIn
-        }
-    }
-
     /// Answers the challenge the browser is at.
     async fn respond(&self, step: &Step, fields: &Fields) -> Response {
         let Some(challenge) = self.challenge() else { return self.go_to("login", None) };
@@ -369,8 +344,10 @@ impl Desk {
         error: Option<&Error>,
         question: Option<&Question>,
     ) -> Response {
+        let nonce = nonce();
         let view = View {
             page,
+            nonce: &nonce,
             base: &format!("{}{PATH}", self.api.settings.api.prefix),
             settings: &self.api.settings,
             return_to: &self.return_to(fields),
@@ -380,7 +357,7 @@ impl Desk {
         };
         let mut response = (status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], view.html()).into_response();
         let headers = response.headers_mut();
-        let scripts = if view.runs() { "script-src 'self'; " } else { "" };
+        let scripts = if view.runs() { format!("script-src 'nonce-{nonce}'; ") } else { String::new() };
         let ancestors = self.api.settings.security.headers.frame_options.ancestors();
         let policy = format!("default-src 'none'; {scripts}{POLICY}{ancestors}");
         let policy = HeaderValue::from_str(&policy).expect("a policy is printable");
@@ -406,11 +383,17 @@ impl Desk {
         cookie_values(&self.asked.headers, &self.challenge_name()).iter().find_map(|value| value.parse().ok())
     }
 
-    /// The challenge the browser is at, and what it asks.
-    async fn challenged(&self) -> Option<(ChallengeId, Step)> {
-        let challenge = self.challenge()?;
-        let step = self.api.auth.challenge_step(challenge).await.ok()?;
-        Some((challenge, step))
+    /// The challenge the browser is at, and what it asks; else where it goes, which is the login where there is none
+    /// that could be answered.
+    async fn challenged(&self) -> Result<(ChallengeId, Step), Box<Response>> {
+        let Some(challenge) = self.challenge() else { return Err(Box::new(self.go_to("login", None))) };
+        match self.api.auth.challenge_step(challenge, &self.asked.ctx).await {
+            Ok(step) => Ok((challenge, step)),
+            Err(error @ (Error::RateLimited { .. } | Error::Unavailable(_))) => {
+                Err(Box::new(self.refuse(Page::Login, &Fields::default(), &error)))
+            }
+            Err(_) => Err(Box::new(self.go_to("login", None))),
+        }
     }
 
     fn challenge_name(&self) -> String {
@@ -430,6 +413,14 @@ impl Desk {
         let text = format!("{name}={value}; Path={path}; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}");
         HeaderValue::from_str(&text).expect("a name, a UUID and a path are printable")
     }
+}
+
+/// What names the one script a page loads, and is another one with every page: `'self'` would let scripts run
+/// that an upstream serves.
+fn nonce() -> String {
+    let mut bytes = [0; NONCE_BYTES];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
+    hex(&bytes)
 }
 
 fn see_other(location: &str) -> Response {

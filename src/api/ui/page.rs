@@ -71,6 +71,8 @@ impl Page {
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) page: Page,
+    /// What names the script it loads, if it loads one.
+    pub(super) nonce: &'a str,
     /// Where the pages live.
     pub(super) base: &'a str,
     pub(super) settings: &'a Settings,
@@ -116,6 +118,7 @@ impl View<'_> {
     pub(super) fn html(&self) -> String {
         let values = context! {
             base => self.base,
+            nonce => self.nonce,
             app_name => &self.settings.email.vars.app_name,
             return_to => self.return_to,
             identifier => self.fields.get("identifier"),
@@ -233,7 +236,8 @@ mod tests {
     }
 
     fn view<'a>(page: Page, settings: &'a Settings, fields: &'a Fields) -> View<'a> {
-        View { page, base: "/auth/ui", settings, return_to: "/a?b=\"><c>", fields, error: None, question: None }
+        let (nonce, base, return_to) = ("a1b2", "/auth/ui", "/a?b=\"><c>");
+        View { page, nonce, base, settings, return_to, fields, error: None, question: None }
     }
 
     fn html(page: Page, fields: &[u8], error: Option<&Error>) -> String {
@@ -268,7 +272,7 @@ mod tests {
             let html = view(page, &settings, &fields).html();
             let is_taker = takers.contains(&page);
             assert_eq!(html.matches("<script").count(), usize::from(is_taker), "{html}");
-            assert_eq!(html.contains("defer></script>"), is_taker, "nothing stands inside: {html}");
+            assert_eq!(html.contains(" nonce=\"a1b2\" defer></script>"), is_taker, "nothing stands inside: {html}");
             assert_eq!(html.contains("A passkey needs JavaScript"), is_taker, "{html}");
             assert_eq!(html.contains(" hidden>\n<input type=\"hidden\" name=\"return_to\""), is_taker, "{html}");
             assert!(!html.contains("value=\"passkey\">passkey<"), "it is nothing to be typed: {html}");

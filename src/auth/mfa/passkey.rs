@@ -150,10 +150,11 @@ impl Auth {
     }
 
     /// Ends the ceremony whose challenge the client has signed; answers what was remembered. Of several who
-    /// show it, one comes through.
+    /// show it, one comes through. What was asked elsewhere is a wrong answer.
     ///
     /// # Errors
-    /// [`Error::NoCeremony`] when nothing was asked here, or too long ago.
+    /// [`Error::NoCeremony`] when nobody was asked this, or too long ago, or something else was since: nobody guesses
+    /// a question, so that is an old page and no wrong answer.
     pub(in crate::auth) async fn end_ceremony(
         &self,
         change: &mut Change,
@@ -161,10 +162,15 @@ impl Auth {
         bound_to: &str,
         client_data: &[u8],
     ) -> Result<Result<Vec<u8>, Error>, Error> {
-        let handle = hash(&challenge_in(client_data).unwrap_or_default());
-        let Some(sealed) = change.ceremonies().find(purpose, bound_to, &handle, self.now()).await? else {
-            let is_asked = change.ceremonies().is_open(purpose, bound_to, self.now()).await?;
+        let now = self.now();
+        let Some(challenge) = challenge_in(client_data) else {
+            let is_asked = change.ceremonies().is_open(purpose, bound_to, now).await?;
             return if is_asked { Ok(Err(Error::CodeInvalid)) } else { Err(Error::NoCeremony) };
+        };
+        let handle = hash(&challenge);
+        let Some(sealed) = change.ceremonies().find(purpose, bound_to, &handle, now).await? else {
+            let is_elsewhere = change.ceremonies().is_open_anywhere(&handle, now).await?;
+            return if is_elsewhere { Ok(Err(Error::CodeInvalid)) } else { Err(Error::NoCeremony) };
         };
         if !change.ceremonies().end(purpose, &handle).await? {
             return Ok(Err(Error::CodeInvalid));
