@@ -16,6 +16,8 @@ pub mod cookies;
 pub mod cors;
 pub mod credentials;
 pub mod csrf;
+#[cfg(test)]
+mod decoy_tests;
 pub mod delivery;
 pub mod dialect;
 mod entering;

@@ -12,7 +12,7 @@ use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
 use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
-use crate::domain::error::{Denial, Error, Limit};
+use crate::domain::error::{Denial, Error};
 use crate::domain::event::{Actor, Event};
 use crate::domain::factor::{AskedFactors, Factor, usable};
 use crate::domain::id::ChallengeId;
@@ -88,11 +88,13 @@ impl Auth {
         let Some((purpose, to, rules)) = self.code_of(&step, &challenge, &user) else {
             return Err(Error::InvalidInput("This challenge has no code that could be sent".to_owned()));
         };
-        if let Some(at) = self.next_send_at(&mut change, &user, purpose, &to, rules).await? {
-            let delay = rules.resend_delay;
-            return Err(Error::RateLimited { limit: Limit::Resend { delay }, retry_after: at.since(self.now()) });
+        let kind = (if challenge.decoy { Purpose::Decoy } else { purpose }, Some(challenge.id));
+        self.refuse_too_soon(&mut change, &user, kind, &to, rules).await?;
+        if challenge.decoy {
+            self.send_decoy(&mut change, &user, &challenge).await?;
+        } else {
+            self.send_counted(&mut change, &user, &challenge, purpose, to.clone(), rules).await?;
         }
-        self.send_counted(&mut change, &user, &challenge, purpose, to.clone(), rules).await?;
         self.parts.events.commit(change, ctx).await?;
         let destination = if self.settings.security.mask_sensitive { to.masked() } else { to.as_str().to_owned() };
         Ok(Resent { destination })
@@ -243,7 +245,11 @@ impl Auth {
         }
         let shown = match proven {
             Ok(shown) => shown,
-            Err(wrong) => return Ok(wrong.verdict(self.note_wrong_code(begun, wrong, ctx).await)),
+            Err(wrong) => {
+                let is_decoy = begun.challenge.decoy;
+                let error = self.note_wrong_code(begun, wrong, ctx).await;
+                return Ok(if is_decoy { Verdict::Missed(error) } else { wrong.verdict(error) });
+            }
         };
         let is_elsewhere = shown == Shown::Link && begun.challenge.client_binding != self.client_binding(ctx);
         // Whoever opens a link elsewhere may not be who set the password of an account nobody has proven yet.
@@ -264,15 +270,16 @@ impl Auth {
     async fn prove_code(&self, begun: &mut Begun, code: &Secret<String>) -> Result<Result<Shown, Wrong>, Error> {
         let Begun { change, challenge, user } = begun;
         let purpose = match challenge.step {
+            _ if challenge.decoy => Purpose::Decoy,
             StepKind::VerifyEmail => Purpose::VerifyEmail,
             StepKind::VerifyPhone => Purpose::VerifyPhone,
             _ => return Err(Error::ChallengeInvalid),
         };
-        let sent = change.one_time_secrets().unused_for(challenge.id, purpose).await?.filter(|_| !challenge.decoy);
+        let sent = change.one_time_secrets().unused_for(challenge.id, purpose).await?;
         let used = self.use_code(change, sent.as_ref(), user, code).await?;
         let (shown, sent) = match (used, sent) {
-            (Ok(shown), Some(sent)) => (shown, sent),
-            (Ok(_), None) => return Ok(Err(Wrong::Absent)),
+            (Ok(shown), Some(sent)) if purpose != Purpose::Decoy => (shown, sent),
+            (Ok(_), _) => return Ok(Err(Wrong::Absent)),
             (Err(wrong), _) => return Ok(Err(wrong)),
         };
         let marked = self.mark_proven(change, user, &sent.destination, purpose).await?;

@@ -12,7 +12,7 @@ use crate::config::settings::{ChallengeBinding, ResetCode, Verification};
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
-use crate::domain::error::Error;
+use crate::domain::error::{Error, Limit};
 use crate::domain::hex::{hex, unhex};
 use crate::domain::id::{ChallengeId, random_number};
 use crate::domain::secret::Secret;
@@ -135,9 +135,25 @@ impl Wrong {
 impl Auth {
     /// Makes a new code, voids its predecessors and sends it. The caller has counted it before.
     pub(super) async fn send_code(&self, change: &mut Change, user: &User, new: NewCode<'_>) -> Result<(), Error> {
-        let now = self.now();
         let code = random_digits(new.rules.length);
         let link = new.rules.link_url.map(|url| (url, random_link()));
+        let mut secret = self.secret_of(user, &new, &code);
+        secret.link_hash = link.as_ref().map(|(_, token)| self.hash_of(&secret, "link", token));
+        change.one_time_secrets().replace(&secret).await?;
+        let link = link.map(|(url, token)| link_to(url, &token, &new, user));
+        self.announce_code(change, user, &new, code, link);
+        Ok(())
+    }
+
+    /// Keeps what looks like a code that was sent, and is none: delays and tries go as with any other.
+    pub(super) async fn pretend_code(&self, change: &mut Change, user: &User, new: NewCode<'_>) -> Result<(), Error> {
+        let secret = self.secret_of(user, &new, &random_link());
+        Ok(change.one_time_secrets().replace(&secret).await?)
+    }
+
+    /// A secret as it is stored.
+    fn secret_of(&self, user: &User, new: &NewCode<'_>, code: &Secret<String>) -> OneTimeSecret {
+        let now = self.now();
         let mut secret = OneTimeSecret {
             id: random_number(),
             user: user.id,
@@ -152,12 +168,8 @@ impl Auth {
             created_at: now,
             expires_at: now + new.rules.ttl,
         };
-        secret.secret_hash = self.hash_of(&secret, "code", &code);
-        secret.link_hash = link.as_ref().map(|(_, token)| self.hash_of(&secret, "link", token));
-        change.one_time_secrets().replace(&secret).await?;
-        let link = link.map(|(url, token)| link_to(url, &token, &new, user));
-        self.announce_code(change, user, &new, code, link);
-        Ok(())
+        secret.secret_hash = self.hash_of(&secret, "code", code);
+        secret
     }
 
     /// Checks a code against what was sent and uses it up when it is right. A try is taken first.
@@ -213,17 +225,35 @@ impl Auth {
         sent.link_hash.as_ref().is_some_and(|hash| is(hash, "link")).then_some(Shown::Link)
     }
 
-    /// When a further code of this kind may go to this address of the user, if not yet.
+    /// When a further code of this kind may go to this address of the user, for this challenge, if not yet.
     pub(super) async fn next_send_at(
         &self,
         change: &mut Change,
         user: &User,
-        purpose: Purpose,
+        (purpose, challenge): (Purpose, Option<ChallengeId>),
         to: &Destination,
         rules: &Verification,
     ) -> Result<Option<Time>, Error> {
-        let last = change.one_time_secrets().last_sent(user.id, purpose, to.as_str()).await?;
+        let mut secrets = change.one_time_secrets();
+        let last = match challenge.filter(|_| purpose.is_of_challenge()) {
+            Some(challenge) => secrets.last_sent_for(challenge, purpose, to.as_str()).await?,
+            None => secrets.last_sent(user.id, purpose, to.as_str()).await?,
+        };
         Ok(last.map(|at| at + rules.resend_delay).filter(|at| *at > self.now()))
+    }
+
+    /// Refuses a further code inside the resend delay.
+    pub(super) async fn refuse_too_soon(
+        &self,
+        change: &mut Change,
+        user: &User,
+        kind: (Purpose, Option<ChallengeId>),
+        to: &Destination,
+        rules: &Verification,
+    ) -> Result<(), Error> {
+        let Some(at) = self.next_send_at(change, user, kind, to, rules).await? else { return Ok(()) };
+        let limit = Limit::Resend { delay: rules.resend_delay };
+        Err(Error::RateLimited { limit, retry_after: at.since(self.now()) })
     }
 
     /// Recognises the client that began a challenge: its device token, else where it comes from

@@ -235,7 +235,7 @@ impl Auth {
         step: &Step,
     ) -> Result<(), Error> {
         let Some((purpose, to, rules)) = self.code_of(step, challenge, user) else { return Ok(()) };
-        let too_soon = self.next_send_at(change, user, purpose, &to, rules).await?.is_some();
+        let too_soon = self.next_send_at(change, user, (purpose, Some(challenge.id)), &to, rules).await?.is_some();
         if too_soon && self.has_live_code(change, user, challenge, purpose, &to).await? {
             return Ok(());
         }
@@ -271,7 +271,7 @@ impl Auth {
         to: Destination,
         rules: &Verification,
     ) -> Result<(), Error> {
-        self.count_message(&to, rules).await?;
+        self.count_code(user, purpose, &to, rules).await?;
         let new = NewCode { purpose, challenge: Some(challenge.id), to, rules: rules.into() };
         self.send_code(change, user, new).await
     }
@@ -291,6 +291,9 @@ impl Auth {
         };
         if own.is_some_and(|code| is_live(&code)) {
             return Ok(true);
+        }
+        if purpose.is_of_challenge() {
+            return Ok(false);
         }
         let mut secrets = change.one_time_secrets();
         Ok(secrets.adopt(user.id, purpose, user.auth_epoch, to.as_str(), challenge.id, now).await?)

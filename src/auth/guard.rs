@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::auth::code::Destination;
 use crate::auth::guard::attempt::Held;
+use crate::auth::guard::lockout::guessed_at;
 use crate::config::settings::{OnError, Verification, Window};
 use crate::domain::contact::Identifier;
 use crate::domain::context::RequestContext;
@@ -16,6 +17,7 @@ use crate::domain::factor::Method;
 use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::domain::user::User;
 use crate::metrics::{RateKey, RateScope, Uncounted};
+use crate::store::one_time_secrets::Purpose;
 use crate::transient::{Hit, Penalty, Tally, TransientError};
 
 mod attempt;
@@ -96,20 +98,47 @@ impl Auth {
     /// The counter belongs to the address, not to the account: an account that gives way to
     /// another signup does not bring a new quota.
     pub(super) async fn count_message(&self, to: &Destination, rules: &Verification) -> Result<(), Error> {
-        match to {
-            Destination::Email(email) => {
-                let name = |count, max| Limit::EmailSend { count, max };
-                let counted = (RateScope::Email, RateKey::Recipient);
-                self.hit(&key("mail", &[email.as_str()]), rules.send_limit, counted, name).await
-            }
-            Destination::Phone(phone) => {
-                let name = |count, max| Limit::SmsSend { count, max };
-                let counted = (RateScope::Sms, RateKey::Recipient);
-                self.hit(&key("sms", &[phone.as_str()]), rules.send_limit, counted, name).await?;
-                let everybody = self.settings.signup.global_sms_limit;
-                self.hit("sms/all", everybody, (RateScope::Sms, RateKey::Site), name).await
-            }
+        let key = match to {
+            Destination::Email(email) => key("mail", &[email.as_str()]),
+            Destination::Phone(phone) => key("sms", &[phone.as_str()]),
+        };
+        self.count_sent(to, (&key, RateKey::Recipient), "sms/all", rules).await
+    }
+
+    /// Counts a code of this kind on its way to a user.
+    ///
+    /// A second factor costs a right password, so it counts apart: strangers, who have others' addresses mailed
+    /// to as they like, keep nobody from it. Who sets another password leaves the messages behind that whoever
+    /// knew the old one had sent.
+    pub(super) async fn count_code(
+        &self,
+        user: &User,
+        purpose: Purpose,
+        to: &Destination,
+        rules: &Verification,
+    ) -> Result<(), Error> {
+        if !purpose.is_of_factor() {
+            return self.count_message(to, rules).await;
         }
+        let key = key(purpose.as_str(), &[&guessed_at(user)]);
+        self.count_sent(to, (&key, RateKey::User), "mfa_sms/all", rules).await
+    }
+
+    async fn count_sent(
+        &self,
+        to: &Destination,
+        (key, by): (&str, RateKey),
+        everybodys: &str,
+        rules: &Verification,
+    ) -> Result<(), Error> {
+        if let Destination::Email(_) = to {
+            let name = |count, max| Limit::EmailSend { count, max };
+            return self.hit(key, rules.send_limit, (RateScope::Email, by), name).await;
+        }
+        let name = |count, max| Limit::SmsSend { count, max };
+        self.hit(key, rules.send_limit, (RateScope::Sms, by), name).await?;
+        let everybody = self.settings.signup.global_sms_limit;
+        self.hit(everybodys, everybody, (RateScope::Sms, RateKey::Site), name).await
     }
 
     /// Counts a text message to a number a user wants to make a factor, whichever it is.

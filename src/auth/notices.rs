@@ -47,6 +47,7 @@ impl Auth {
             Purpose::VerifyEmail | Purpose::VerifyPhone | Purpose::ChangeEmail | Purpose::ChangePhone => {
                 Content::Verification(code)
             }
+            Purpose::Decoy => return,
         };
         let to = match &new.to {
             Destination::Email(email) => Recipient::Email(email.clone()),

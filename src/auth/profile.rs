@@ -10,7 +10,7 @@ use crate::auth::{Auth, Caller, Grant, ProfileUpdate};
 use crate::config::settings::ContactChange;
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
-use crate::domain::error::{Error, FieldError, Limit};
+use crate::domain::error::{Error, FieldError};
 use crate::domain::event::Event;
 use crate::domain::factor::Method;
 use crate::domain::secret::Secret;
@@ -132,10 +132,7 @@ impl Auth {
             return Err(Error::InvalidInput("Nothing waits to be verified".to_owned()));
         };
         let (purpose, rules) = self.contact_rules(&to);
-        if let Some(at) = self.next_send_at(&mut change, &user, purpose, &to, rules).await? {
-            let limit = Limit::Resend { delay: rules.resend_delay };
-            return Err(Error::RateLimited { limit, retry_after: at.since(self.now()) });
-        }
+        self.refuse_too_soon(&mut change, &user, (purpose, None), &to, rules).await?;
         let masked = to.masked();
         self.send_contact_code(&mut change, &user, to).await?;
         self.parts.events.commit(change, ctx).await?;
@@ -285,17 +282,7 @@ impl Auth {
         change.users().set_pending_email(user.id, Some(email), now).await?;
         change.record(Event::ContactChangeRequested { user: user.id, what: "email" });
         self.tell_email_change(change, user, email);
-        let holder = change.users().by_email(email).await?.filter(|holder| holder.completed_at.is_some());
-        match holder {
-            // Only while that must not be told; whoever owns the address learns that somebody wanted it.
-            Some(owner) => {
-                self.count_message(&Destination::Email(email.clone()), &self.settings.signup.email_verification)
-                    .await?;
-                self.announce_signup(change, &owner);
-                Ok(())
-            }
-            None => self.send_contact_code(change, user, Destination::Email(email.clone())).await,
-        }
+        self.send_contact_code(change, user, Destination::Email(email.clone())).await
     }
 
     async fn change_phone(&self, change: &mut Change, user: &User, phone: &Phone) -> Result<(), Error> {
@@ -381,7 +368,19 @@ impl Auth {
     async fn send_contact_code(&self, change: &mut Change, user: &User, to: Destination) -> Result<(), Error> {
         let (purpose, rules) = self.contact_rules(&to);
         self.count_message(&to, rules).await?;
-        self.send_code(change, user, NewCode { purpose, challenge: None, to, rules: rules.into() }).await
+        let holder = match &to {
+            Destination::Email(email) => change.users().by_email(email).await?,
+            Destination::Phone(_) => None,
+        };
+        let new = NewCode { purpose, challenge: None, to, rules: rules.into() };
+        match holder.filter(|holder| holder.completed_at.is_some()) {
+            // Only while that must not be told; whoever owns the address learns that somebody wanted it.
+            Some(owner) => {
+                self.announce_signup(change, &owner);
+                self.pretend_code(change, user, new).await
+            }
+            None => self.send_code(change, user, new).await,
+        }
     }
 
     fn contact_rules(&self, to: &Destination) -> (Purpose, &crate::config::settings::Verification) {

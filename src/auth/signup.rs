@@ -1,9 +1,10 @@
 //! Signup: a new account, and what becomes of an unfinished one with the same address.
 
+use crate::auth::code::{Destination, NewCode};
 use crate::auth::entry::Proof;
 use crate::auth::{Auth, Challenged, Operation, Outcome, Signup};
 use crate::config::settings::{MetadataKeys, UsernameRule, VerificationMethod};
-use crate::domain::challenge::Step;
+use crate::domain::challenge::{Challenge, Step};
 use crate::domain::contact::{Email, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::disposable;
@@ -18,6 +19,7 @@ use crate::domain::user::User;
 use crate::events::Change;
 use crate::metrics::AuthEvent;
 use crate::store::StoreError;
+use crate::store::one_time_secrets::Purpose;
 use crate::webhooks::hooks::Changes;
 
 const INVITATION_INVALID: Error = Error::SignupNotAllowed("This invitation is not valid");
@@ -142,16 +144,26 @@ impl Auth {
         let mut challenge = self.new_challenge(owner, &step, &Proof::password(), binding, self.now());
         challenge.decoy = true;
         change.challenges().insert(&challenge).await?;
-        self.count_message(
-            &crate::auth::code::Destination::Email(owner.email.clone()),
-            &self.settings.signup.email_verification,
-        )
-        .await?;
-        self.announce_signup(&mut change, owner);
+        self.send_decoy(&mut change, owner, &challenge).await?;
         self.parts.events.commit(change, ctx).await?;
         // A new account would have an id nobody has seen.
         let user = UserId::random();
         Ok(Outcome::Challenged(Box::new(Challenged { user, challenge, step, sms_error: None })))
+    }
+
+    /// Tells the owner, where the challenge of a new account would send its code, and keeps what is no code:
+    /// limits, delays and tries are those of a new account.
+    pub(super) async fn send_decoy(
+        &self,
+        change: &mut Change,
+        owner: &User,
+        challenge: &Challenge,
+    ) -> Result<(), Error> {
+        let (to, rules) = (Destination::Email(owner.email.clone()), &self.settings.signup.email_verification);
+        self.count_message(&to, rules).await?;
+        self.announce_signup(change, owner);
+        let new = NewCode { purpose: Purpose::Decoy, challenge: Some(challenge.id), to, rules: rules.into() };
+        self.pretend_code(change, owner, new).await
     }
 
     async fn claim_username(&self, change: &mut Change, username: &Username) -> Result<(), Error> {

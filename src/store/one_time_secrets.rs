@@ -33,6 +33,8 @@ pub enum Purpose {
     EnrolEmail,
     /// Proves a number that is to become a second factor.
     EnrolSms,
+    /// Proves nothing: stands where the code of a challenge would that is only pretended.
+    Decoy,
 }
 
 impl Purpose {
@@ -50,7 +52,21 @@ impl Purpose {
             Self::MfaSms => "mfa_sms",
             Self::EnrolEmail => "enrol_email",
             Self::EnrolSms => "enrol_sms",
+            Self::Decoy => "decoy",
         }
+    }
+
+    /// Whether it is a code that proves a second factor.
+    #[must_use]
+    pub fn is_of_factor(self) -> bool {
+        matches!(self, Self::MfaEmail | Self::MfaSms)
+    }
+
+    /// Whether it belongs to its challenge alone. Another one of the same user neither takes it over nor waits for
+    /// it: whoever else knows the password would take the code away from who reads it.
+    #[must_use]
+    pub fn is_of_challenge(self) -> bool {
+        self.is_of_factor() || self == Self::Decoy
     }
 }
 
@@ -200,8 +216,26 @@ impl<'a> OneTimeSecrets<'a> {
         Ok(row.map(|row| row.opt_time("sent_at")).transpose()?.flatten())
     }
 
+    /// When the last secret of this purpose went to this address for a challenge.
+    pub async fn last_sent_for(
+        &mut self,
+        challenge: ChallengeId,
+        purpose: Purpose,
+        destination: &str,
+    ) -> Result<Option<Time>, StoreError> {
+        let row = sql("SELECT MAX(created_at) AS sent_at FROM nauth_one_time_secrets \
+             WHERE challenge_id = ? AND purpose = ? AND destination = ?")
+        .bind(challenge)
+        .bind(purpose.as_str())
+        .bind(destination)
+        .fetch_optional(&mut self.on)
+        .await?;
+        Ok(row.map(|row| row.opt_time("sent_at")).transpose()?.flatten())
+    }
+
     /// Moves the newest live secret of a user's challenges to another challenge of the same user; answers
-    /// whether there was one. Its link stays with the challenge it was mailed for. A second login inside the resend delay uses the mail already sent.
+    /// whether there was one. Its link stays with the challenge it was mailed for. A second login inside the
+    /// resend delay uses the mail already sent. Not for what [`Purpose::is_of_challenge`].
     pub async fn adopt(
         &mut self,
         user: UserId,

@@ -155,3 +155,61 @@ async fn guesses_in_a_session_end_whatever_lockout_counts() {
     app.next_step().await;
     nauth.prove(&session, "totp", &app.code()).await.expect(200);
 }
+
+/// Logs in from a client of its own; its challenge.
+async fn ask_from(nauth: &Nauth, client: &str) -> Answer {
+    let body = json!({ "identifier": "ada@example.com", "password": PASSWORD });
+    nauth.send(&Request::post("/auth/login").header("User-Agent", client).json(&body)).await
+}
+
+/// An account with the code of a mail as its factor.
+async fn with_mailed_codes(nauth: &Nauth) {
+    let ada = nauth.signup("ada@example.com").await;
+    let wish = json!({ "methodName": "email" });
+    let setup = nauth.post_as(&ada, "/auth/mfa/setup-data", &wish).await.expect(200).json();
+    assert_eq!(setup["setupData"]["autoCompleted"], true, "{setup}");
+}
+
+#[tokio::test]
+async fn a_mailed_code_stays_with_the_login_it_was_mailed_for() {
+    let nauth = Nauth::start(config()).await;
+    with_mailed_codes(&nauth).await;
+
+    let own = challenged(&ask_from(&nauth, "ada").await.expect(200), "MFA_REQUIRED");
+    let code = nauth.code_for("ada@example.com").await;
+    let eves = challenged(&ask_from(&nauth, "eve").await.expect(200), "MFA_REQUIRED");
+    let eves_code = nauth.code_for("ada@example.com").await;
+    assert_eq!(challenged(&ask_from(&nauth, "ada").await.expect(200), "MFA_REQUIRED"), own, "one client, one login");
+
+    assert_ne!(own, eves);
+    nauth.prove(&eves, "email", &code).await.expect_error(400, "VERIFY_CODE_INVALID");
+    nauth.prove(&own, "email", &code).await.expect(200);
+    // No more mails than the limit says, whoever logs in from wherever.
+    challenged(&ask_from(&nauth, "third").await.expect(200), "MFA_REQUIRED");
+    ask_from(&nauth, "fourth").await.expect_error(429, "RATE_LIMIT_EMAIL");
+    assert_eq!(nauth.codes_for("ada@example.com").len(), 1 + 3, "one to verify, three to log in");
+    nauth.prove(&eves, "email", &eves_code).await.expect(200);
+}
+
+#[tokio::test]
+async fn signups_of_strangers_keep_nobody_from_the_code_of_a_factor() {
+    let config = config().set("security.hide_existing_accounts", true);
+    let nauth = Nauth::start(config).await;
+    with_mailed_codes(&nauth).await;
+    let hidden = async || nauth.try_signup("ada@example.com", PASSWORD).await;
+    while hidden().await.status == 201 {}
+    hidden().await.expect_error(429, "RATE_LIMIT_EMAIL");
+
+    for client in ["one", "two", "three"] {
+        let session = challenged(&ask_from(&nauth, client).await.expect(200), "MFA_REQUIRED");
+        let code = nauth.code_for("ada@example.com").await;
+        nauth.prove(&session, "email", &code).await.expect(200);
+    }
+    // Who knows the password may have mailed as much; who sets another one leaves that behind.
+    ask_from(&nauth, "four").await.expect_error(429, "RATE_LIMIT_EMAIL");
+    let reset = ask_for_reset(&nauth, "ada@example.com").await;
+    confirm_reset(&nauth, "ada@example.com", &reset, "203.0.113.9").await.expect(200);
+    let body = json!({ "identifier": "ada@example.com", "password": "another long password" });
+    let login = nauth.send(&Request::post("/auth/login").json(&body)).await.expect(200);
+    challenged(&login, "MFA_REQUIRED");
+}

@@ -100,7 +100,7 @@ impl Auth {
 /// What guesses are counted for: an account, whichever of its identifiers is tried, with the password that was
 /// not guessed. What was tried against another one than is in force tells nothing: whoever resets a forgotten
 /// password is not kept out by the tries before.
-fn guessed_at(user: &User) -> String {
+pub(super) fn guessed_at(user: &User) -> String {
     let since = user.password_changed_at.map_or(0, Time::micros);
     format!("{}#{since}", name_of(user))
 }

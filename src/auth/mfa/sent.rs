@@ -8,7 +8,7 @@ use crate::auth::code::{Destination, NewCode, Wrong};
 use crate::auth::mfa::desk::{At, Desk, NewFactor};
 use crate::auth::mfa::{FactorAnswer, ProofData, SetupData};
 use crate::config::settings::Verification;
-use crate::domain::error::{Error, Limit};
+use crate::domain::error::Error;
 use crate::domain::factor::Method;
 use crate::domain::mfa::mail_stands_in;
 use crate::domain::secret::Secret;
@@ -164,16 +164,14 @@ impl Desk<'_> {
     /// Sends a code, within its limits.
     async fn send(&mut self, purpose: Purpose, to: Destination) -> Result<(), Error> {
         let rules = self.auth.factor_code_rules(&to);
-        if let Some(at) = self.auth.next_send_at(self.change, &self.user, purpose, &to, rules).await? {
-            let limit = Limit::Resend { delay: rules.resend_delay };
-            return Err(Error::RateLimited { limit, retry_after: at.since(self.auth.now()) });
-        }
+        let challenge = self.at.challenge();
+        self.auth.refuse_too_soon(self.change, &self.user, (purpose, challenge), &to, rules).await?;
         if purpose == Purpose::EnrolSms {
             // Numbers are without end, and whoever sets one up names it.
             self.auth.count_enrolment(&self.user, rules).await?;
         }
-        self.auth.count_message(&to, rules).await?;
-        let new = NewCode { purpose, challenge: self.at.challenge(), to, rules: rules.into() };
+        self.auth.count_code(&self.user, purpose, &to, rules).await?;
+        let new = NewCode { purpose, challenge, to, rules: rules.into() };
         self.auth.send_code(self.change, &self.user, new).await
     }
 }

@@ -128,7 +128,8 @@ fn email_verification(parent: &mut Section<'_>) -> Verification {
 fn phone_verification(parent: &mut Section<'_>) -> (Verification, Window, Vec<String>) {
     let mut s = parent.section("phone_verification");
     let verification = verification(&mut s, "5m", "Messages to one number in a window.");
-    let doc = "Messages to all numbers together in a window: a guard against paid numbers being called en masse.";
+    let doc = "Messages to all numbers together in a window, those of second factors apart: a guard against paid \
+               numbers being called en masse.";
     let limit = s.window("global_send_limit", Window { max: 500, window: Duration::from_hours(1) }, doc);
     let doc = "Countries (ISO 3166-1, two letters) whose numbers are taken; empty means all.";
     let countries = s.list("allow_countries", "[]", doc, |text| {
