@@ -325,9 +325,12 @@ async fn a_trusted_device_is_known_by_a_token_that_changes_with_every_login() {
     let next = first.text("deviceToken");
     assert_ne!(next, device);
     nauth.get_as(&token, "/auth/profile").await.refuses(401, "AUTH_SESSION_NOT_FOUND");
-    let again = login(&device).await.json();
-    assert_eq!((&again["trusted"], &again["deviceToken"]), (&json!(true), &json!(device)), "its predecessor still is");
+    let again = login(&device).await;
+    assert_eq!(again.json()["trusted"], true, "who has lost the answer comes with the predecessor");
+    let third = again.text("deviceToken");
+    assert!(third != device && third != next, "and gets a token that lasts");
     let later = login(&next).await;
+    assert_eq!(later.json()["trusted"], true);
     assert_eq!(login(&device).await.json()["trusted"], false, "two logins back it is not");
     let token = later.text("accessToken");
     let listed = nauth.get_as(&token, "/auth/trusted-devices").await.json()["trustedDevices"].clone();
@@ -337,6 +340,49 @@ async fn a_trusted_device_is_known_by_a_token_that_changes_with_every_login() {
     nauth.delete_as(&token, "/auth/trusted-devices/7").await.refuses(404, "RESOURCE_NOT_FOUND");
     nauth.delete_as(&token, &one).await.expect(200);
     assert_eq!(login(&later.text("deviceToken")).await.json()["trusted"], false);
+}
+
+#[tokio::test]
+async fn a_session_trusts_one_device_however_often_it_asks_and_its_former_tokens_do_not_last() {
+    let nauth = nauth(|_| {}).await;
+    let token = nauth.ada().await.text("accessToken");
+    let trust = async || nauth.post_as(&token, "/auth/trust-device", &json!({})).await.expect(200).text("deviceToken");
+    let is_trusted = async |device: &str| {
+        let login = post("/auth/login", &[("x-device-token", device)], &credentials("identifier"));
+        nauth.send(login).await.expect(200).json()["trusted"].as_bool().unwrap()
+    };
+    let is_listed = async || {
+        let sessions = nauth.get_as(&token, "/auth/sessions").await.json()["sessions"].clone();
+        sessions.as_array().unwrap().iter().any(|session| session["isTrustedDevice"] == true)
+    };
+
+    let (first, second) = (trust().await, trust().await);
+    assert_ne!(first, second, "it is stored as a hash: it cannot be told again");
+    let listed = nauth.get_as(&token, "/auth/trusted-devices").await.json()["trustedDevices"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    assert!(is_listed().await);
+    nauth.delete_as(&token, &format!("/auth/trusted-devices/{}", listed[0]["id"])).await.expect(200);
+    assert!(!is_listed().await, "what was trusted once is not now");
+
+    let (first, second) = (trust().await, trust().await);
+    nauth.clock.advance(std::time::Duration::from_mins(11));
+    assert!(!is_trusted(&first).await);
+    assert!(is_trusted(&second).await);
+}
+
+#[tokio::test]
+async fn the_devices_unused_longest_give_way_to_new_ones() {
+    let nauth = nauth(|settings| settings.mfa.trust.devices = TrustRule::Always).await;
+    nauth.ada().await;
+    let mut last = String::new();
+    for _ in 0..22 {
+        nauth.clock.advance(std::time::Duration::from_mins(2));
+        last = nauth.login(ADA, PASSWORD).await.text("accessToken");
+    }
+
+    let listed = nauth.get_as(&last, "/auth/trusted-devices").await.json()["trustedDevices"].clone();
+
+    assert_eq!(listed.as_array().unwrap().len(), 20);
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ use crate::events::Change;
 
 /// Random bytes in a device token.
 const TOKEN_BYTES: usize = 32;
+/// Most devices a user trusts.
+const MAX_DEVICES: usize = 20;
 /// Longest name a client may give its device, in characters.
 const MAX_NAME: usize = 100;
 
@@ -36,7 +38,8 @@ pub(super) struct Recognised {
 }
 
 impl Auth {
-    /// Trusts the caller's device from now on; answers its token. A device that is trusted already keeps its own.
+    /// Trusts the caller's device from now on; answers its token. A device that is trusted already keeps its own;
+    /// where the client does not show it, another one takes its place.
     ///
     /// # Errors
     /// [`Error::Forbidden`] unless `mfa.trust.devices` leaves it to the user, and unless the user was just proven.
@@ -47,17 +50,46 @@ impl Auth {
         let mut own = self.change_of(caller).await?;
         self.require_authority(&mut own).await?;
         let OwnChange { mut change, user, session } = own;
-        if let (Some(_), Some(token)) = (self.known_device(&mut change, &user, ctx).await?, &ctx.device_token) {
+        let known = self.known_device(&mut change, &user, ctx).await?.map(|device| device.id);
+        if let (Some(id), Some(token)) = (known, &ctx.device_token)
+            && change.trusted_devices().holds(id, &hash_of(token)).await?
+        {
             return Ok(Secret::new(token.to_string()));
         }
-        let mut device = session.device;
-        if device.id.is_empty() {
-            device.id = uuid::Uuid::new_v4().to_string();
-        }
-        let (id, token) = self.trust(&mut change, &user, device, ctx).await?;
-        change.sessions().set_trusted_device(session.id, Some(id)).await?;
+        let known = known.or(session.trusted_device);
+        let token = if let Some(token) = self.trust_again(&mut change, &user, known).await? {
+            token
+        } else {
+            let mut device = session.device;
+            if device.id.is_empty() {
+                device.id = uuid::Uuid::new_v4().to_string();
+            }
+            let (id, token) = self.trust(&mut change, &user, device, ctx).await?;
+            change.sessions().set_trusted_device(session.id, Some(id)).await?;
+            token
+        };
         self.parts.events.commit(change, ctx).await?;
         Ok(token)
+    }
+
+    /// Another token for a device whose present one the client does not show; `None` when there is none.
+    /// A session stands for one device, however often it asks.
+    async fn trust_again(
+        &self,
+        change: &mut Change,
+        user: &User,
+        device: Option<i64>,
+    ) -> Result<Option<Secret<String>>, Error> {
+        let (Some(id), now) = (device, self.now()) else { return Ok(None) };
+        if change.trusted_devices().by_id(user.id, id, user.device_epoch, now).await?.is_none() {
+            return Ok(None);
+        }
+        let (token, until) = (random_token(), now + self.settings.mfa.trust.ttl);
+        if !change.trusted_devices().replace(id, &hash_of(token.expose()), until, now).await? {
+            return Ok(None);
+        }
+        change.record(Event::DeviceTrusted { user: user.id, device: id });
+        Ok(Some(token))
     }
 
     /// Whether the caller comes from a trusted device.
@@ -150,17 +182,16 @@ impl Auth {
         let given = |text: &Option<String>| text.as_ref().map(|text| text.chars().take(MAX_NAME).collect::<String>());
         device.name = given(&client.device_name).or(device.name);
         device.kind = given(&client.device_type).or(device.kind);
-        if let (Some(known), Some(shown)) = (self.known_device(change, user, ctx).await?, &ctx.device_token) {
-            device.id.clone_from(&known.device.id);
+        if let Some(known) = self.known_device(change, user, ctx).await? {
             let token = random_token();
-            let rotated = change
-                .trusted_devices()
-                .rotate(known.id, &hash_of(shown), &hash_of(token.expose()), self.now())
-                .await?;
-            // A predecessor is good, but brings no third one: the client holds or will get the present one.
-            let value = if rotated { token } else { Secret::new(shown.to_string()) };
-            let token = Some(DeviceToken { value, trusted: true, renewed: rotated });
-            return Ok(Recognised { device, trusted: Some(known.id), token });
+            // Whoever comes with the predecessor has lost the present one. Only its hash is known here: they get a
+            // third one, and nobody else can have theirs.
+            let hash = hash_of(token.expose());
+            if change.trusted_devices().replace(known.id, &hash, known.trusted_until, self.now()).await? {
+                device.id.clone_from(&known.device.id);
+                let token = Some(DeviceToken { value: token, trusted: true, renewed: true });
+                return Ok(Recognised { device, trusted: Some(known.id), token });
+            }
         }
         device.id = uuid::Uuid::new_v4().to_string();
         ctx.comes_from(&device);
@@ -198,6 +229,7 @@ impl Auth {
         ctx: &RequestContext,
     ) -> Result<(i64, Secret<String>), Error> {
         let (now, token) = (self.now(), random_token());
+        self.make_room_for_device(change, user).await?;
         let device = TrustedDevice {
             id: random_number(),
             user: user.id,
@@ -211,6 +243,19 @@ impl Auth {
         change.trusted_devices().insert(&device, &hash_of(token.expose()), truncated_agent(ctx)).await?;
         change.record(Event::DeviceTrusted { user: user.id, device: device.id });
         Ok((device.id, token))
+    }
+
+    /// Forgets the devices that were unused longest, where there are as many as may be.
+    async fn make_room_for_device(&self, change: &mut Change, user: &User) -> Result<(), Error> {
+        let held = change.trusted_devices().of_user(user.id, user.device_epoch, self.now()).await?;
+        let mut count = 0;
+        for device in held.iter().skip(MAX_DEVICES - 1) {
+            count += u64::from(change.trusted_devices().delete(user.id, device.id).await?);
+        }
+        if count > 0 {
+            change.record(Event::DevicesUntrusted { user: user.id, count });
+        }
+        Ok(())
     }
 }
 

@@ -425,6 +425,8 @@ pub struct ListedSession {
     pub session: Session,
     /// Whether it is the caller's own.
     pub is_current: bool,
+    /// Whether it began on a device that is trusted now.
+    pub on_trusted_device: bool,
 }
 
 /// A session named by a credential with a good signature, expired or not.

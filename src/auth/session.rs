@@ -1,5 +1,7 @@
 //! Sessions: who calls, which sessions they have, and how sessions end.
 
+use std::collections::HashSet;
+
 use aws_lc_rs::hmac;
 
 use crate::auth::{Auth, Caller, ListedSession, NamedSession, Operation};
@@ -8,7 +10,7 @@ use crate::domain::error::{Denial, Error};
 use crate::domain::event::{DeniedAccess, Event};
 use crate::domain::hex::hex;
 use crate::domain::id::{SessionId, UserId};
-use crate::domain::session::EndReason;
+use crate::domain::session::{EndReason, Session};
 use crate::store::revocations::Revocation;
 use crate::tokens::keys::Purpose;
 use crate::tokens::{AccessToken, TokenError};
@@ -45,11 +47,14 @@ impl Auth {
     pub async fn sessions(&self, caller: &Caller) -> Result<Vec<ListedSession>, Error> {
         let mut sessions = self.parts.store.sessions();
         let live = sessions.live_of(caller.user.id, caller.user.auth_epoch, self.now()).await?;
-        Ok(live
-            .into_iter()
-            .filter(|session| !self.has_ended(session, self.now()))
-            .map(|session| ListedSession { is_current: session.id == caller.session.id, session })
-            .collect())
+        // What was trusted when a session began may be trusted no longer.
+        let trusted: HashSet<i64> = self.trusted_devices(caller).await?.iter().map(|device| device.id).collect();
+        let listed = |session: Session| ListedSession {
+            is_current: session.id == caller.session.id,
+            on_trusted_device: session.trusted_device.is_some_and(|device| trusted.contains(&device)),
+            session,
+        };
+        Ok(live.into_iter().filter(|session| !self.has_ended(session, self.now())).map(listed).collect())
     }
 
     /// Which of these sessions live, for whoever holds streams open on them.

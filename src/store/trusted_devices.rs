@@ -1,7 +1,9 @@
 //! Trusted devices: who holds one of these tokens has been here before.
 //!
 //! Only hashes of tokens are stored. A token is replaced when it is used to log in; its predecessor
-//! stays good until the new one is used, because the answer may have been lost.
+//! stays good until the new one is, and never longer than [`PREDECESSOR_LIFE`], because the answer may have been lost.
+
+use std::time::Duration;
 
 use crate::domain::clock::Time;
 use crate::domain::device::TrustedDevice;
@@ -11,6 +13,9 @@ use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
 const LAPSED: Sweep = sweep!("nauth_trusted_devices", "id", "trusted_until < ?", "trusted_until");
+
+/// How long a token that was replaced is good. Who lost the answer comes again at once; a copy comes later.
+pub const PREDECESSOR_LIFE: Duration = Duration::from_mins(10);
 
 /// The devices, outside or inside a transaction.
 #[derive(Debug)]
@@ -42,15 +47,35 @@ impl<'a> TrustedDevices<'a> {
         now: Time,
     ) -> Result<Option<TrustedDevice>, StoreError> {
         let row = sql(select!(
-            "WHERE user_id = ? AND (token_hash = ? OR previous_hash = ?) AND device_epoch = ? AND trusted_until > ?"
+            "WHERE user_id = ? AND (token_hash = ? OR (previous_hash = ? AND last_used_at > ?)) \
+             AND device_epoch = ? AND trusted_until > ?"
         ))
         .bind(user)
         .bind(token_hash)
         .bind(token_hash)
+        .bind(now - PREDECESSOR_LIFE)
         .bind(device_epoch)
         .bind(now)
         .fetch_optional(&mut self.on)
         .await?;
+        row.as_ref().map(read).transpose()
+    }
+
+    /// The device of this user with a number, trusted at `now` under the user's present epoch.
+    pub async fn by_id(
+        &mut self,
+        user: UserId,
+        id: i64,
+        device_epoch: i64,
+        now: Time,
+    ) -> Result<Option<TrustedDevice>, StoreError> {
+        let row = sql(select!("WHERE id = ? AND user_id = ? AND device_epoch = ? AND trusted_until > ?"))
+            .bind(id)
+            .bind(user)
+            .bind(device_epoch)
+            .bind(now)
+            .fetch_optional(&mut self.on)
+            .await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -102,15 +127,25 @@ impl<'a> TrustedDevices<'a> {
         Ok(())
     }
 
-    /// Replaces a token by the next one, if it is the present one; answers whether it did.
-    pub async fn rotate(&mut self, id: i64, from: &str, to: &str, now: Time) -> Result<bool, StoreError> {
-        let rows = sql("UPDATE nauth_trusted_devices SET token_hash = ?, previous_hash = ?, last_used_at = ? \
-             WHERE id = ? AND token_hash = ?")
+    /// Whether this is the present token of a device, and not the one before.
+    pub async fn holds(&mut self, id: i64, token_hash: &str) -> Result<bool, StoreError> {
+        let row = sql("SELECT id FROM nauth_trusted_devices WHERE id = ? AND token_hash = ?")
+            .bind(id)
+            .bind(token_hash)
+            .fetch_optional(&mut self.on)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Replaces whatever token a device has by another one; answers whether it is there.
+    pub async fn replace(&mut self, id: i64, to: &str, trusted_until: Time, now: Time) -> Result<bool, StoreError> {
+        // In this order: MariaDB sets one after the other.
+        let rows = sql("UPDATE nauth_trusted_devices SET previous_hash = token_hash, token_hash = ?, \
+             trusted_until = ?, last_used_at = ? WHERE id = ?")
         .bind(to)
-        .bind(from)
+        .bind(trusted_until)
         .bind(now)
         .bind(id)
-        .bind(from)
         .execute(&mut self.on)
         .await?;
         Ok(rows == 1)

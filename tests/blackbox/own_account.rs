@@ -275,3 +275,25 @@ async fn one_user_does_not_use_up_the_messages_of_the_site() {
     let bob = nauth.signup("bob@example.com").await;
     nauth.post_as(&bob, "/auth/mfa/setup-data", &wish(4)).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_session_that_trusts_its_device_again_gets_another_token_and_no_second_device() {
+    let nauth = Nauth::start(Config::whoami().without_verification()).await;
+    let ada = nauth.signup("ada@example.com").await;
+    let trust =
+        async || nauth.post_as(&ada, "/auth/trust-device", &json!({})).await.expect(200).json()["deviceToken"].clone();
+
+    let (first, second) = (trust().await, trust().await);
+
+    assert_ne!(first, second);
+    let listed = nauth.get_as(&ada, "/auth/trusted-devices").await.expect(200).json()["trustedDevices"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    let is_listed = async || {
+        let sessions = nauth.get_as(&ada, "/auth/sessions").await.expect(200).json();
+        sessions["sessions"][0]["isTrustedDevice"].clone()
+    };
+    assert_eq!(is_listed().await, true);
+    let device = format!("/auth/trusted-devices/{}", listed[0]["id"]);
+    nauth.send(&Request::new("DELETE", &device).bearer(&ada.access_token)).await.expect(200);
+    assert_eq!(is_listed().await, false, "what was trusted once is not now");
+}

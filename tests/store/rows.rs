@@ -13,6 +13,7 @@ use nauth::store::audit::{AuditRow, Origin, Trouble, Wanted};
 use nauth::store::keys::KeyRow;
 use nauth::store::outbox::{Channel, NewMessage};
 use nauth::store::sessions::Rotation;
+use nauth::store::trusted_devices::PREDECESSOR_LIFE;
 
 use crate::databases::{Fresh, NOW, on_every_database};
 use crate::people::{ada, session};
@@ -259,11 +260,14 @@ on_every_database! {
         tx.commit().await.unwrap();
         let mut devices = store.trusted_devices();
 
-        assert!(devices.rotate(device.id, "one", "two", NOW).await.unwrap());
-        assert!(!devices.rotate(device.id, "one", "three", NOW).await.unwrap());
+        assert!(devices.replace(device.id, "two", device.trusted_until, NOW).await.unwrap());
+        assert!(!devices.replace(device.id + 1, "three", device.trusted_until, NOW).await.unwrap());
+        assert!(devices.holds(device.id, "two").await.unwrap() && !devices.holds(device.id, "one").await.unwrap());
         for (token, epoch, at, known) in [
             ("two", 1, NOW, true),
             ("one", 1, NOW, true),
+            ("one", 1, NOW + PREDECESSOR_LIFE, false),
+            ("two", 1, NOW + PREDECESSOR_LIFE, true),
             ("TWO", 1, NOW, false),
             ("two", 2, NOW, false),
             ("two", 1, device.trusted_until, false),
@@ -271,6 +275,12 @@ on_every_database! {
             assert_eq!(devices.by_token(ada.id, token, epoch, at).await.unwrap().is_some(), known, "{token} {epoch}");
         }
         assert_eq!(devices.of_user(ada.id, 1, NOW).await.unwrap().len(), 1);
+        assert!(devices.replace(device.id, "four", device.trusted_until, NOW).await.unwrap());
+        for (token, known) in [("four", true), ("two", true), ("one", false)] {
+            assert_eq!(devices.by_token(ada.id, token, 1, NOW).await.unwrap().is_some(), known, "{token}");
+        }
+        assert!(devices.by_id(ada.id, device.id, 1, NOW).await.unwrap().is_some());
+        assert!(devices.by_id(ada.id, device.id, 2, NOW).await.unwrap().is_none(), "of an older epoch");
         assert!(devices.delete(ada.id, device.id).await.unwrap());
         assert_eq!(devices.delete_all(ada.id).await.unwrap(), 0);
     }

@@ -488,7 +488,7 @@ impl Session {
             last_activity_at: session.last_activity_at.to_string(),
             created_at: session.created_at.to_string(),
             expires_at: session.expires_at.to_string(),
-            is_trusted_device: session.trusted_device.is_some(),
+            is_trusted_device: listed.on_trusted_device,
             is_current: listed.is_current,
             auth_method: Some(session.auth_method.clone()),
             auth_provider: None,
