@@ -105,7 +105,8 @@ impl Auth {
         self.count_sent(to, (&key, RateKey::Recipient), "sms/all", rules).await
     }
 
-    /// Counts a code of this kind on its way to a user.
+    /// Counts a code of this kind on its way to a user: for the user, and for the address unless it is a second
+    /// factor's.
     ///
     /// A second factor costs a right password, so it counts apart: strangers, who have others' addresses mailed
     /// to as they like, keep nobody from it. Who sets another password leaves the messages behind that whoever
@@ -117,11 +118,18 @@ impl Auth {
         to: &Destination,
         rules: &Verification,
     ) -> Result<(), Error> {
-        if !purpose.is_of_factor() {
-            return self.count_message(to, rules).await;
+        if purpose.is_of_factor() {
+            let key = key(purpose.as_str(), &[&guessed_at(user)]);
+            return self.count_sent(to, (&key, RateKey::User), "mfa_sms/all", rules).await;
         }
-        let key = key(purpose.as_str(), &[&guessed_at(user)]);
-        self.count_sent(to, (&key, RateKey::User), "mfa_sms/all", rules).await
+        // Addresses and numbers are without end, and whoever wants one proven names it.
+        let key = key(purpose.as_str(), &[&user.id.to_string()]);
+        let (scope, name): (_, fn(u64, u64) -> Limit) = match to {
+            Destination::Email(_) => (RateScope::Email, |count, max| Limit::EmailSend { count, max }),
+            Destination::Phone(_) => (RateScope::Sms, |count, max| Limit::SmsSend { count, max }),
+        };
+        self.hit(&key, rules.send_limit, (scope, RateKey::User), name).await?;
+        self.count_message(to, rules).await
     }
 
     async fn count_sent(
@@ -139,13 +147,6 @@ impl Auth {
         self.hit(key, rules.send_limit, (RateScope::Sms, by), name).await?;
         let everybody = self.settings.signup.global_sms_limit;
         self.hit(everybodys, everybody, (RateScope::Sms, RateKey::Site), name).await
-    }
-
-    /// Counts a text message to a number a user wants to make a factor, whichever it is.
-    pub(super) async fn count_enrolment(&self, user: &User, rules: &Verification) -> Result<(), Error> {
-        let name = |count, max| Limit::SmsSend { count, max };
-        let counted = (RateScope::Sms, RateKey::User);
-        self.hit(&key("sms/user", &[&user.id.to_string()]), rules.send_limit, counted, name).await
     }
 
     /// Counts a request for a reset, by what was asked for.

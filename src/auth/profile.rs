@@ -367,7 +367,7 @@ impl Auth {
 
     async fn send_contact_code(&self, change: &mut Change, user: &User, to: Destination) -> Result<(), Error> {
         let (purpose, rules) = self.contact_rules(&to);
-        self.count_message(&to, rules).await?;
+        self.count_code(user, purpose, &to, rules).await?;
         let holder = match &to {
             Destination::Email(email) => change.users().by_email(email).await?,
             Destination::Phone(_) => None,

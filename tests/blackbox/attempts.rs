@@ -213,3 +213,20 @@ async fn signups_of_strangers_keep_nobody_from_the_code_of_a_factor() {
     let login = nauth.send(&Request::post("/auth/login").json(&body)).await.expect(200);
     challenged(&login, "MFA_REQUIRED");
 }
+
+/// Who may name an address may name one after the other, and each of its owners would get a mail.
+#[tokio::test]
+async fn nobody_has_mail_sent_to_one_stranger_after_the_other() {
+    let nauth = Nauth::start(Config::whoami().without_verification()).await;
+    let eve = nauth.signup("eve@example.com").await;
+    let to = |number: u8| {
+        let email = json!({ "email": format!("stranger{number}@example.com") });
+        Request::new("PUT", "/auth/profile").bearer(&eve.access_token).json(&email)
+    };
+
+    for number in 0..3 {
+        nauth.send(&to(number)).await.expect(200);
+    }
+
+    nauth.send(&to(3)).await.expect_error(429, "RATE_LIMIT_EMAIL");
+}

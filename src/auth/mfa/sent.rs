@@ -166,10 +166,6 @@ impl Desk<'_> {
         let rules = self.auth.factor_code_rules(&to);
         let challenge = self.at.challenge();
         self.auth.refuse_too_soon(self.change, &self.user, (purpose, challenge), &to, rules).await?;
-        if purpose == Purpose::EnrolSms {
-            // Numbers are without end, and whoever sets one up names it.
-            self.auth.count_enrolment(&self.user, rules).await?;
-        }
         self.auth.count_code(&self.user, purpose, &to, rules).await?;
         let new = NewCode { purpose, challenge, to, rules: rules.into() };
         self.auth.send_code(self.change, &self.user, new).await
