@@ -193,6 +193,9 @@ impl Auth {
                 return Ok(Recognised { device, trusted: Some(known.id), token });
             }
         }
+        if ctx.device_token.is_some() {
+            change.record(Event::UnknownDeviceToken { user: user.id });
+        }
         device.id = uuid::Uuid::new_v4().to_string();
         ctx.comes_from(&device);
         if self.settings.mfa.trust.devices == TrustRule::Always {

@@ -205,6 +205,7 @@ pub fn describe(event_type: &str, reason: Option<&str>, method: Option<&str>) ->
             "foreign_refresh" => "A refresh token came from another client than the one that holds it",
             "passkey_cloned" => "A passkey was refused because somebody has a copy of it",
             "token_reuse" => "A refresh token was used twice; its session was ended",
+            "unknown_device_token" => "A login showed the token of a device that is not trusted",
             _ => "Something suspicious happened",
         },
         "USERNAME_CHANGED" => "The user name was changed",

@@ -190,6 +190,11 @@ pub enum Event {
         /// Whether it was answered (the current one had not been seen yet).
         answered: bool,
     },
+    /// A login came with the token of a device that its user does not trust: not any more, or never did.
+    UnknownDeviceToken {
+        /// Whose login.
+        user: UserId,
+    },
     /// Cookies of more than one session came in one request.
     CredentialConflict {
         /// The user of the first one.

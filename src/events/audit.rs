@@ -79,6 +79,11 @@ pub(super) fn row(event: &Event) -> Option<AuditRow> {
             .session(*session)
             .because("foreign_refresh")
             .with(&json!({ "answered": answered })),
+        // A replaced or stolen token comes back like this, and so does every honest one after a changed password:
+        // it is kept for whoever looks, and makes no later login unusual.
+        Event::UnknownDeviceToken { user } => {
+            entry("SUSPICIOUS_ACTIVITY", INFO).of(*user).because("unknown_device_token")
+        }
         Event::CredentialConflict { user } => {
             entry("SUSPICIOUS_ACTIVITY", SUSPICIOUS).of(*user).because("credential_conflict")
         }

@@ -56,6 +56,7 @@ pub(super) fn observe(event: &Event, metrics: &Metrics) {
         Event::ForeignRefresh { user, session, answered } => {
             warn!(user.id = %user, session.id = %session, answered, "a previous refresh token came from another client");
         }
+        Event::UnknownDeviceToken { user } => info!(user.id = %user, "a login with a device token that is not trusted"),
         Event::CredentialConflict { user } => {
             let user = user.map(|id| id.to_string()).unwrap_or_default();
             warn!(user.id = %user, "one request carried cookies of more than one session");

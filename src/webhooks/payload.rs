@@ -73,6 +73,7 @@ pub fn of(event: &Event) -> Option<(&'static str, UserId, Map<String, Value>)> {
         | Event::SessionRefreshed { .. }
         | Event::TokenReuseDetected { .. }
         | Event::ForeignRefresh { .. }
+        | Event::UnknownDeviceToken { .. }
         | Event::CredentialConflict { .. }
         | Event::PasswordHashUpgraded { .. }
         | Event::VerificationFailed { .. }

@@ -59,6 +59,9 @@ async fn an_operator_takes_lost_factors_away_and_everything_that_stood_on_them()
     let disabled = nauth.get_as(&plain, "/auth/audit/history?eventTypes=MFA_DISABLED").await.json();
     assert_eq!(disabled["data"][0]["performedBy"], "operator");
 
+    let unknown = nauth.get_as(&plain, "/auth/audit/history?eventTypes=SUSPICIOUS_ACTIVITY").await.expect(200).json();
+    assert_eq!(unknown["data"][0]["reason"], "unknown_device_token", "{unknown}");
+
     // Where it was trusted before, it is asked again once there is a factor.
     nauth.set_up_app(&plain, STEP).await;
     challenged(&login_on(&nauth, PASSWORD, &device).await.expect(200), "MFA_REQUIRED");
