@@ -13,7 +13,7 @@ use crate::domain::secret::Secret;
 /// The names of those that were done all the same.
 async fn landed(nauth: &TestNauth, caller: &Caller) -> Vec<&'static str> {
     let (auth, ctx) = (&nauth.auth, &RequestContext::local());
-    let wish = SetupWish { method: Method::Totp, phone: None };
+    let wish = SetupWish { method: Method::Totp, phone: None, name: None };
     let code = || Secret::new("123456".to_owned());
     let setup = SetupAnswer { method: Method::Email, code: code(), secret: None, phone: None, name: None };
     let proof = FactorAnswer { method: Method::Backup, code: code(), factor: None };

@@ -72,6 +72,8 @@ async fn an_account_without_a_number_is_asked_for_one_at_its_next_login() {
     signup(&nauth, ADA, None).await.expect(201);
     signup(&nauth, "bob@example.com", Some(OTHER)).await.expect(201);
     nauth.reload(|settings| settings.signup.verification_method = VerificationMethod::Phone);
+    let bob = nauth.login("bob@example.com", PASSWORD).await.expect(200).json();
+    respond(&nauth, &bob["session"], "code", &nauth.code_to(OTHER).await).await.expect(200);
 
     let challenge = nauth.login(ADA, PASSWORD).await.expect(200).json();
 
@@ -88,6 +90,30 @@ async fn an_account_without_a_number_is_asked_for_one_at_its_next_login() {
     assert_eq!(collected["challengeParameters"]["phone"], NUMBER);
     let code = nauth.code_to(NUMBER).await;
     respond(&nauth, session, "code", &code).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_number_somebody_has_only_given_is_whoevers_proves_it() {
+    let mut nauth = nauth(VerificationMethod::None, |_| {}).await;
+    signup(&nauth, ADA, None).await.expect(201);
+    signup(&nauth, "mallory@example.com", Some(NUMBER)).await.expect(201);
+    signup(&nauth, "eve@example.com", None).await.expect(201);
+    nauth.reload(|settings| settings.signup.verification_method = VerificationMethod::Phone);
+    let eve = nauth.login("eve@example.com", PASSWORD).await.expect(200).json();
+    respond(&nauth, &eve["session"], "phone", NUMBER).await.expect(200);
+    let eves = nauth.code_to(NUMBER).await;
+
+    let ada = nauth.login(ADA, PASSWORD).await.expect(200).json();
+    respond(&nauth, &ada["session"], "phone", NUMBER).await.expect(200);
+    let code = nauth.code_to(NUMBER).await;
+    let proven = respond(&nauth, &ada["session"], "code", &code).await.expect(200);
+
+    let profile = nauth.get_as(&nauth.login(NUMBER, PASSWORD).await.text("accessToken"), "/auth/profile").await;
+    assert_eq!(profile.text("email"), ADA, "the number names whoever has proven it");
+    respond(&nauth, &eve["session"], "code", &eves).await.refuses(409, "SIGNUP_PHONE_EXISTS");
+    signup(&nauth, "bob@example.com", Some(NUMBER)).await.refuses(409, "SIGNUP_PHONE_EXISTS");
+    let profile = nauth.get_as(&proven.text("accessToken"), "/auth/profile").await.json();
+    assert_eq!((&profile["phone"], &profile["isPhoneVerified"]), (&json!(NUMBER), &json!(true)));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use crate::auth::code::{Destination, Shown, Wrong};
 use crate::auth::entry::Proof;
 use crate::auth::guard::{Verdict, name_of};
+use crate::auth::signup::{Counts, phone_taken};
 use crate::auth::{Answer, Auth, Challenged, Operation, Outcome, Resent, Respond};
 use crate::domain::assurance::Aal;
 use crate::domain::challenge::{Challenge, Step, StepKind, phone_step};
@@ -297,7 +298,9 @@ impl Auth {
         let now = self.now();
         let (version, event) = if purpose == Purpose::VerifyPhone {
             let Ok(phone) = destination.parse::<Phone>() else { return Ok(false) };
-            let version = change.users().verify_phone(user.id, &phone, user.auth_epoch, now).await?;
+            let claims = self.claim_phone(change, user, &phone).await?;
+            let verified = change.users().verify_phone(user.id, &phone, user.auth_epoch, claims, now).await;
+            let version = verified.map_err(phone_taken)?;
             (version, Event::PhoneVerified { user: user.id, phone })
         } else {
             let Ok(email) = destination.parse::<Email>() else { return Ok(false) };
@@ -318,12 +321,8 @@ impl Auth {
         change.one_at_a_time().await?;
         let (challenge, user) = self.open_for(&mut change, input).await?;
         if user.phone.as_ref() != Some(phone) {
-            self.make_room_for_phone(&mut change, phone).await?;
-            let claims = !self.settings.signup.allow_duplicate_phones;
-            change.users().set_phone(user.id, phone, false, claims, self.now()).await.map_err(|error| match error {
-                crate::store::StoreError::Taken(_) => Error::PhoneTaken,
-                other => other.into(),
-            })?;
+            self.make_room_for_phone(&mut change, phone, Counts::Proven).await?;
+            change.users().set_phone(user.id, phone, false, false, self.now()).await?;
             change.record(Event::PhoneChanged { user: user.id });
         }
         let user = change.users().by_id(user.id).await?.ok_or(Error::ChallengeInvalid)?;

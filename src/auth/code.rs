@@ -14,7 +14,7 @@ use crate::domain::contact::{Email, Phone};
 use crate::domain::context::RequestContext;
 use crate::domain::error::{Error, Limit};
 use crate::domain::hex::{hex, unhex};
-use crate::domain::id::{ChallengeId, random_number};
+use crate::domain::id::{ChallengeId, SessionId, random_number};
 use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
@@ -55,6 +55,8 @@ pub(super) struct NewCode<'a> {
     pub(super) purpose: Purpose,
     /// The challenge that asks for it.
     pub(super) challenge: Option<ChallengeId>,
+    /// The session that asks for it, and is the only one to show it.
+    pub(super) session: Option<SessionId>,
     pub(super) to: Destination,
     pub(super) rules: CodeRules<'a>,
 }
@@ -159,6 +161,7 @@ impl Auth {
             user: user.id,
             purpose: new.purpose,
             challenge: new.challenge,
+            session: new.session,
             destination: new.to.as_str().to_owned(),
             secret_hash: String::new(),
             link_hash: None,
@@ -282,7 +285,8 @@ impl Auth {
 
 fn bound(secret: &OneTimeSecret, part: &str, value: &Secret<String>) -> String {
     let OneTimeSecret { id, user, purpose, destination, auth_epoch, .. } = secret;
-    format!("{}\0{part}\0{user}\0{destination}\0{auth_epoch}\0{id}\0{}", purpose.as_str(), value.expose())
+    let session = secret.session.map_or_else(String::new, |session| format!("session/{session}\0"));
+    format!("{}\0{part}\0{user}\0{destination}\0{auth_epoch}\0{id}\0{session}{}", purpose.as_str(), value.expose())
 }
 
 /// The link of a mail: the operator's page, and what it needs to know.

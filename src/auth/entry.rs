@@ -272,7 +272,7 @@ impl Auth {
         rules: &Verification,
     ) -> Result<(), Error> {
         self.count_code(user, purpose, &to, rules).await?;
-        let new = NewCode { purpose, challenge: Some(challenge.id), to, rules: rules.into() };
+        let new = NewCode { purpose, challenge: Some(challenge.id), session: None, to, rules: rules.into() };
         self.send_code(change, user, new).await
     }
 

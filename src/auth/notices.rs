@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::code::{Destination, NewCode};
+use crate::auth::entry::truncated_agent;
+use crate::domain::client_hints;
 use crate::domain::clock::Time;
 use crate::domain::contact::{Email, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::event::{Actor, Event};
 use crate::domain::factor::Factor;
+use crate::domain::location::Location;
 use crate::domain::risk::Assessment;
 use crate::domain::secret::Secret;
-use crate::domain::session::Session;
+use crate::domain::session::{Device, Session};
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::mail::{About, Code, Content, Message, Recipient};
@@ -103,18 +106,20 @@ impl Auth {
 
     /// Tells the user of a login from a device not seen before.
     pub(super) fn tell_new_device(&self, change: &mut Change, user: &User, session: &Session, ctx: &RequestContext) {
-        let parts =
-            [session.device.name.as_deref(), session.device.browser.as_deref(), session.device.platform.as_deref()];
-        let known: Vec<&str> = parts.into_iter().flatten().collect();
-        let device = if known.is_empty() { "an unknown device".to_owned() } else { known.join(", ") };
+        let device = words_for(&session.device);
         self.tell(change, user, Content::NewDevice { device, ip: ctx.ip.to_string(), at: self.now() });
     }
 
     /// Tells the user of an unusual login.
-    pub(super) fn tell_risk(&self, change: &mut Change, user: &User, risk: &Assessment) {
+    pub(super) fn tell_risk(&self, change: &mut Change, user: &User, risk: &Assessment, ctx: &RequestContext) {
         let factors = risk.signs.iter().map(|sign| sign.as_str().replace('_', " ")).collect();
         let level = risk.level.as_str().to_owned();
-        self.tell(change, user, Content::RiskAlert { level, factors, at: self.now() });
+        let device = words_for(&client_hints::device(truncated_agent(ctx)));
+        let Location { city, country, .. } = self.locate(ctx.ip);
+        let place: Vec<String> = [city, country].into_iter().flatten().collect();
+        let place = (!place.is_empty()).then(|| place.join(", "));
+        let (ip, at) = (ctx.ip.to_string(), self.now());
+        self.tell(change, user, Content::RiskAlert { level, factors, device, ip, place, at });
     }
 
     /// Tells the present address that another one is to take its place.
@@ -167,4 +172,14 @@ fn about(user: &User, to: &Recipient) -> About {
         locale: user.locale.clone(),
         timezone: user.timezone.clone(),
     }
+}
+
+/// A device in words: what it is called, its browser, its platform, as far as they are known.
+fn words_for(device: &Device) -> String {
+    let name = device.name.as_deref();
+    // A name made of the others says them already.
+    let others = [device.browser.as_deref(), device.platform.as_deref()].into_iter().flatten();
+    let others = others.filter(|part| name.is_none_or(|name| !name.contains(part)));
+    let known: Vec<&str> = name.into_iter().chain(others).collect();
+    if known.is_empty() { "an unknown device".to_owned() } else { known.join(", ") }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::auth::signup::hash_of_invitation;
+use crate::auth::signup::{Counts, hash_of_invitation};
 use crate::domain::contact::{Email, Identifier, Phone, Username};
 use crate::domain::context::RequestContext;
 use crate::domain::error::Error;
@@ -69,10 +69,10 @@ impl Auth {
             }
             change.record(Event::SignupReplaced { user: holder.id });
         }
-        if let Some(phone) = &user.phone {
-            self.make_room_for_phone(&mut change, phone).await?;
-        }
-        let claims_phone = !self.settings.signup.allow_duplicate_phones;
+        let claims_phone = match &user.phone {
+            Some(phone) => self.make_room_for_phone(&mut change, phone, Counts::Given).await?,
+            None => false,
+        };
         match change.users().insert(&user, claims_phone, Actor::Operator.as_str()).await {
             Err(StoreError::Taken(_)) => return Err(Error::UsernameTaken),
             other => other?,

@@ -5,6 +5,7 @@
 
 use crate::auth::code::{CodeRules, Destination, NewCode, Wrong};
 use crate::auth::guard::Verdict;
+use crate::auth::signup::phone_taken;
 use crate::auth::{Auth, Caller, ForgotPassword, ForgottenPassword, Operation, ResetPassword};
 use crate::config::settings::VerificationMethod;
 use crate::domain::contact::{Identifier, Username};
@@ -72,7 +73,7 @@ impl Auth {
         let user = reachable.as_ref().map(|(_, user)| user.id);
         if let Some((to, user)) = reachable {
             let rules = CodeRules::from(&self.settings.password.reset.code);
-            let new = NewCode { purpose: Purpose::PasswordReset, challenge: None, to, rules };
+            let new = NewCode { purpose: Purpose::PasswordReset, challenge: None, session: None, to, rules };
             self.send_code(&mut change, &user, new).await?;
         }
         change.record(Event::PasswordResetRequested { user, by: Actor::Owner });
@@ -93,7 +94,7 @@ impl Auth {
         let masked = to.masked();
         let rules = CodeRules::from(&self.settings.password.admin_reset);
         let mut change = self.parts.events.begin().await?;
-        let new = NewCode { purpose: Purpose::AdminReset, challenge: None, to, rules };
+        let new = NewCode { purpose: Purpose::AdminReset, challenge: None, session: None, to, rules };
         self.send_code(&mut change, user, new).await?;
         change.record(Event::PasswordResetRequested { user: Some(user.id), by: Actor::Operator });
         self.parts.events.commit(change, &RequestContext::local()).await?;
@@ -178,8 +179,8 @@ impl Auth {
         }
         match user.phone.as_ref().filter(|phone| phone.as_str() == destination) {
             Some(phone) => {
-                let claims = !self.settings.signup.allow_duplicate_phones;
-                change.users().set_phone(user.id, phone, true, claims, now).await?;
+                let claims = self.claim_phone(change, &user, phone).await?;
+                change.users().set_phone(user.id, phone, true, claims, now).await.map_err(phone_taken)?;
                 if !user.phone_verified {
                     change.record(Event::PhoneVerified { user: user.id, phone: phone.clone() });
                 }

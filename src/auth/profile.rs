@@ -6,6 +6,7 @@
 use crate::auth::code::{Destination, NewCode, Wrong};
 use crate::auth::guard::{Verdict, name_of};
 use crate::auth::own::OwnChange;
+use crate::auth::signup::{Counts, phone_taken};
 use crate::auth::{Auth, Caller, Grant, ProfileUpdate};
 use crate::config::settings::ContactChange;
 use crate::domain::contact::{Email, Phone, Username};
@@ -173,7 +174,10 @@ impl Auth {
         }
         if let Some(phone) = phone
             && !self.settings.signup.allow_duplicate_phones
-            && change.users().by_phone(phone).await?.as_ref().is_some_and(is_anothers)
+            && change.users().by_phone(phone).await?.as_ref().is_some_and(|holder| {
+                let is_to_be_proven = self.settings.security.contact_change == ContactChange::Pending;
+                is_anothers(holder) && (holder.phone_verified || !is_to_be_proven)
+            })
         {
             conflicts.push(PHONE_EXISTS);
         }
@@ -346,13 +350,13 @@ impl Auth {
         phone: &Phone,
         verified: bool,
     ) -> Result<(), Error> {
-        self.make_room_for_phone(change, phone).await?;
-        let claims = !self.settings.signup.allow_duplicate_phones;
+        let claims = if verified {
+            self.claim_phone(change, user, phone).await?
+        } else {
+            self.make_room_for_phone(change, phone, Counts::Given).await?
+        };
         let set = change.users().set_phone(user.id, phone, verified, claims, self.now()).await;
-        let version = set.map_err(|error| match error {
-            StoreError::Taken(_) => Error::PhoneTaken,
-            other => other.into(),
-        })?;
+        let version = set.map_err(phone_taken)?;
         self.forget_factors_of(change, user, Method::Sms).await?;
         self.outdate_claims(change, user, version.ok_or(Error::NotFound)?).await?;
         change.record(Event::PhoneChanged { user: user.id });
@@ -372,7 +376,7 @@ impl Auth {
             Destination::Email(email) => change.users().by_email(email).await?,
             Destination::Phone(_) => None,
         };
-        let new = NewCode { purpose, challenge: None, to, rules: rules.into() };
+        let new = NewCode { purpose, challenge: None, session: None, to, rules: rules.into() };
         match holder.filter(|holder| holder.completed_at.is_some()) {
             // Only while that must not be told; whoever owns the address learns that somebody wanted it.
             Some(owner) => {

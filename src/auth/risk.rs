@@ -76,7 +76,7 @@ impl Auth {
             change.record(Event::Risk { user: user.id, happened, risk: risk.clone() });
         }
         if risk.notify && self.is_news(user, &risk, policy.suspicious_window).await {
-            self.tell_risk(&mut change, user, &risk);
+            self.tell_risk(&mut change, user, &risk, ctx);
         }
         if risk.action == Action::Block {
             let until = self.block(user, known, ctx).await;

@@ -24,6 +24,28 @@ use crate::webhooks::hooks::Changes;
 
 const INVITATION_INVALID: Error = Error::SignupNotAllowed("This invitation is not valid");
 
+/// From when on a number stands in the way of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Since it was given.
+    Given,
+    /// Since somebody has proven to read messages there.
+    Proven,
+}
+
+/// Whether nobody else may have the number of this account.
+fn holds(holder: &User, counts: Counts) -> bool {
+    holder.completed_at.is_some() && (holder.phone_verified || counts == Counts::Given)
+}
+
+/// Somebody was faster, on another node.
+pub(super) fn phone_taken(error: StoreError) -> Error {
+    match error {
+        StoreError::Taken(_) => Error::PhoneTaken,
+        other => other.into(),
+    }
+}
+
 impl Auth {
     /// Makes an account and lets its owner in as far as they have come.
     ///
@@ -78,11 +100,11 @@ impl Auth {
         if let Some(username) = &username {
             self.claim_username(&mut change, username).await?;
         }
-        if let Some(phone) = &input.phone {
-            self.make_room_for_phone(&mut change, phone).await?;
-        }
+        let claims_phone = match &input.phone {
+            Some(phone) => self.make_room_for_phone(&mut change, phone, self.phone_counts()).await?,
+            None => false,
+        };
         let user = changed_by(changes, self.new_user(&input, username, metadata, hash));
-        let claims_phone = !self.settings.signup.allow_duplicate_phones;
         // Somebody else may have been faster, on another node.
         change.users().insert(&user, claims_phone, "signup").await.map_err(|error| match error {
             StoreError::Taken(_) => Error::EmailTaken,
@@ -112,7 +134,7 @@ impl Auth {
         }
         if let Some(phone) = &input.phone
             && !self.settings.signup.allow_duplicate_phones
-            && is_complete(users.by_phone(phone).await?)
+            && users.by_phone(phone).await?.is_some_and(|holder| holds(&holder, self.phone_counts()))
         {
             return Err(Error::PhoneTaken);
         }
@@ -162,7 +184,8 @@ impl Auth {
         let (to, rules) = (Destination::Email(owner.email.clone()), &self.settings.signup.email_verification);
         self.count_message(&to, rules).await?;
         self.announce_signup(change, owner);
-        let new = NewCode { purpose: Purpose::Decoy, challenge: Some(challenge.id), to, rules: rules.into() };
+        let new =
+            NewCode { purpose: Purpose::Decoy, challenge: Some(challenge.id), session: None, to, rules: rules.into() };
         self.pretend_code(change, owner, new).await
     }
 
@@ -175,17 +198,50 @@ impl Auth {
         Ok(())
     }
 
-    /// Takes a number away from unfinished accounts, where it may have one holder only.
-    pub(super) async fn make_room_for_phone(&self, change: &mut Change, phone: &Phone) -> Result<(), Error> {
+    /// Takes a number away from unfinished accounts, where it may have one holder only. Answers whether nobody
+    /// has a claim to it then.
+    ///
+    /// # Errors
+    /// [`Error::PhoneTaken`] when another account has proven it; also when one has given it, where that counts.
+    pub(super) async fn make_room_for_phone(
+        &self,
+        change: &mut Change,
+        phone: &Phone,
+        counts: Counts,
+    ) -> Result<bool, Error> {
         if self.settings.signup.allow_duplicate_phones {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(holder) = change.users().by_phone(phone).await? else { return Ok(()) };
-        if holder.completed_at.is_some() {
+        let Some(holder) = change.users().by_phone(phone).await? else { return Ok(true) };
+        if holds(&holder, counts) {
             return Err(Error::PhoneTaken);
         }
-        change.users().release_phone(phone, self.now()).await?;
-        Ok(())
+        if holder.completed_at.is_none() {
+            change.users().release_phone(phone, self.now()).await?;
+        }
+        Ok(holder.completed_at.is_none())
+    }
+
+    /// Takes a number that `user` has just proven away from whoever has not. Answers whether it becomes theirs
+    /// alone.
+    ///
+    /// # Errors
+    /// [`Error::PhoneTaken`] when another account has proven it before.
+    pub(super) async fn claim_phone(&self, change: &mut Change, user: &User, phone: &Phone) -> Result<bool, Error> {
+        if self.settings.signup.allow_duplicate_phones {
+            return Ok(false);
+        }
+        let holder = change.users().by_phone(phone).await?.filter(|holder| holder.id != user.id);
+        if holder.is_some_and(|holder| holds(&holder, Counts::Proven)) {
+            return Err(Error::PhoneTaken);
+        }
+        change.users().yield_phone(phone, user.id, self.now()).await?;
+        Ok(true)
+    }
+
+    /// From when on the number of a signup counts: where it has to be proven, not before.
+    fn phone_counts(&self) -> Counts {
+        if self.settings.signup.verification_method.asks_phone() { Counts::Proven } else { Counts::Given }
     }
 
     /// Refuses whoever has no invitation, before anything else is told. It is used up with the signup.

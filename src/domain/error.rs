@@ -196,6 +196,12 @@ pub enum Error {
     /// A factor is asked for that the user has not.
     #[error("no {} is registered", .0.as_str())]
     NoFactor(Method),
+    /// A factor of this kind may not be set up here.
+    #[error("MFA provider '{}' is not registered", .0.as_str())]
+    FactorNotOffered(Method),
+    /// What was shown proves no factor.
+    #[error("invalid MFA code")]
+    WrongFactor,
     /// Nothing was asked that this could be the answer to.
     #[error("no passkey challenge found in session")]
     NoCeremony,

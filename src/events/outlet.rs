@@ -63,7 +63,7 @@ impl Outlet {
                 Recipient::Email(_) => Channel::Email,
                 Recipient::Phone(_) => Channel::Sms,
             };
-            let kind = message.content.template().as_str();
+            let kind = message.kind();
             let letter = Letter { channel, target: None, kind, expires_at: *expires_at };
             letter.enqueue(tx, sealer, &json(&rendered)?, now).await?;
             count += 1;

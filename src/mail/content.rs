@@ -23,6 +23,17 @@ pub struct Message {
     pub content: Content,
 }
 
+impl Message {
+    /// What kind of message it is: what its template is called, or by text message its own name.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (&self.to, &self.content) {
+            (Recipient::Phone(_), Content::MfaCode(_)) => "mfa_sms_code",
+            (_, content) => content.template().as_str(),
+        }
+    }
+}
+
 /// Where a message goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
@@ -104,6 +115,12 @@ pub enum Content {
         level: String,
         /// In which ways.
         factors: Vec<String>,
+        /// What the client calls itself.
+        device: String,
+        /// Where from.
+        ip: String,
+        /// Where on earth that is, if it is known.
+        place: Option<String>,
         /// When.
         at: Time,
     },
@@ -264,7 +281,13 @@ impl Content {
                 ip_address => ip,
             },
             Self::SessionsRevoked { count, reason, .. } => context! { revoked_count => count, reason => plain(reason) },
-            Self::RiskAlert { level, factors, .. } => context! { risk_level => level, risk_factors => factors },
+            Self::RiskAlert { level, factors, device, ip, place, .. } => context! {
+                risk_level => level,
+                risk_factors => factors,
+                device_name => plain(device),
+                ip_address => ip,
+                location => place.as_deref().map(plain),
+            },
             Self::AccountDisabled { reason, .. } => context! { reason => plain(reason) },
             Self::EmailChangedOld { new, pending, .. } => context! { new_email => new, pending => pending },
             Self::EmailChangedNew { old, .. } => context! { old_email => old },

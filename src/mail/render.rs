@@ -151,10 +151,9 @@ impl Renderer {
         };
         let values = merge_maps([message.content.values(), own]);
         let text = one_line(&self.templates.get_template(name)?.render(&values)?);
-        let template = message.content.template().as_str().to_owned();
         Ok(Rendered {
             to: to.to_owned(),
-            template,
+            template: message.kind().to_owned(),
             subject: String::new(),
             text,
             html: String::new(),
@@ -305,7 +304,14 @@ mod tests {
             Content::PasswordChanged { by: Some(Actor::Owner), sessions_revoked: 2, at },
             Content::NewDevice { device: words(), ip: "192.0.2.1".to_owned(), at },
             Content::SessionsRevoked { count: 1, reason: words(), at },
-            Content::RiskAlert { level: "high".to_owned(), factors: vec!["new_device".to_owned()], at },
+            Content::RiskAlert {
+                level: "high".to_owned(),
+                factors: vec!["new_device".to_owned()],
+                device: words(),
+                ip: "192.0.2.1".to_owned(),
+                place: Some(words()),
+                at,
+            },
             Content::AccountDisabled { reason: words(), at },
             Content::AccountEnabled { at },
             Content::EmailChangedOld { new: "c***@example.com".to_owned(), pending: true, at },

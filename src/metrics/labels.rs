@@ -447,6 +447,7 @@ impl From<&Error> for AuthError {
             | Error::ChallengeCompleted
             | Error::ChallengeExhausted => Self::Challenge,
             Error::CodeInvalid
+            | Error::WrongFactor
             | Error::CodeExpired
             | Error::CodeExhausted
             | Error::ResetCodeInvalid
@@ -476,6 +477,7 @@ impl From<&Error> for AuthError {
             | Error::NotFound
             | Error::DeviceNotFound(_)
             | Error::NoFactor(_)
+            | Error::FactorNotOffered(_)
             | Error::MethodNotAllowed(_)
             | Error::PayloadTooLarge
             | Error::UnsupportedMediaType

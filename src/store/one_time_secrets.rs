@@ -1,10 +1,10 @@
 //! Codes and whatever else grants something once.
 //!
 //! A secret is stored only as a keyed hash and is bound to its purpose, its user and the user's
-//! epoch, the exact address it was sent to, and the challenge that asked for it.
+//! epoch, the exact address it was sent to, and the challenge or session that asked for it.
 
 use crate::domain::clock::Time;
-use crate::domain::id::{ChallengeId, UserId};
+use crate::domain::id::{ChallengeId, SessionId, UserId};
 use crate::store::db::{On, Row, StoreError, sql};
 use crate::store::sweep::{Sweep, sweep};
 
@@ -81,6 +81,8 @@ pub struct OneTimeSecret {
     pub purpose: Purpose,
     /// The challenge that asked.
     pub challenge: Option<ChallengeId>,
+    /// The session that asked, where it is good for that one only.
+    pub session: Option<SessionId>,
     /// Where it was sent.
     pub destination: String,
     /// Keyed hash of the code.
@@ -108,7 +110,7 @@ pub struct OneTimeSecrets<'a> {
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT id, user_id, challenge_id, destination, secret_hash, link_hash, auth_epoch, attempts, max_attempts, \
+            "SELECT id, user_id, challenge_id, client_binding, destination, secret_hash, link_hash, auth_epoch, attempts, max_attempts, \
              created_at, expires_at FROM nauth_one_time_secrets ",
             $tail
         )
@@ -120,11 +122,11 @@ impl<'a> OneTimeSecrets<'a> {
         Self { on }
     }
 
-    /// Stores a new secret and voids the unused ones of its kind: those of the same challenge, or
-    /// without one those of the same user.
+    /// Stores a new secret and voids the unused ones of its kind: those of the same challenge or session, or
+    /// without either those of the same user.
     pub async fn replace(&mut self, secret: &OneTimeSecret) -> Result<(), StoreError> {
-        match secret.challenge {
-            Some(challenge) => {
+        match (secret.challenge, secret.session) {
+            (Some(challenge), _) => {
                 sql("UPDATE nauth_one_time_secrets SET used_at = ? \
                      WHERE challenge_id = ? AND purpose = ? AND used_at IS NULL")
                 .bind(secret.created_at)
@@ -133,15 +135,26 @@ impl<'a> OneTimeSecrets<'a> {
                 .execute(&mut self.on)
                 .await?;
             }
-            None => self.void(secret.user, secret.purpose, secret.created_at).await?,
+            (None, Some(session)) => {
+                sql("UPDATE nauth_one_time_secrets SET used_at = ? \
+                     WHERE user_id = ? AND purpose = ? AND client_binding = ? AND used_at IS NULL")
+                .bind(secret.created_at)
+                .bind(secret.user)
+                .bind(secret.purpose.as_str())
+                .bind(session.to_string())
+                .execute(&mut self.on)
+                .await?;
+            }
+            (None, None) => self.void(secret.user, secret.purpose, secret.created_at).await?,
         }
-        sql("INSERT INTO nauth_one_time_secrets (id, user_id, purpose, challenge_id, destination, secret_hash, \
-             link_hash, auth_epoch, attempts, max_attempts, created_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+        sql("INSERT INTO nauth_one_time_secrets (id, user_id, purpose, challenge_id, client_binding, destination, \
+             secret_hash, link_hash, auth_epoch, attempts, max_attempts, created_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(secret.id)
         .bind(secret.user)
         .bind(secret.purpose.as_str())
         .bind(secret.challenge.map(|id| id.to_string()))
+        .bind(secret.session.map(|id| id.to_string()))
         .bind(secret.destination.as_str())
         .bind(secret.secret_hash.as_str())
         .bind(secret.link_hash.as_deref())
@@ -196,6 +209,25 @@ impl<'a> OneTimeSecrets<'a> {
                 .bind(purpose.as_str())
                 .fetch_optional(&mut self.on)
                 .await?;
+        row.map(|row| read(&row, purpose)).transpose()
+    }
+
+    /// The newest unused secret of this purpose for a session of a user, lapsed or not.
+    pub async fn unused_in(
+        &mut self,
+        session: SessionId,
+        user: UserId,
+        purpose: Purpose,
+    ) -> Result<Option<OneTimeSecret>, StoreError> {
+        let row = sql(select!(
+            "WHERE user_id = ? AND purpose = ? AND client_binding = ? AND used_at IS NULL \
+             ORDER BY created_at DESC LIMIT 1"
+        ))
+        .bind(user)
+        .bind(purpose.as_str())
+        .bind(session.to_string())
+        .fetch_optional(&mut self.on)
+        .await?;
         row.map(|row| read(&row, purpose)).transpose()
     }
 
@@ -301,11 +333,13 @@ impl<'a> OneTimeSecrets<'a> {
 
 fn read(row: &Row, purpose: Purpose) -> Result<OneTimeSecret, StoreError> {
     let challenge = row.opt_text("challenge_id")?;
+    let session = row.opt_text("client_binding")?;
     Ok(OneTimeSecret {
         id: row.int("id")?,
         user: row.parsed("user_id")?,
         purpose,
         challenge: challenge.map(|id| id.parse().map_err(|_| StoreError::Corrupt("challenge_id"))).transpose()?,
+        session: session.map(|id| id.parse().map_err(|_| StoreError::Corrupt("client_binding"))).transpose()?,
         destination: row.text("destination")?,
         secret_hash: row.text("secret_hash")?,
         link_hash: row.opt_text("link_hash")?,

@@ -287,16 +287,22 @@ impl<'a> Users<'a> {
         Ok(())
     }
 
-    /// Marks the number as proven, if it still is the user's; answers like [`Users::verify_email`].
+    /// Marks the number as proven, if it still is the user's; answers like [`Users::verify_email`]. `claims`
+    /// makes it this account's alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Taken`] when it is somebody's already.
     pub async fn verify_phone(
         &mut self,
         id: UserId,
         phone: &Phone,
         auth_epoch: i64,
+        claims: bool,
         now: Time,
     ) -> Result<Option<i64>, StoreError> {
-        let rows = sql("UPDATE nauth_users SET phone_verified = 1, claims_version = claims_version + 1, \
-             updated_at = ? WHERE id = ? AND phone = ? AND auth_epoch = ?")
+        let rows = sql("UPDATE nauth_users SET phone_verified = 1, phone_claim = COALESCE(?, phone_claim), \
+             claims_version = claims_version + 1, updated_at = ? WHERE id = ? AND phone = ? AND auth_epoch = ?")
+        .bind(claims.then(|| phone.as_str()))
         .bind(now)
         .bind(id)
         .bind(phone)
@@ -423,6 +429,20 @@ impl<'a> Users<'a> {
              WHERE phone_claim = ? AND completed_at IS NULL")
         .bind(now)
         .bind(phone)
+        .execute(&mut self.on)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the claim to a number away from every account but `to` that has not proven it, and the number itself
+    /// from those that are not finished.
+    pub async fn yield_phone(&mut self, phone: &Phone, to: UserId, now: Time) -> Result<(), StoreError> {
+        sql("UPDATE nauth_users SET phone = CASE WHEN completed_at IS NULL THEN NULL ELSE phone END, \
+             phone_claim = NULL, phone_verified = 0, updated_at = ? \
+             WHERE phone_claim = ? AND id <> ? AND (phone_verified = 0 OR completed_at IS NULL)")
+        .bind(now)
+        .bind(phone)
+        .bind(to)
         .execute(&mut self.on)
         .await?;
         Ok(())

@@ -98,8 +98,9 @@ impl Weighted {
     fn hit(&mut self, max: u64, window: Duration, now: Time) -> Hit {
         self.roll(window, now);
         let counted = self.weighted(now);
-        // A whole place must be free: half a one is none.
-        if counted + 1.0 <= to_float(max) {
+        // A part of a place is a place: so a full window lets the next one through as soon as it has passed,
+        // and nobody waits longer than a window.
+        if counted < to_float(max) {
             self.current += 1;
             return Hit::Allowed;
         }
@@ -125,16 +126,14 @@ impl Weighted {
         to_float(self.previous) * left.clamp(0.0, 1.0) + to_float(self.current)
     }
 
-    /// How long until a place is free.
+    /// How long until there is room; never longer than a window.
     fn wait(&self, max: u64, now: Time) -> Duration {
         let rest = (self.began + self.window).since(now);
         if self.current >= max {
-            // The present window is full by itself; in the next one it fades.
-            let fades =
-                if self.current == 0 { 0.0 } else { 1.0 - to_float(max.saturating_sub(1)) / to_float(self.current) };
-            return rest + self.window.mul_f64(fades.clamp(0.0, 1.0));
+            // The present window is full by itself; when it is the previous one, it fades.
+            return rest;
         }
-        let free = to_float(max) - 1.0 - to_float(self.current);
+        let free = to_float(max) - to_float(self.current);
         let share = 1.0 - (free / to_float(self.previous.max(1))).clamp(0.0, 1.0);
         self.window.mul_f64(share).saturating_sub(now.since(self.began)).min(rest)
     }
@@ -256,7 +255,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever waits as long as told passes.
+        /// Whoever waits as long as told passes, and is never told to wait longer than the window.
         #[test]
         fn the_wait_is_enough(hits in prop::collection::vec(0_u64..20_000, 1..80), max in 1_u64..40) {
             let mut now = Time::from_secs(1_000);
@@ -264,6 +263,7 @@ mod tests {
             for pause in hits {
                 now = now + Duration::from_millis(pause);
                 if let Hit::Refused { retry_after, .. } = sliding.hit(max, MINUTE, now) {
+                    prop_assert!(retry_after <= MINUTE, "{:?}", retry_after);
                     let later = now + retry_after + Duration::from_millis(1);
                     let mut copy = sliding.clone();
                     prop_assert_eq!(copy.hit(max, MINUTE, later), Hit::Allowed, "after {:?}", retry_after);

@@ -109,6 +109,9 @@ async fn pages_and_filters_narrow_the_history() {
     assert_eq!(nauth.history(&ada, "?endDate=2020-01-01T00:00:00Z").await["total"], 0);
     let since = format!("?eventType=LOGIN_SUCCESS&startDate={oldest}&endDate=2100-01-01");
     assert_eq!(nauth.history(&ada, &since).await["total"], 5);
+    let shown = format!("?eventTypes[]=LOGIN_SUCCESS&eventTypes[]=SESSION_CREATED&startDate={oldest}&endDate={oldest}");
+    assert!(nauth.history(&ada, &shown).await["total"].as_i64().unwrap() >= 1, "an entry by the time it is shown with");
+    assert_eq!(nauth.history(&ada, "?eventType=LOGIN_SUCCESS&endDate=9999-12-31T23:59:59Z").await["total"], 5);
     assert_eq!(nauth.history(&ada, "?eventTypes=SOCIAL_LOGIN").await["total"], 0, "known, and nothing here does it");
     let most: Vec<&str> = EVENT_TYPES.iter().copied().filter(|kind| *kind != "LOGIN_SUCCESS").collect();
     let without = nauth.history(&ada, &format!("?eventTypes={}", most.join(","))).await;

@@ -67,6 +67,7 @@ mod restored;
 mod risk;
 mod rules;
 mod secured;
+mod sent;
 mod smtp;
 #[cfg(feature = "otel")]
 mod spans;

@@ -151,6 +151,8 @@ async fn places_count_by_country_by_distance_and_by_what_is_not_known() {
     assert_eq!(told["data"]["risk_factors"], json!(["new_country", "impossible_travel"]));
     assert_eq!((&told["data"]["risk_score"], &told["data"]["risk_level"]), (&json!(65), &json!("high")));
     assert_eq!(told["data"]["action"], "require_mfa");
+    nauth.writes(&format!("From: {AWAY} (Tokyo, JP)")).await;
+    nauth.writes("With: Firefox on Linux").await;
 
     // In the same country, without a city: as far as is known, it is too far in no time.
     challenged(&log_in(&nauth, "192.0.2.3", FIREFOX).await.expect(200), "MFA_REQUIRED");

@@ -74,6 +74,7 @@ pub(crate) fn secret(user: UserId, challenge: Option<ChallengeId>) -> OneTimeSec
         user,
         purpose: Purpose::VerifyEmail,
         challenge,
+        session: None,
         destination: "ada@example.com".to_owned(),
         secret_hash: "h".repeat(64),
         link_hash: None,

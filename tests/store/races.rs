@@ -198,7 +198,7 @@ on_every_database! {
                     2 => users.verify_email(id, &email, 1, NOW).await,
                     3 => users.raise_claims_version(id, NOW).await,
                     // Nothing to prove until somebody has set it.
-                    _ => users.verify_phone(id, &phone, 1, NOW).await,
+                    _ => users.verify_phone(id, &phone, 1, true, NOW).await,
                 };
                 tx.commit().await.unwrap();
                 version.unwrap()

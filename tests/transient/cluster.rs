@@ -61,7 +61,7 @@ async fn what_holds_of_one_redis_holds_of_a_cluster() {
         values::a_value_is_written_and_taken_once,
         values::a_value_is_replaced_and_removed,
         windows::of_many_side_by_side_as_many_pass_as_may,
-        windows::whoever_waits_as_long_as_told_passes,
+        windows::whoever_waits_as_long_as_told_passes_and_that_is_no_longer_than_the_window,
         windows::one_that_is_taken_back_leaves_its_place,
         windows::everywhere_the_same_is_answered,
     );

@@ -22,18 +22,21 @@ everywhere! {
         }
     }
 
-    async fn whoever_waits_as_long_as_told_passes(ground: &Ground) {
+    async fn whoever_waits_as_long_as_told_passes_and_that_is_no_longer_than_the_window(ground: &Ground) {
         let [one, other] = &ground.nodes;
         let window = Duration::from_millis(300);
-        for _ in 0..2 {
-            assert_eq!(one.hit("a", 2, window).await.unwrap(), Hit::Allowed);
+        for (key, max) in [("few", 2), ("many", 40)] {
+            for _ in 0..max {
+                assert_eq!(one.hit(key, max, window).await.unwrap(), Hit::Allowed);
+            }
+            let Hit::Refused { count, retry_after } = other.hit(key, max, window).await.unwrap() else { panic!() };
+            assert_eq!(count, max);
+            assert!(retry_after <= window, "{key}: {retry_after:?}");
+
+            ground.pass(retry_after + Duration::from_millis(1)).await;
+
+            assert_eq!(other.hit(key, max, window).await.unwrap(), Hit::Allowed);
         }
-        let Hit::Refused { count: 2, retry_after } = other.hit("a", 2, window).await.unwrap() else { panic!() };
-        assert!(retry_after <= window);
-
-        ground.pass(retry_after).await;
-
-        assert_eq!(other.hit("a", 2, window).await.unwrap(), Hit::Allowed);
     }
 
     async fn one_that_is_taken_back_leaves_its_place(ground: &Ground) {

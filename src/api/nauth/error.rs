@@ -15,6 +15,7 @@ use crate::api::dialect::Rendered;
 use crate::domain::assurance::StepUp;
 use crate::domain::clock::Time;
 use crate::domain::error::{Error, FieldError, Limit};
+use crate::domain::factor::Method;
 
 /// When it is worth coming back after "temporarily unavailable".
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);
@@ -65,9 +66,11 @@ pub fn report(error: &Error, request_id: &str) {
 fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "BAD_REQUEST"),
-        Error::Validation(_) | Error::InvalidInput(_) | Error::InvalidField { .. } | Error::Conflicts(_) => {
-            (StatusCode::BAD_REQUEST, "VALIDATION_FAILED")
-        }
+        Error::Validation(_)
+        | Error::InvalidInput(_)
+        | Error::InvalidField { .. }
+        | Error::Conflicts(_)
+        | Error::FactorNotOffered(_) => (StatusCode::BAD_REQUEST, "VALIDATION_FAILED"),
         Error::NotFound | Error::DeviceNotFound(_) | Error::NoFactor(_) => {
             (StatusCode::NOT_FOUND, "RESOURCE_NOT_FOUND")
         }
@@ -116,7 +119,7 @@ fn status_and_code(error: &Error) -> (StatusCode, &'static str) {
         Error::ChallengeExpired => (StatusCode::BAD_REQUEST, "CHALLENGE_EXPIRED"),
         Error::ChallengeCompleted => (StatusCode::BAD_REQUEST, "CHALLENGE_ALREADY_COMPLETED"),
         Error::ChallengeExhausted => (StatusCode::BAD_REQUEST, "CHALLENGE_MAX_ATTEMPTS"),
-        Error::CodeInvalid => (StatusCode::BAD_REQUEST, "VERIFY_CODE_INVALID"),
+        Error::CodeInvalid | Error::WrongFactor => (StatusCode::BAD_REQUEST, "VERIFY_CODE_INVALID"),
         Error::CodeExpired => (StatusCode::BAD_REQUEST, "VERIFY_CODE_EXPIRED"),
         Error::CodeExhausted => (StatusCode::BAD_REQUEST, "VERIFY_TOO_MANY_ATTEMPTS"),
 
@@ -167,6 +170,7 @@ fn details(error: &Error) -> Option<Value> {
             "isPermanent": until.is_none(),
         })),
         Error::NoFactor(method) => Some(json!({ "deviceType": method.as_str() })),
+        Error::FactorNotOffered(method) => Some(json!({ "feature": feature(*method) })),
         Error::SignInBlocked { until, .. } => until.map(|until| json!({ "expiresAt": until.to_string() })),
         Error::InvalidField { field, .. } => Some(json!({ "field": field })),
         Error::Conflicts(conflicts) => Some(json!({ "conflicts": conflicts })),
@@ -177,6 +181,17 @@ fn details(error: &Error) -> Option<Value> {
         Error::WeakPassword(errors) => Some(json!({ "errors": errors })),
         Error::RateLimited { limit, retry_after } => Some(limit_details(*limit, *retry_after)),
         _ => None,
+    }
+}
+
+/// What the wire calls the part of the product a method belongs to.
+fn feature(method: Method) -> &'static str {
+    match method {
+        Method::Totp => "totp",
+        Method::Passkey => "passkey",
+        Method::Email => "email-mfa",
+        Method::Sms => "sms-mfa",
+        Method::Backup => "backup-codes",
     }
 }
 

@@ -88,7 +88,12 @@ impl Dialect for Nauth {
         let is_mounted = |key: &str, group: ApiGroup| {
             let is_built = match key {
                 "passkeyOptions" | "passkeyLogin" => settings.mfa.is_passwordless(),
-                _ => group != ApiGroup::Mfa || settings.mfa.enabled,
+                "getSetupData" | "getChallengeData" => settings.mfa.enabled,
+                _ => match group {
+                    ApiGroup::Mfa => settings.mfa.enabled,
+                    ApiGroup::Audit => settings.audit.enabled,
+                    _ => true,
+                },
             };
             is_built
                 && settings.api.groups.contains(&group)

@@ -71,11 +71,11 @@ pub(super) async fn send(State(api): State<Api>, asked: crate::api::context::Ask
 /// What somebody wants to set up.
 fn read_wish(fields: &Fields) -> Result<SetupWish, Error> {
     let phone = Some(fields.get("phone")).filter(|phone| !phone.is_empty()).map(read_phone).transpose()?;
-    Ok(SetupWish { method: read_method(fields)?, phone })
+    Ok(SetupWish { method: read_method(fields)?, phone, name: None })
 }
 
 /// What is answered by typing.
-fn read_method(fields: &Fields) -> Result<Method, Error> {
+pub(super) fn read_method(fields: &Fields) -> Result<Method, Error> {
     let wrong = || Error::Validation(vec![FieldError::new("method", "Choose one of the ways offered.")]);
     Method::from_name(fields.get("method")).filter(|method| *method != Method::Passkey).ok_or_else(wrong)
 }
@@ -88,9 +88,9 @@ pub(super) fn read_setup(fields: &Fields) -> Result<Answer, Error> {
     Ok(Answer::SetUp(SetupAnswer { method: read_method(fields)?, code, secret, phone: None, name: None }))
 }
 
-/// The answer to a challenge for a factor.
-pub(super) fn read_proof(fields: &Fields) -> Result<Answer, Error> {
-    Ok(Answer::Factor(FactorAnswer { method: read_method(fields)?, code: read_code(fields)?, factor: None }))
+/// The proof of a factor.
+pub(super) fn read_proof(fields: &Fields) -> Result<FactorAnswer, Error> {
+    Ok(FactorAnswer { method: read_method(fields)?, code: read_code(fields)?, factor: None })
 }
 
 /// What the pages of factors show beside the rest.

@@ -10,6 +10,7 @@ mod factor;
 mod form;
 mod page;
 mod passkey;
+mod raise;
 mod refused;
 mod visitor;
 
@@ -58,7 +59,11 @@ pub fn routes() -> Router<Api> {
         .route("/login", get(show_login).post(login))
         .route("/confirm", post(confirm))
         .route("/confirm/passkey", post(passkey::confirm))
+        .route("/confirm/send", post(raise::confirm_send))
+        .route("/confirm/code", post(raise::confirm_code))
         .route("/step-up/passkey", post(passkey::step_up))
+        .route("/step-up/send", post(raise::step_up_send))
+        .route("/step-up/code", post(raise::step_up_code))
         .route("/passkey", post(passkey::login))
         .route("/signup", get(show_signup).post(signup))
         .route("/code", get(show_code).post(code))
@@ -216,7 +221,7 @@ fn read_answer(step: &Step, fields: &Fields) -> Result<Answer, Error> {
         Step::CollectPhone => Answer::Phone(read_phone(fields.get("phone"))?),
         Step::ChangePassword => Answer::NewPassword(Secret::new(fields.get("password").to_owned())),
         Step::SetUpFactor { .. } => factor::read_setup(fields)?,
-        Step::ProveFactor(_) => factor::read_proof(fields)?,
+        Step::ProveFactor(_) => Answer::Factor(factor::read_proof(fields)?),
     })
 }
 

@@ -106,6 +106,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("finish_factor.html", include_str!("templates/finish_factor.html.j2")),
         ("set_up_passkey.html", include_str!("templates/set_up_passkey.html.j2")),
         ("passkey.html", include_str!("templates/passkey.html.j2")),
+        ("raise.html", include_str!("templates/raise.html.j2")),
         ("refused.html", include_str!("templates/refused.html.j2")),
     ] {
         templates.add_template(name, text).expect("built-in templates are well-formed");
@@ -131,7 +132,7 @@ impl View<'_> {
             invite_code => self.fields.get("invite_code"),
             can_sign_up => self.settings.signup.enabled,
             min_length => self.settings.password.policy.min_length,
-            sent => matches!(self.page, Page::CodeSent | Page::FactorSent),
+            sent => self.is_sent(),
             errors => self.error.map(|error| self.sentences(error)).unwrap_or_default(),
             passkey => self.passkey().map(|offer| offer.values(self.question)),
             name => self.fields.get("name"),
@@ -145,6 +146,15 @@ impl View<'_> {
     /// Whether the page runs the script.
     pub(super) fn runs(&self) -> bool {
         self.passkey().is_some()
+    }
+
+    /// Whether a code has just gone out.
+    fn is_sent(&self) -> bool {
+        match self.page {
+            Page::CodeSent | Page::FactorSent => true,
+            Page::Confirm | Page::StepUp => !self.fields.get("is_sent").is_empty(),
+            _ => false,
+        }
     }
 
     /// The form for passkeys, on pages that have one.
@@ -184,7 +194,7 @@ fn sentences(error: &Error) -> Vec<String> {
         }
         Error::PasswordReused => "This password was used before. Choose another one.".to_owned(),
         Error::SignupDisabled => "Signing up is not possible here.".to_owned(),
-        Error::CodeInvalid => "That code is not right.".to_owned(),
+        Error::CodeInvalid | Error::WrongFactor => "That code is not right.".to_owned(),
         Error::CodeExpired | Error::CodeExhausted => "That code is no longer good. Ask for another one.".to_owned(),
         Error::ChallengeInvalid | Error::ChallengeExpired | Error::ChallengeExhausted | Error::ChallengeCompleted => {
             "This took too long or too many tries. Log in again to go on.".to_owned()

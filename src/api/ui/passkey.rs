@@ -100,7 +100,7 @@ impl Place<'_> {
                 return Ok(Question { session: asked.session.to_string(), ..Question::new(&asked.options) });
             }
             Place::Challenge(challenge, Step::SetUpFactor { .. }) => {
-                let wish = SetupWish { method: Method::Passkey, phone: None };
+                let wish = SetupWish { method: Method::Passkey, phone: None, name: None };
                 return match auth.begin_demanded_factor(*challenge, &wish, ctx).await? {
                     SetupData::Passkey(options) => Ok(Question::new(&options)),
                     _ => Err(no_question()),
@@ -235,12 +235,12 @@ impl Desk {
     /// What the pages of somebody who is logged in show of them.
     pub(super) async fn fields_for(&self, caller: &Caller, fields: &Fields) -> Fields {
         let status = self.api.auth.factor_status(caller).await;
-        let has_passkey = status.is_ok_and(|status| {
-            status.allowed.contains(&Method::Passkey)
-                && status.factors.iter().any(|factor| factor.method == Method::Passkey)
+        let choices = status.map(|status| {
+            let has = |method: &&Method| status.factors.iter().any(|factor| factor.method == **method);
+            let offered = status.allowed.iter().filter(has).map(|method| method.as_str());
+            offered.collect::<Vec<_>>().join(" ")
         });
-        let choices = if has_passkey { Method::Passkey.as_str() } else { "" };
-        fields.with([("identifier", caller.user.email.to_string()), ("choices", choices.to_owned())])
+        fields.with([("identifier", caller.user.email.to_string()), ("choices", choices.unwrap_or_default())])
     }
 }
 
@@ -270,7 +270,7 @@ fn setup(fields: &Fields) -> Result<SetupAnswer, Error> {
 /// What went wrong with a passkey, in words; `None` for what says the same of everything.
 pub(super) fn sentence(error: &Error) -> Option<&'static str> {
     Some(match error {
-        Error::CodeInvalid | Error::InvalidCredentials => {
+        Error::CodeInvalid | Error::WrongFactor | Error::InvalidCredentials => {
             "This passkey was not accepted. Try again, or choose another way."
         }
         Error::CodeExhausted => "Too many tries. Log in again to go on.",

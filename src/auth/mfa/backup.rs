@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 
 use crate::auth::Auth;
 use crate::auth::mfa::desk::{Desk, Kind, NewFactor};
-use crate::auth::mfa::{FactorAnswer, ProofData, SetupAnswer, SetupData, SetupWish, not_registered};
+use crate::auth::mfa::{FactorAnswer, ProofData, SetupAnswer, SetupData, SetupWish};
 use crate::domain::error::Error;
 use crate::domain::factor::Method;
 use crate::domain::hex::hex;
@@ -21,11 +21,11 @@ pub(super) struct Kept;
 
 impl Kind for Kept {
     async fn begin_setup(&self, _: &mut Desk<'_>, _: &SetupWish) -> Result<SetupData, Error> {
-        Err(not_registered(Method::Backup))
+        Err(Error::FactorNotOffered(Method::Backup))
     }
 
     async fn finish_setup(&self, _: &mut Desk<'_>, _: &SetupAnswer) -> Result<Result<NewFactor, Error>, Error> {
-        Err(not_registered(Method::Backup))
+        Err(Error::FactorNotOffered(Method::Backup))
     }
 
     async fn begin_proof(&self, _: &mut Desk<'_>) -> Result<ProofData, Error> {

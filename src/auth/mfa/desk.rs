@@ -10,7 +10,11 @@ use crate::domain::id::{ChallengeId, SessionId, random_number};
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::StoreError;
+use crate::store::ceremonies::Ceremony;
 use crate::store::factors::Proof;
+
+/// What keeps the name of a factor that is not set up yet.
+const NAME: &str = "factor_name";
 
 /// Where somebody stands who sets a factor up or proves one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,13 @@ impl At {
         match self {
             Self::Challenge(id) => Some(id),
             Self::Session(_) => None,
+        }
+    }
+
+    pub(super) fn session(self) -> Option<SessionId> {
+        match self {
+            Self::Challenge(_) => None,
+            Self::Session(id) => Some(id),
         }
     }
 
@@ -93,6 +104,28 @@ impl Desk<'_> {
         Ok(self.change.factors().of_user(self.user.id).await?)
     }
 
+    /// Keeps what a factor is to be called until it is set up here.
+    pub(super) async fn keep_name(&mut self, method: Method, name: &str) -> Result<(), Error> {
+        let handle = format!("{NAME}/{}/{}", self.at.name(), method.as_str());
+        let ceremony = Ceremony {
+            purpose: NAME,
+            user: Some(self.user.id),
+            bound_to: self.at.name(),
+            sealed: self.auth.sealer.seal(&handle, 0, name.as_bytes()),
+            handle,
+            expires_at: self.auth.now() + self.auth.settings.challenge.ttl,
+        };
+        Ok(self.change.ceremonies().begin(&ceremony).await?)
+    }
+
+    async fn kept_name(&mut self, method: Method) -> Result<Option<String>, Error> {
+        let handle = format!("{NAME}/{}/{}", self.at.name(), method.as_str());
+        let kept = self.change.ceremonies().find(NAME, &self.at.name(), &handle, self.auth.now()).await?;
+        // A name is not worth a refusal.
+        let opened = kept.and_then(|sealed| self.auth.sealer.open(&handle, 0, &sealed).ok());
+        Ok(opened.and_then(|name| String::from_utf8(name).ok()))
+    }
+
     /// Stores a factor unless the very same is there: an address is one factor.
     pub(super) async fn put(&mut self, new: NewFactor) -> Result<i64, Error> {
         if let Some(address) = &new.address {
@@ -112,11 +145,15 @@ impl Desk<'_> {
             return Err(Error::InvalidInput(format!("No more than {MAX_FACTORS} factors; remove one first")));
         }
         let is_first = present.is_empty();
+        let name = match new.name {
+            Some(name) => Some(name),
+            None => self.kept_name(new.method).await?,
+        };
         let factor = Factor {
             id: new.id,
             user: self.user.id,
             method: new.method,
-            name: new.name.unwrap_or_else(|| new.method.default_name().to_owned()),
+            name: name.unwrap_or_else(|| new.method.default_name().to_owned()),
             address: new.address,
             preferred: is_first,
             created_at: self.auth.now(),

@@ -21,7 +21,7 @@ impl Kind for Mailed {
 
     async fn finish_setup(&self, desk: &mut Desk<'_>, answer: &SetupAnswer) -> Result<Result<NewFactor, Error>, Error> {
         let (to, verified) = (Destination::Email(desk.user.email.clone()), desk.user.email_verified);
-        desk.enrolled(SENT, to, verified, &answer.code).await
+        desk.enrolled(SENT, to, verified, answer).await
     }
 
     async fn begin_proof(&self, desk: &mut Desk<'_>) -> Result<ProofData, Error> {

@@ -38,6 +38,8 @@ pub struct SetupWish {
     pub method: Method,
     /// The number for text messages, where the account has none.
     pub phone: Option<Phone>,
+    /// What the user calls it.
+    pub name: Option<String>,
 }
 
 /// What a client needs to set a factor up.
@@ -172,9 +174,3 @@ macro_rules! of_method {
     };
 }
 use of_method;
-
-/// The sentence clients know.
-fn not_registered(method: Method) -> crate::domain::error::Error {
-    let message = format!("MFA provider '{}' is not registered", method.as_str());
-    crate::domain::error::Error::InvalidInput(message)
-}

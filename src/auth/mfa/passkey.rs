@@ -13,7 +13,7 @@ use webauthn_rs_core::proto::{PublicKeyCredential, RegisterPublicKeyCredential};
 use crate::auth::Auth;
 use crate::auth::mfa::desk::{Desk, Kind, NewFactor};
 use crate::auth::mfa::relying_party::{Begun, Credential, Refused, RelyingParty, remembered};
-use crate::auth::mfa::{FactorAnswer, ProofData, SEALED, SetupAnswer, SetupData, SetupWish, not_registered};
+use crate::auth::mfa::{FactorAnswer, ProofData, SEALED, SetupAnswer, SetupData, SetupWish};
 use crate::domain::clock::Time;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, FactorEvent};
@@ -125,7 +125,7 @@ impl Shown {
 
 impl Auth {
     pub(in crate::auth) fn relying_party(&self) -> Result<&RelyingParty, Error> {
-        self.relying_party.as_deref().ok_or_else(|| not_registered(Method::Passkey))
+        self.relying_party.as_deref().ok_or_else(|| Error::FactorNotOffered(Method::Passkey))
     }
 
     /// Remembers what a client is asked; answers what it is told.

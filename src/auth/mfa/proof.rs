@@ -85,7 +85,7 @@ impl Auth {
     /// Proves a factor in a session, which is as fresh and as sure from then on as a login with it.
     ///
     /// # Errors
-    /// [`Error::CodeInvalid`], [`Error::CodeExhausted`].
+    /// [`Error::WrongFactor`], [`Error::CodeExpired`], [`Error::CodeExhausted`].
     pub async fn reauthenticate_with_factor(
         &self,
         caller: &Caller,
@@ -117,6 +117,7 @@ impl Auth {
         let proven = of_method!(answer.method, kind => kind.prove(&mut desk, answer).await)?;
         let factor = match proven {
             Ok(factor) => factor,
+            Err(Error::CodeInvalid) => return Ok(Err(Error::WrongFactor)),
             Err(wrong) => return Ok(Err(wrong)),
         };
         if let Some(id) = factor {

@@ -1,17 +1,19 @@
 //! What codes by mail and by text message have in common.
 //!
 //! The codes are those of [`code`](crate::auth::code), under purposes of their own. An address that was
-//! proven before needs no code to become the first factor; any other is proven on the way.
+//! proven before needs no code to become the first factor; any other is proven on the way. What a session asks
+//! for is good in that session only.
+
+use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::auth::code::{Destination, NewCode, Wrong};
 use crate::auth::mfa::desk::{At, Desk, NewFactor};
-use crate::auth::mfa::{FactorAnswer, ProofData, SetupData};
+use crate::auth::mfa::{FactorAnswer, ProofData, SetupAnswer, SetupData};
 use crate::config::settings::Verification;
 use crate::domain::error::Error;
 use crate::domain::factor::Method;
 use crate::domain::mfa::mail_stands_in;
-use crate::domain::secret::Secret;
 use crate::domain::user::User;
 use crate::events::Change;
 use crate::store::one_time_secrets::{OneTimeSecret, Purpose};
@@ -80,16 +82,17 @@ impl Desk<'_> {
         sent: Sent,
         to: Destination,
         verified: bool,
-        code: &Secret<String>,
+        answer: &SetupAnswer,
     ) -> Result<Result<NewFactor, Error>, Error> {
         let mut factor = NewFactor::new(sent.method);
+        factor.name.clone_from(&answer.name);
         factor.address = Some(to.as_str().to_owned());
         let stored = self.unused(sent.enrols).await?.filter(|stored| stored.destination == to.as_str());
         if stored.is_none() && self.needs_no_code(sent, &to, verified).await? {
             factor.is_proven = false;
             return Ok(Ok(factor));
         }
-        if let Err(wrong) = self.auth.use_code(self.change, stored.as_ref(), &self.user, code).await? {
+        if let Err(wrong) = self.auth.use_code(self.change, stored.as_ref(), &self.user, &answer.code).await? {
             return Ok(Err(wrong.of_verification()));
         }
         self.auth.mark_verified(self.change, &self.user, &to).await?;
@@ -103,17 +106,23 @@ impl Desk<'_> {
         Ok(is_there || (verified && present.is_empty()))
     }
 
-    /// Sends the code that proves a factor.
+    /// Sends the code that proves a factor. One that is on its way does; a session, which has no other way to
+    /// ask for the next, gets that as soon as it may be sent.
     pub(super) async fn begin_sent(&mut self, sent: Sent) -> Result<ProofData, Error> {
         if self.factors(sent.method, None).await?.is_empty() && !self.stands_in(sent).await? {
-            return Err(Error::NotFound);
+            return Err(Error::NoFactor(sent.method));
         }
-        let to = Auth::factor_destination(sent.method, &self.user).ok_or(Error::NotFound)?;
+        let to = Auth::factor_destination(sent.method, &self.user).ok_or(Error::NoFactor(sent.method))?;
+        let destination = self.auth.shown(&to);
+        let does = self.has_live(sent.proves, &to).await?
+            && match self.at {
+                At::Challenge(_) => true,
+                At::Session(_) => self.wait_for(sent.proves, &to).await?.is_some(),
+            };
         if let At::Challenge(challenge) = self.at {
             self.change.challenges().set_method(challenge, sent.method).await?;
         }
-        let destination = self.auth.shown(&to);
-        if !self.has_live(sent.proves, &to).await? {
+        if !does {
             self.send(sent.proves, to).await?;
         }
         Ok(ProofData::CodeSent { destination })
@@ -149,7 +158,7 @@ impl Desk<'_> {
         let mut secrets = self.change.one_time_secrets();
         Ok(match self.at {
             At::Challenge(challenge) => secrets.unused_for(challenge, purpose).await?,
-            At::Session(_) => secrets.unused_of(self.user.id, purpose).await?,
+            At::Session(session) => secrets.unused_in(session, self.user.id, purpose).await?,
         })
     }
 
@@ -161,13 +170,20 @@ impl Desk<'_> {
         }))
     }
 
+    /// How long until another code may go there, if not now.
+    async fn wait_for(&mut self, purpose: Purpose, to: &Destination) -> Result<Option<Duration>, Error> {
+        let rules = self.auth.factor_code_rules(to);
+        let next = self.auth.next_send_at(self.change, &self.user, (purpose, self.at.challenge()), to, rules).await?;
+        Ok(next.map(|at| at.since(self.auth.now())))
+    }
+
     /// Sends a code, within its limits.
     async fn send(&mut self, purpose: Purpose, to: Destination) -> Result<(), Error> {
         let rules = self.auth.factor_code_rules(&to);
-        let challenge = self.at.challenge();
+        let (challenge, session) = (self.at.challenge(), self.at.session());
         self.auth.refuse_too_soon(self.change, &self.user, (purpose, challenge), &to, rules).await?;
         self.auth.count_code(&self.user, purpose, &to, rules).await?;
-        let new = NewCode { purpose, challenge, to, rules: rules.into() };
+        let new = NewCode { purpose, challenge, session, to, rules: rules.into() };
         self.auth.send_code(self.change, &self.user, new).await
     }
 }

@@ -3,7 +3,7 @@
 use crate::auth::challenge::Begun;
 use crate::auth::guard::Verdict;
 use crate::auth::mfa::{
-    At, Desk, Kind, SetupAnswer, SetupData, SetupWish, app, backup, email, not_registered, of_method, passkey, sms,
+    At, Desk, Kind, SetupAnswer, SetupData, SetupWish, app, backup, email, of_method, passkey, sms,
 };
 use crate::auth::own::OwnChange;
 use crate::auth::{Auth, Caller, Operation, Outcome, Respond};
@@ -33,6 +33,9 @@ impl Auth {
         self.require_authority(&mut own).await?;
         let OwnChange { mut change, user, session } = own;
         let mut desk = Desk { auth: self, change: &mut change, user, at: At::Session(session.id) };
+        if let Some(name) = &wish.name {
+            desk.keep_name(wish.method, name).await?;
+        }
         let data = of_method!(wish.method, kind => kind.begin_setup(&mut desk, wish).await)?;
         self.parts.events.commit(change, ctx).await?;
         Ok(data)
@@ -90,6 +93,9 @@ impl Auth {
         self.check_method(wish.method)?;
         self.refuse_enrolled(&mut change, &user).await?;
         let mut desk = Desk { auth: self, change: &mut change, user, at: At::Challenge(id) };
+        if let Some(name) = &wish.name {
+            desk.keep_name(wish.method, name).await?;
+        }
         let data = of_method!(wish.method, kind => kind.begin_setup(&mut desk, wish).await)?;
         self.parts.events.commit(change, ctx).await?;
         Ok(data)
@@ -135,7 +141,7 @@ impl Auth {
 
     /// Refuses a method that may not be set up here.
     fn check_method(&self, method: Method) -> Result<(), Error> {
-        if self.settings.mfa.allows(method) { Ok(()) } else { Err(not_registered(method)) }
+        if self.settings.mfa.allows(method) { Ok(()) } else { Err(Error::FactorNotOffered(method)) }
     }
 }
 

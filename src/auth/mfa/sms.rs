@@ -4,11 +4,11 @@ use crate::auth::code::Destination;
 use crate::auth::mfa::desk::{Desk, Kind, NewFactor};
 use crate::auth::mfa::sent::Sent;
 use crate::auth::mfa::{FactorAnswer, ProofData, SetupAnswer, SetupData, SetupWish};
+use crate::auth::signup::Counts;
 use crate::domain::contact::Phone;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
 use crate::domain::factor::Method;
-use crate::store::StoreError;
 use crate::store::one_time_secrets::Purpose;
 
 const SENT: Sent = Sent { method: Method::Sms, proves: Purpose::MfaSms, enrols: Purpose::EnrolSms };
@@ -33,7 +33,7 @@ impl Kind for Texted {
             return Err(Error::InvalidField { field: "phoneNumber", message });
         }
         let verified = desk.user.phone_verified;
-        desk.enrolled(SENT, Destination::Phone(phone), verified, &answer.code).await
+        desk.enrolled(SENT, Destination::Phone(phone), verified, answer).await
     }
 
     async fn begin_proof(&self, desk: &mut Desk<'_>) -> Result<ProofData, Error> {
@@ -51,21 +51,16 @@ impl Desk<'_> {
         self.user.phone.clone().ok_or(Error::PhoneRequired { verification_method })
     }
 
-    /// Makes a number the account's, unproven. One that was proven is changed in the profile, where its
-    /// owner is told.
+    /// Makes a number the account's, unproven: until then it is nobody's identifier and stands in nobody's way.
+    /// One that was proven is changed in the profile, where its owner is told.
     async fn take_number(&mut self, phone: &Phone) -> Result<(), Error> {
         if self.user.phone.is_some() && self.user.phone_verified {
             let message = "The account has another number; change it in the profile first".to_owned();
             return Err(Error::InvalidField { field: "phoneNumber", message });
         }
         self.auth.check_phone(phone)?;
-        self.auth.make_room_for_phone(self.change, phone).await?;
-        let claims = !self.auth.settings.signup.allow_duplicate_phones;
-        let set = self.change.users().set_phone(self.user.id, phone, false, claims, self.auth.now()).await;
-        set.map_err(|error| match error {
-            StoreError::Taken(_) => Error::PhoneTaken,
-            other => other.into(),
-        })?;
+        self.auth.make_room_for_phone(self.change, phone, Counts::Proven).await?;
+        self.change.users().set_phone(self.user.id, phone, false, false, self.auth.now()).await?;
         self.change.record(Event::PhoneChanged { user: self.user.id });
         self.auth.forget_factors_of(self.change, &self.user, Method::Sms).await?;
         self.user = self.change.users().by_id(self.user.id).await?.ok_or(Error::NotFound)?;

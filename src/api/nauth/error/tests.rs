@@ -72,6 +72,8 @@ fn every_error_has_its_status_code_and_sentence() {
         (Error::ChallengeCompleted, 400, "CHALLENGE_ALREADY_COMPLETED", "The challenge was already completed"),
         (Error::ChallengeExhausted, 400, "CHALLENGE_MAX_ATTEMPTS", "Too many attempts; start again"),
         (Error::CodeInvalid, 400, "VERIFY_CODE_INVALID", "Invalid or expired verification code"),
+        (Error::WrongFactor, 400, "VERIFY_CODE_INVALID", "Invalid MFA code"),
+        (Error::FactorNotOffered(Method::Sms), 400, "VALIDATION_FAILED", "MFA provider 'sms' is not registered"),
         (Error::CodeExpired, 400, "VERIFY_CODE_EXPIRED", "The verification code has expired"),
         (
             wait(1, Limit::EmailSend { count: 4, max: 3 }),
@@ -197,7 +199,7 @@ fn blocked(until: Option<Time>) -> Error {
 }
 
 /// How many kinds of errors there are.
-const VARIANTS: usize = 60;
+const VARIANTS: usize = 62;
 
 /// A number for each kind; a new one does not compile until it has one here, and a case above.
 fn number(error: &Error) -> usize {
@@ -262,5 +264,7 @@ fn number(error: &Error) -> usize {
         Error::NoFactor(..) => 57,
         Error::NoCeremony => 58,
         Error::SignInBlocked { .. } => 59,
+        Error::FactorNotOffered(..) => 60,
+        Error::WrongFactor => 61,
     }
 }

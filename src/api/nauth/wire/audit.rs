@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
@@ -33,7 +34,7 @@ pub(crate) fn wish(query: &str) -> Result<HistoryWish, Error> {
     let page = fields.optional("page", |text| number(text, i64::MAX)).unwrap_or(1);
     let limit = fields.optional("limit", |text| number(text, MAX_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     let from = fields.optional("startDate", time);
-    let until = fields.optional("endDate", time);
+    let until = fields.optional("endDate", time).map(whole_millisecond);
     let mut types = fields.optional("eventTypes", |text| known(text, EVENT_TYPES)).unwrap_or_default();
     types.extend(fields.optional("eventType", |text| known(text, EVENT_TYPES)).unwrap_or_default());
     types.sort_unstable();
@@ -45,13 +46,17 @@ pub(crate) fn wish(query: &str) -> Result<HistoryWish, Error> {
     Ok(HistoryWish { page, limit, from, until, types, statuses })
 }
 
-/// A query as an object of texts: of a name that occurs twice the first, of a list all of them.
+/// A query as an object of texts: of a name that occurs twice the first, of a list all of them. Some clients
+/// write `[]` after the name of a list.
 fn object(query: &str) -> Object {
     let mut object = Object::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match object.get_mut(name.as_ref()) {
-            None => drop(object.insert(name.into_owned(), value.into_owned().into())),
-            Some(Value::String(present)) if LISTS.contains(&name.as_ref()) => {
+        let list = name.strip_suffix("[]").unwrap_or(&name);
+        let is_list = LISTS.contains(&list);
+        let name = if is_list { list } else { name.as_ref() };
+        match object.get_mut(name) {
+            None => drop(object.insert(name.to_owned(), value.into_owned().into())),
+            Some(Value::String(present)) if is_list => {
                 present.push(',');
                 present.push_str(&value);
             }
@@ -142,18 +147,25 @@ fn number(text: &str, max: i64) -> Result<i64, Problems> {
 
 /// A date of ISO 8601: with an offset, or in UTC. A day alone is its first moment.
 fn time(text: &str) -> Result<Time, Problems> {
-    let at = text.parse::<Timestamp>().or_else(|_| in_utc(text));
-    let at = at.map_err(|_| vec!["must be a valid ISO 8601 date string".to_owned()])?;
+    let in_utc = |at: DateTime| at.to_zoned(TimeZone::UTC).map(|at| at.timestamp());
+    let read = text.parse::<Timestamp>().or_else(|_| text.parse().and_then(in_utc));
+    let at = read.ok().or_else(|| outermost(text));
+    let at = at.ok_or_else(|| vec!["must be a valid ISO 8601 date string".to_owned()])?;
     Ok(Time::from_micros(at.as_microsecond()))
 }
 
-/// A date of UTC. The last day of the calendar ends after the last moment there is; who names it means no end.
-fn in_utc(text: &str) -> Result<Timestamp, jiff::Error> {
-    let date: DateTime = text.strip_suffix('Z').unwrap_or(text).parse()?;
-    match date.to_zoned(TimeZone::UTC) {
-        Err(_) if date.year() == 9999 => Ok(Timestamp::MAX),
-        zoned => Ok(zoned?.timestamp()),
+/// The first or last moment there is, for a date beyond it: what means "ever" is often the last second of 9999.
+fn outermost(text: &str) -> Option<Timestamp> {
+    match Pieces::parse(text).ok()?.date().year() {
+        9999 => Some(Timestamp::MAX),
+        -9999 => Some(Timestamp::MIN),
+        _ => None,
     }
+}
+
+/// Entries are kept by the microsecond and shown by the millisecond: the end of a time is that of its millisecond.
+fn whole_millisecond(at: Time) -> Time {
+    Time::from_micros(at.micros().div_euclid(1_000) * 1_000 + 999)
 }
 
 /// Names out of a closed list, with commas between them.
@@ -178,13 +190,15 @@ mod tests {
         let some = wish(some).unwrap();
         assert_eq!((some.page, some.limit), (3, 500));
         assert_eq!(some.from.unwrap().to_string(), "2025-01-31T00:00:00.000Z");
-        assert_eq!(some.until.unwrap().to_string(), "2025-02-01T08:00:00.000Z");
+        assert_eq!(some.until.unwrap().micros(), time("2025-02-01T08:00:00Z").unwrap().micros() + 999);
         assert_eq!(some.types, ["LOGIN_FAILED", "LOGIN_SUCCESS", "SOCIAL_LOGIN"]);
         assert_eq!(some.statuses, ["SUCCESS", "INFO"]);
 
         for end in ["9999-12-31", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z"] {
             assert!(wish(&format!("endDate={end}")).unwrap().until > wish("endDate=9999-12-30").unwrap().until);
         }
+        let listed = wish("eventTypes%5B%5D=LOGIN_SUCCESS&eventTypes[]=LOGIN_FAILED&eventTypes=LOGIN_BLOCKED").unwrap();
+        assert_eq!(listed.types, ["LOGIN_BLOCKED", "LOGIN_FAILED", "LOGIN_SUCCESS"]);
 
         let bad = [
             ("page=0", "page must not be less than 1"),
@@ -201,7 +215,28 @@ mod tests {
             let Err(Error::Validation(problems)) = wish(query) else { panic!("{query} is taken") };
             assert!(format!("{problems:?}").contains(sentence), "{problems:?}");
         }
+        assert!(wish("eventTypes[]=NO_SUCH").is_err());
         let all = wish(&format!("eventTypes={}", EVENT_TYPES.join(","))).unwrap();
         assert_eq!(all.types, EVENT_TYPES);
+    }
+
+    #[test]
+    fn dates_reach_from_the_first_moment_to_the_last() {
+        for ever in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999+00:00", "9999-12-31", "9999-12-31T23:59:59"] {
+            let until = wish(&format!("endDate={}", ever.replace('+', "%2B"))).unwrap().until.unwrap();
+            assert!(until.micros() >= time("9999-12-30").unwrap().micros(), "{ever}");
+        }
+        for none in ["9999-12-32", "9999-13-01T00:00:00Z", "10000-01-01", "9999", "2025-02-30"] {
+            assert!(wish(&format!("endDate={none}")).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_found_by_the_time_it_is_shown_with() {
+        let stored = Time::from_micros(1_750_000_000_123_456);
+        let wish = wish(&format!("startDate={stored}&endDate={stored}")).unwrap();
+
+        assert!(wish.from.unwrap() <= stored && stored <= wish.until.unwrap());
+        assert!(wish.until.unwrap() < Time::from_micros(1_750_000_000_124_000));
     }
 }

@@ -22,8 +22,8 @@ const MAX_SECRET: usize = 256;
 pub(in crate::api::nauth) fn setup_wish(body: &Object) -> Result<SetupWish, Error> {
     let mut fields = Fields::of(body);
     let method = fields.required("methodName", factor_method);
-    let phone = wished_phone(&mut fields);
-    done(fields, method.map(|method| SetupWish { method, phone }))
+    let (phone, name) = wished(&mut fields);
+    done(fields, method.map(|method| SetupWish { method, phone, name }))
 }
 
 /// Reads `POST /challenge/setup-data`.
@@ -31,8 +31,8 @@ pub(in crate::api::nauth) fn demanded_wish(body: &Object) -> Result<(ChallengeId
     let mut fields = Fields::of(body);
     let challenge = fields.required("session", challenge_id);
     let method = fields.required("method", factor_method);
-    let phone = wished_phone(&mut fields);
-    done(fields, challenge.zip(method).map(|(challenge, method)| (challenge, SetupWish { method, phone })))
+    let (phone, name) = wished(&mut fields);
+    done(fields, challenge.zip(method).map(|(challenge, method)| (challenge, SetupWish { method, phone, name })))
 }
 
 /// Reads `POST /challenge/challenge-data`.
@@ -140,12 +140,16 @@ pub(super) fn as_text(credential: Object) -> Secret<String> {
     Secret::new(Value::Object(credential).to_string())
 }
 
-fn wished_phone(fields: &mut Fields<'_>) -> Option<Phone> {
+/// What is known of a factor before it is set up: its number, and what it is called, which some clients say
+/// beside `setupData` and some in it.
+fn wished(fields: &mut Fields<'_>) -> (Option<Phone>, Option<String>) {
+    let beside = fields.optional("deviceName", name);
     let data = fields.optional_object("setupData").unwrap_or_default();
     let mut inner = Fields::of(&data);
     let phone = inner.optional("phoneNumber", phone);
+    let name = inner.optional("deviceName", name).or(beside);
     fields.adopt(inner);
-    phone
+    (phone, name)
 }
 
 fn code_or_nothing(text: &str) -> Result<Secret<String>, Problems> {
