@@ -12,6 +12,7 @@ use crate::config::settings::{
     Access, AuditSink, DatabasePlace, Destination, HookEvent, Instances, PathRule, Route, SameSite, Scheme, Serves,
     Settings, SmsProvider, Target, UsernameRule,
 };
+use crate::domain::assurance::Aal;
 use crate::domain::factor::Method;
 use crate::domain::mfa::Enforcement;
 use crate::domain::risk::Sign;
@@ -43,6 +44,17 @@ pub(super) fn across(root: &Section<'_>, settings: &Settings) {
     nodes_have_what_they_share(root, settings);
     audit_sinks_are_there(root, settings);
     risks_can_be_told(root, settings);
+    second_factors_can_be_proven(root, settings);
+}
+
+fn second_factors_can_be_proven(root: &Section<'_>, settings: &Settings) {
+    if settings.mfa.enabled {
+        return;
+    }
+    for route in settings.routes.iter().filter(|route| route.min_aal > Aal::One) {
+        let message = format!("nobody gets past `min_aal` of route `{}`: `mfa.enabled` is false", route.name);
+        root.warn_in(&route.origin, message, "set `mfa.enabled = true`, or remove the line");
+    }
 }
 
 /// An entry for a webhook that is not there would go nowhere.

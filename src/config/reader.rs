@@ -95,6 +95,11 @@ impl<'a> Section<'a> {
         self.reader.report(Problem::error(tree::locate(self.reader.sources, origin), message).hint(hint));
     }
 
+    /// The same for what is probably a mistake.
+    pub(super) fn warn_in(&self, origin: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.reader.report(Problem::warning(tree::locate(self.reader.sources, origin), message).hint(hint));
+    }
+
     /// A table below this one.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         self.known.insert(key);

@@ -424,6 +424,15 @@ fn other_proxies_ask_only_where_they_are_listed() {
 }
 
 #[test]
+fn two_factors_are_asked_for_where_somebody_can_prove_them() {
+    let asks = format!("{SMALL}min_aal = 2\n");
+    let quiet = load_text(&asks).unwrap().warnings.to_string();
+    assert!(!quiet.contains("min_aal"), "{quiet}");
+    let off = load_text(&format!("[mfa]\nenabled = false\n{asks}")).unwrap().warnings.to_string();
+    assert!(off.contains("nobody gets past `min_aal`"), "{off}");
+}
+
+#[test]
 fn routes_go_somewhere_unless_other_proxies_ask_about_them() {
     let rules = "[[routes]]\npath = \"/\"\n";
     assert_eq!(messages(rules), ["there is no `[[upstreams]]`", "route `/` has no `upstream`"]);

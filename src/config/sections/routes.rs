@@ -182,11 +182,7 @@ fn scopes(s: &mut Section<'_>) -> Vec<String> {
 fn min_aal(s: &mut Section<'_>) -> Aal {
     let doc = "How sure the login must be (NIST SP 800-63B): 1, one factor; 2, two factors. A weaker one gets 401 \
                `AUTH_STEP_UP_REQUIRED` (RFC 9470), a browser the login page.";
-    let aal = if s.integer("min_aal", 1, 1..=2, doc) == 2 { Aal::Two } else { Aal::One };
-    if aal > Aal::One {
-        s.warning("min_aal", "nobody gets past it: no second factor is offered at login", "remove the line");
-    }
-    aal
+    if s.integer("min_aal", 1, 1..=2, doc) == 2 { Aal::Two } else { Aal::One }
 }
 
 fn max_auth_age(s: &mut Section<'_>) -> Option<Duration> {
