@@ -164,12 +164,13 @@ pub fn is_refused_without_factor(user: &User, standing: &Standing<'_>, policy: &
 }
 
 /// Whether only a session that has proven a factor may change how this account is proven or reached: where
-/// there is something that can be asked for, and its user is not exempt.
+/// there is something that can be asked for and was shown before, and its user is not exempt. An address that became
+/// a factor without a code was never shown as one.
 #[must_use]
 pub fn is_guarded(user: &User, factors: &[Factor], has_backup_codes: bool, policy: &MfaPolicy) -> bool {
     let is_exempt = user.mfa_exempt.is_some() && !has_demanding_role(user, policy);
-    let can_be_asked = has_backup_codes || !usable(factors, &policy.methods).is_empty();
-    can_be_asked && !is_exempt
+    let was_shown = usable(factors, &policy.methods).iter().any(|factor| factor.last_used_at.is_some());
+    (has_backup_codes || was_shown) && !is_exempt
 }
 
 /// Whether a mailed code stands in for the factors of whoever has none.
@@ -355,13 +356,15 @@ mod tests {
 
     #[test]
     fn an_account_is_guarded_by_what_it_can_be_asked_for_unless_it_is_exempt() {
-        let totp = [factor(ada().id, 1, Method::Totp)];
+        let shown = |method| Factor { last_used_at: Some(Time::from_secs(1)), ..factor(ada().id, 1, method) };
+        let totp = [shown(Method::Totp)];
         let exempt = User { mfa_exempt: Some(Exemption { at: Time::from_secs(1), reason: None }), ..ada() };
         let mut policy = policy(Enforcement::Optional);
         assert!(!is_guarded(&ada(), &[], false, &policy));
         assert!(is_guarded(&ada(), &[], true, &policy));
         assert!(is_guarded(&ada(), &totp, false, &policy));
-        assert!(is_guarded(&ada(), &[factor(ada().id, 1, Method::Sms)], false, &policy), "all there is");
+        assert!(is_guarded(&ada(), &[shown(Method::Sms)], false, &policy), "all there is");
+        assert!(!is_guarded(&ada(), &[factor(ada().id, 1, Method::Totp)], false, &policy), "never shown");
         assert!(!is_guarded(&exempt, &totp, true, &policy));
         policy.roles.insert("user".parse().unwrap());
         assert!(is_guarded(&exempt, &totp, false, &policy));

@@ -131,6 +131,9 @@ impl Desk<'_> {
         if let Some(address) = &new.address {
             let present = self.present().await?;
             if let Some(same) = present.iter().find(|factor| factor.is_at(new.method, address)) {
+                if new.is_proven {
+                    self.change.factors().used(same.id, self.auth.now()).await?;
+                }
                 return Ok(same.id);
             }
         }
@@ -164,6 +167,9 @@ impl Desk<'_> {
             other => other.into(),
         })?;
         let (user, method, now) = (self.user.id, factor.method, self.auth.now());
+        if new.is_proven {
+            self.change.factors().used(factor.id, now).await?;
+        }
         self.change.challenges().lapse(user, StepKind::SetUpFactor, self.at.challenge(), now).await?;
         if is_first {
             self.auth.forget_earlier_devices(self.change, user).await?;

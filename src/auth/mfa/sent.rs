@@ -1,7 +1,8 @@
 //! What codes by mail and by text message have in common.
 //!
 //! The codes are those of [`code`](crate::auth::code), under purposes of their own. An address that was
-//! proven before needs no code to become the first factor; any other is proven on the way. What a session asks
+//! proven before needs no code to become the first factor, nor to become one in a session; any other is proven on the
+//! way. What a session asks
 //! for is good in that session only.
 
 use std::time::Duration;
@@ -69,6 +70,7 @@ impl Desk<'_> {
             let At::Session(_) = self.at else { return Ok(SetupData::Done { factor: None }) };
             let mut factor = NewFactor::new(sent.method);
             factor.address = Some(to.as_str().to_owned());
+            factor.is_proven = false;
             return Ok(SetupData::Done { factor: Some(self.put(factor).await?) });
         }
         let destination = self.auth.shown(&to);
@@ -99,11 +101,13 @@ impl Desk<'_> {
         Ok(Ok(factor))
     }
 
-    /// Whether an address is a factor already, or may become one for having been proven before: the first one.
+    /// Whether an address is a factor already, or may become one for having been proven before: the first one, or
+    /// in a session that may add others.
     async fn needs_no_code(&mut self, sent: Sent, to: &Destination, verified: bool) -> Result<bool, Error> {
         let present = self.present().await?;
         let is_there = present.iter().any(|factor| factor.is_at(sent.method, to.as_str()));
-        Ok(is_there || (verified && present.is_empty()))
+        let may_be_one = matches!(self.at, At::Session(_)) || present.is_empty();
+        Ok(is_there || (verified && may_be_one))
     }
 
     /// Sends the code that proves a factor. One that is on its way does; a session, which has no other way to
